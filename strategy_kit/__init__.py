@@ -1,0 +1,53 @@
+"""Honest, fast strategy analysis in Jupyter: KPIs, cohorts, difference-in-differences and an offline weekly report.
+
+Rooms: `kpi`, `cohort`, `did`, `charts`, `report`, `simulate`, `importers`, `errors`.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from strategy_kit import cohort, did, errors, kpi
+from strategy_kit.dataset import Dataset, dataset_from_frames, open_dataset
+from strategy_kit.estimates import Estimates
+from strategy_kit.panel import Panel
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from strategy_kit import charts, importers, report, simulate
+
+# jsonschema builds a grammar for more than a second at import where this package is installed, for the "iri" format that
+# nothing here uses; whoever needs it imports rfc3987_syntax before strategy_kit.
+sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
+
+__version__ = "0.1.0"
+_LATE = ("charts", "importers", "report", "simulate")
+
+__all__ = [
+    "Dataset",
+    "Estimates",
+    "Panel",
+    "charts",
+    "cohort",
+    "dataset_from_frames",
+    "did",
+    "errors",
+    "importers",
+    "kpi",
+    "open_dataset",
+    "report",
+    "simulate",
+]
+
+
+def __getattr__(name: str) -> ModuleType:
+    if name in _LATE:
+        return import_module(f"strategy_kit.{name}")
+    raise AttributeError(f"module 'strategy_kit' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,111 @@
+"""Effects before and after the start, as nested bands."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import altair as alt
+import pandas as pd
+
+from strategy_kit.charts.theme import (
+    INK,
+    PILOT,
+    SOFT,
+    TINTS,
+    WIDTH,
+    Chart,
+    Side,
+    signed_axis,
+    start_rule,
+    worded,
+)
+from strategy_kit.formats import number
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+HEIGHT = 300
+WORDS = {
+    "value": "Effect, in units of the outcome",
+    "age": "Periods since the start",
+    "start": "start of support",
+    "nested": "Shaded: 50, 80 and 95% intervals",
+    "single": "Shaded: 95% interval",
+    "band": "Broken lines: 95% band for all periods together",
+}
+
+
+def event_study(study: Any, *, percent: bool = False, labels: Mapping[str, str] | None = None) -> Chart:
+    """Draw the effect by periods since the start, with nested pointwise intervals and the simultaneous band.
+
+    Parameters
+    ----------
+    study
+        An `Estimates` labelled by age, or its tidy frame: age, estimate, conf_low, conf_high, band_low,
+        band_high. From a frame only the 95 % interval can be drawn, from an `Estimates` 50, 80 and 95 %.
+    percent
+        True where the estimates are shares, to be shown as percentages.
+    labels
+        Words: "value" (axis title with the unit), "age", "start", and the legend "nested", "single", "band".
+
+    Examples
+    --------
+    >>> ages = pd.DataFrame({"age": [-1, 0, 1], "estimate": [0.0, 1, 2], "conf_low": [0.0, 0, 1]})
+    >>> chart = event_study(ages.assign(conf_high=ages["estimate"] + 1, band_low=-1.0, band_high=4.0))
+    """
+    words = worded(WORDS, labels)
+    tidy = getattr(study, "tidy", lambda **_: study)
+    levels = list(TINTS) if hasattr(study, "tidy") else [0.95]
+    frames = {level: _filled(tidy(level=level)) for level in levels}
+    rows, (factor, unit) = frames[0.95], (100, "%") if percent else (1, "")
+    banded = rows["band_low"].notna().any()
+    legend = [words["nested" if len(levels) > 1 else "single"], *([words["band"]] if banded else [])]
+    first, last = rows["age"].min(), rows["age"].max()
+    x = alt.X("age:Q", scale=alt.Scale(domain=[first - 0.5, last + 0.5], nice=False)).axis(
+        title=[words["age"], *legend], titleAnchor="start", titleLineHeight=17, grid=False, tickMinStep=1,
+        tickCount=12, labelExpr=signed_axis(), labelSeparation=10,
+    )  # fmt: skip
+    axis = alt.Axis(labelExpr=signed_axis(unit, factor), tickCount=6, title=None)
+
+    def told(value: float) -> str:
+        return number(value * factor, 1 if abs(value * factor) < 100 else 0, signed=True) + unit
+
+    span = rows["conf_low"].map(told) + " … " + rows["conf_high"].map(told)
+    base = alt.Chart(rows.assign(shown=rows["estimate"].map(told), span=span)).encode(x=x)
+    tips = {"age": words["age"], "shown": words["value"], "span": "95%"}
+    dots = base.mark_point(color=PILOT, fill=PILOT, size=18, opacity=1)
+    ends = rows["estimate"].iloc[[0, -1]].map(told)
+    described = (
+        f"{words['value']}, by {words['age'].lower()} from {number(first)} to {number(last)}; "
+        f"the first estimate is {ends.iloc[0]}, the last {ends.iloc[1]}. {'. '.join(legend)}."
+    )
+    side: Side = "right" if -0.5 - first > last + 0.5 else "left"
+    layers = alt.layer(
+        *(_shade(frame, TINTS[level], x, axis) for level, frame in frames.items()),
+        *(_edge(base, bound) for bound in ("band_low", "band_high") if banded),
+        alt.Chart(pd.DataFrame({"at": [0]})).mark_rule(color=INK, strokeWidth=1).encode(y="at:Q"),
+        *start_rule(x, -0.5, words["start"], side, HEIGHT),
+        base.mark_line(color=PILOT, strokeWidth=2.25).encode(y="estimate:Q"),
+        dots.encode(y="estimate:Q", tooltip=[alt.Tooltip(f"{name}:N", title=tips[name]) for name in tips]),
+        alt.Chart(rows.head(1)).mark_text(text=words["value"], align="left", x=0, y=-30, color=SOFT),
+    )
+    return layers.properties(width=WIDTH, height=HEIGHT, description=described)
+
+
+def _filled(tidy: pd.DataFrame) -> pd.DataFrame:
+    """Give ages without an interval, such as the reference age, an interval of no width."""
+    bounds = ["conf_low", "conf_high", "band_low", "band_high"]
+    rows = tidy.sort_values("age").reindex(columns=["age", "estimate", *bounds]).astype(float)
+    for bound in bounds:
+        if rows[bound].notna().any():
+            rows[bound] = rows[bound].fillna(rows["estimate"])
+    return rows.reset_index(drop=True)
+
+
+def _shade(frame: pd.DataFrame, tint: str, x: alt.X, axis: alt.Axis) -> Any:
+    area = alt.Chart(frame[["age", "conf_low", "conf_high"]]).mark_area(color=tint, opacity=1)
+    return area.encode(x=x, y=alt.Y("conf_low:Q", axis=axis), y2="conf_high:Q")
+
+
+def _edge(base: alt.Chart, bound: str) -> Any:
+    return base.mark_line(color=SOFT, strokeWidth=1, strokeDash=[3, 2]).encode(y=f"{bound}:Q")

@@ -1,0 +1,94 @@
+"""Colours, fonts, words and the renderer that every chart of the kit shares."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import TYPE_CHECKING, Any, Literal
+
+import altair as alt
+import pandas as pd
+
+from strategy_kit.errors import ParameterError, nearest, refuse
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+INK, SOFT, RULE, HAIR, PAPER = "#1B1F23", "#4A5157", "#C9CED2", "#E6E9EB", "#FFFFFF"
+PILOT, OTHER, WARNING = "#12436D", "#7A8187", "#801650"
+TINTS = {0.95: "#DEE5EB", 0.80: "#B8C7D3", 0.50: "#7E98AF"}
+FONT = (
+    '-apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, "PingFang SC", "Microsoft YaHei", '
+    '"Noto Sans CJK SC", sans-serif'
+)
+WIDTH = 720
+MIME = "application/vnd.vegalite.v5+json"
+
+Chart = alt.Chart | alt.LayerChart | alt.FacetChart
+Side = Literal["left", "right"]
+
+
+def signed_axis(unit: str = "", factor: float = 1) -> str:
+    """Vega expression that labels an axis with signed numbers and a bare zero."""
+    number = f"format(abs(datum.value) * {factor}, ',.12~g') + '{unit}'"
+    return f"datum.value == 0 ? '0' : (datum.value > 0 ? '+' : '−') + {number}"
+
+
+def wrapped(text: str, width: int) -> list[str]:
+    """Break a text into lines of at most `width` Latin letters, or half as many Chinese characters."""
+    return textwrap.wrap(text, width // 2 if max(text, default="") >= "\u2e80" else width)
+
+
+def worded(default: Mapping[str, str], labels: Mapping[str, str] | None) -> dict[str, str]:
+    """Put the caller's words in the place of the default ones; an unknown one is refused."""
+    given = labels or {}
+    unknown = [f"no word is called {name!r}{nearest(name, default)}" for name in given if name not in default]
+    refuse(ParameterError, "labels", unknown)
+    return {**default, **given}
+
+
+def start_rule(x: alt.X, at: str | float, label: str, side: Side, height: int) -> list[alt.Chart]:
+    """Mark the start in the warning colour, its label above the plot on the side that has room."""
+    base = alt.Chart(pd.DataFrame({x.shorthand.split(":")[0]: [at]})).encode(x=x)
+    text = base.mark_text(
+        text=label, color=WARNING, fontWeight=600, align=side, dx=-5 if side == "right" else 5, y=-9
+    )
+    return [base.mark_rule(color=WARNING, strokeWidth=1.5, y=-16, y2=height), text]
+
+
+def renderer(spec: dict[str, Any], **_: object) -> dict[str, Any]:
+    """Mime bundle that JupyterLab draws without a network, and that the exporter reads."""
+    schema = "https://vega.github.io/schema/vega-lite/v5.json"
+    words = spec.get("description") or "Chart without a description"
+    return {MIME: {**spec, "$schema": schema}, "text/plain": words}
+
+
+def theme() -> alt.theme.ThemeConfig:
+    """Configuration of every chart: one font, quiet axes, `width` as the total width."""
+    axis = {"domainColor": RULE, "gridColor": HAIR, "tickColor": INK, "labelColor": SOFT, "titleColor": SOFT}
+    sizes = {"labelFontSize": 12, "titleFontSize": 12}
+    title = {"anchor": "start", "frame": "bounds", "offset": 16, "color": INK, "fontSize": 16}
+    subtitle = {"subtitleColor": SOFT, "subtitleFontSize": 12, "subtitleLineHeight": 16, "subtitlePadding": 6}
+    config: dict[str, Any] = {
+        "font": FONT,
+        "background": PAPER,
+        "padding": 2,
+        "autosize": {"type": "fit-x", "contains": "padding"},
+        "view": {"stroke": None, "continuousWidth": WIDTH, "discreteWidth": WIDTH},
+        "axis": {**axis, **sizes, "labelOverlap": "greedy", "labelSeparation": 8, "titleFontWeight": 400},
+        "axisY": {"domain": False, "ticks": False, "labelPadding": 6},
+        "legend": sizes,
+        "title": {**title, **subtitle, "fontWeight": 600, "lineHeight": 22},
+        "text": {"font": FONT, "fontSize": 12, "color": SOFT},
+        "mark": {"color": PILOT},
+        "rule": {"color": INK},
+        "tick": {"opacity": 1},
+        "range": {"category": [PILOT, OTHER, WARNING, SOFT], "ramp": [TINTS[0.95], PILOT]},
+    }
+    return {"config": config}  # type: ignore[typeddict-item]
+
+
+def enable() -> None:
+    """Make the kit's renderer and theme the ones that Altair uses."""
+    alt.renderers.register("strategy_kit", renderer)
+    alt.renderers.enable("strategy_kit")
+    alt.theme.register("strategy_kit", enable=True)(theme)

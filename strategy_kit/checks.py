@@ -1,0 +1,139 @@
+"""Run the contract: columns and kinds when a data set is opened, every law when it is checked."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from strategy_kit.contract import TABLES, Kind, Law
+from strategy_kit.engine import kind_of, quoted
+from strategy_kit.errors import nearest
+
+if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import Mapping
+
+    from strategy_kit.engine import Engine
+
+_ACCEPTED: dict[Kind, tuple[str, ...]] = {
+    "text": ("text",),
+    "key": ("text", "integer", "number"),
+    "number": ("number", "integer"),
+    "integer": ("integer",),
+    "date": ("date", "timestamp"),
+    "timestamp": ("timestamp", "date"),
+    "boolean": ("boolean",),
+}
+_TRIED = {"number": "double", "integer": "bigint", "date": "date", "timestamp": "timestamp", "boolean": "boolean"}
+_MONEY = ("amount", "refund_amount", "platform_subsidy", "list_amount")
+COLUMNS = ["check", "severity", "table", "rows", "share", "example", "remedy"]
+
+
+def column_laws(engine: Engine, table: str) -> list[str]:
+    """Name every required column that is missing and every column of the wrong kind."""
+    types = engine.types(table)
+    contract = TABLES[table]
+    laws = []
+    for column in contract.required:
+        if column not in types:
+            laws.append(f"{table}.{column} is missing{nearest(column, [c for c in types if c not in contract.columns])}")
+    for column, kind in contract.columns.items():
+        if column in types and kind_of(types[column]) not in _ACCEPTED[kind]:
+            laws.append(_kind_law(engine, table, column, kind, types[column]))
+        elif column in _MONEY and types.get(column) in ("DOUBLE", "FLOAT"):
+            laws += _finite_laws(engine, table, column)
+    return laws
+
+
+def refinements(engine: Engine, table: str, timezone: str) -> dict[str, str]:
+    """Give the SQL that turns columns as stored into columns as meant: local time, dates, exact money."""
+    types, contract = engine.types(table), TABLES[table]
+    result = {}
+    for column, kind in contract.columns.items():
+        name, given = quoted(column), types.get(column, "")
+        local = f"{name} at time zone '{timezone}'" if given == "TIMESTAMP WITH TIME ZONE" else name
+        if column in types and kind in ("date", "timestamp"):
+            result[column] = f"cast({local} as {kind})"
+        elif column in types and kind == "text" and given.startswith("ENUM"):
+            result[column] = f"cast({name} as varchar)"
+        elif column in types and column in _MONEY and kind_of(given) == "number" and "DECIMAL" not in given:
+            result[column] = f"cast(nullif(cast({name} as double), 'nan'::double) as decimal(18, 4))"
+    return result
+
+
+def _kind_law(engine: Engine, table: str, column: str, kind: Kind, given: str) -> str:
+    name, law = quoted(column), f"{table}.{column} must be a {kind}, but the file holds {given.lower()}"
+    if kind_of(given) == "text" and kind in _TRIED:
+        bad = f"{name} is not null and try_cast({name} as {_TRIED[kind]}) is null"
+        found = engine.frame(f"select count(*) as n, min({name}) as first from {quoted(table)} where {bad}")
+        if found["n"][0]:
+            law += f" ({found['n'][0]} rows cannot be read as one, for example {found['first'][0]!r})"
+    return law
+
+
+def _finite_laws(engine: Engine, table: str, column: str) -> list[str]:
+    infinite = engine.frame(f"select count(*) as n from {quoted(table)} where isinf({quoted(column)})")["n"][0]
+    return [f"{table}.{column} must be finite, but {infinite} rows are infinite; correct them"] if infinite else []
+
+
+def run_laws(engine: Engine, tables: list[str], window: Mapping[str, dt.date]) -> pd.DataFrame:
+    """Count the broken rows of every law of `tables`, one query a table.
+
+    Returns
+    -------
+    DataFrame
+        One row a law: check, severity, table, rows (int), share (of the table's rows), example (text), remedy.
+    """
+    return pd.concat([_table_laws(engine, t, window) for t in tables], ignore_index=True)[COLUMNS]
+
+
+def _table_laws(engine: Engine, table: str, window: Mapping[str, dt.date]) -> pd.DataFrame:
+    contract, present = TABLES[table], engine.types(table)
+    remedy = "fill it or leave the row out"
+    laws = [
+        Law(f"{c} is never missing", f"{quoted(c)} is null", (c,), remedy)
+        for c in contract.required
+        if c not in contract.nullable
+    ]
+    laws += [law for law in contract.laws if set(law.columns) <= set(present)]
+    example = " || ', ' || ".join(f"'{c} ' || coalesce(cast({quoted(c)} as varchar), 'missing')" for c in contract.key)
+    parts = ["count(*) as total"]
+    for number, law in enumerate(laws):
+        shown = example + "".join(
+            f" || ', {c} ' || coalesce(cast({quoted(c)} as varchar), 'missing')" for c in law.columns if c not in contract.key
+        )
+        broken = law.broken.format(**window)
+        parts.append(f"count(*) filter (where {broken}) as n{number}")
+        parts.append(f"min({shown}) filter (where {broken}) as e{number}")
+    counts = engine.frame(f"select {', '.join(parts)} from {quoted(table)}").iloc[0]
+    total = int(counts["total"])
+    rows = [_row(law, table, int(counts[f"n{i}"]), counts[f"e{i}"], total) for i, law in enumerate(laws)]
+    return pd.DataFrame([_empty_row(table, total), _key_row(engine, table, example, total), *rows])
+
+
+def _row(law: Law, table: str, rows: int, example: object, total: int) -> dict[str, object]:
+    return {
+        "check": law.check,
+        "severity": law.severity,
+        "table": table,
+        "rows": rows,
+        "share": rows / total if total else 0.0,
+        "example": example if rows else "",
+        "remedy": law.remedy if rows else "",
+    }
+
+
+def _empty_row(table: str, total: int) -> dict[str, object]:
+    law = Law("the table has rows", "", (), f"fill {table}, or take it out of dataset.toml")
+    return _row(law, table, int(total == 0), "no row at all", 1)
+
+
+def _key_row(engine: Engine, table: str, example: str, total: int) -> dict[str, object]:
+    key = ", ".join(quoted(c) for c in TABLES[table].key)
+    found = engine.frame(
+        f"select coalesce(sum(n - 1), 0) as rows, min(example) as example from "
+        f"(select count(*) as n, min({example}) as example from {quoted(table)} group by {key} having count(*) > 1)"
+    ).iloc[0]
+    law = Law(f"{' and '.join(TABLES[table].key)} never repeat", "", (), "keep the latest version of each row")
+    return _row(law, table, int(found["rows"]), found["example"], total)

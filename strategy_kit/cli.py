@@ -1,0 +1,165 @@
+"""The command line: a thin skin over the library, with one sentence and one exit code for every refusal."""
+
+from __future__ import annotations
+
+import argparse
+import datetime as dt
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from strategy_kit.errors import ParameterError, StrategyKitError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+Result = dict[str, Any]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; return its exit code, which `strategy_kit.errors` lists.
+
+    Examples
+    --------
+    >>> main(["check", "data/sample", "--json"])  # doctest: +ELLIPSIS
+    table ...
+    {"command": "check", ...}
+    0
+    """
+    given = _parser().parse_args(arguments)
+    try:
+        result = given.run(given)
+    except StrategyKitError as error:
+        print(f"strategy-kit {given.command}: {error}", file=sys.stderr)
+        if given.json:
+            print(json.dumps({"command": given.command, "error": type(error).__name__, "exit_code": error.exit_code}))
+        return error.exit_code
+    if given.json:
+        print(json.dumps({"command": given.command, **result, "exit_code": result.get("exit_code", 0)}, ensure_ascii=False))
+    return int(result.get("exit_code", 0))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="strategy-kit", description="Honest strategy analysis, from orders to one offline page.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(name: str, run: Any, help_text: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=help_text, description=help_text)
+        added.add_argument("--json", action="store_true", help="print one line of JSON last")
+        added.set_defaults(run=run)
+        return added
+
+    simulate = command("simulate", _simulate, "write a simulated marketplace with known truth")
+    simulate.add_argument("out", metavar="OUT", type=Path)
+    for option, default in (("seed", 7), ("merchants", 3000), ("weeks", 78)):
+        simulate.add_argument(f"--{option}", type=int, default=default)
+    imported = command("import", _import, "turn published files into a data set")
+    imported.add_argument("source", choices=["olist"], metavar="olist")
+    imported.add_argument("files", metavar="SRC", type=Path)
+    imported.add_argument("out", metavar="OUT", type=Path)
+    imported.add_argument("--pilot-date", metavar="MONDAY", help="first day of the placebo pilot")
+    check = command("check", _check, "run every law of the data contract; exit 4 if one of severity error is broken")
+    check.add_argument("data", metavar="DATA", type=Path)
+    run = command("run", _run, "run a notebook and publish its page")
+    run.add_argument("notebook", metavar="NOTEBOOK")
+    weekly = command("weekly", _run, "run the weekly report and publish it")
+    weekly.set_defaults(notebook="weekly_report")
+    for added in (run, weekly):
+        added.add_argument("--data", required=True, metavar="DATA", type=Path)
+        added.add_argument("--week", metavar="2025-W30", help="the last complete week by default")
+        added.add_argument("--out", default="reports", metavar="FOLDER", type=Path)
+        added.add_argument("-p", "--parameter", action="append", default=[], metavar="NAME=VALUE")
+        added.add_argument("--timeout", type=float, default=600.0, metavar="SECONDS")
+    command("doctor", _doctor, "say what this machine has and lacks for reports")
+    return parser
+
+
+def _simulate(given: argparse.Namespace) -> Result:
+    from strategy_kit.simulate import simulate
+
+    folder = simulate(given.out, seed=given.seed, merchants=given.merchants, weeks=given.weeks)
+    print(f"simulated market written to {folder}")
+    return {"folder": str(folder)}
+
+
+def _import(given: argparse.Namespace) -> Result:
+    from strategy_kit.importers import import_olist
+
+    when = {} if given.pilot_date is None else {"pilot_date": _date(given.pilot_date)}
+    report = import_olist(given.files, given.out, **when)
+    print(report.to_string(index=False))
+    print(f"data set written to {given.out}")
+    return {"folder": str(given.out)}
+
+
+def _check(given: argparse.Namespace) -> Result:
+    from strategy_kit.dataset import open_dataset
+
+    issues = open_dataset(given.data).check()
+    broken = issues[issues["rows"] > 0].sort_values(["severity", "rows"], ascending=[True, False])
+    print(_laws_table(issues))
+    errors = int((broken["severity"] == "error").sum())
+    for row in broken.itertuples():
+        print(f"{row.severity}: {row.table}: {row.check}: {row.rows} rows, first: {row.example}; {row.remedy}", file=sys.stderr)
+    warnings = len(broken) - errors
+    print(f"{len(issues)} laws: {len(issues) - len(broken)} kept, {errors} errors, {warnings} warnings")
+    return {"laws": len(issues), "errors": errors, "warnings": warnings, "exit_code": 4 if errors else 0}
+
+
+def _laws_table(issues: Any) -> str:
+    shown = issues[["table", "check", "severity", "rows", "share"]]
+    return str(shown.to_string(index=False, justify="left", formatters={"share": "{:.4%}".format}))
+
+
+def _run(given: argparse.Namespace) -> Result:
+    from strategy_kit.report.parameters import declared, parse
+    from strategy_kit.report.run import find, run, _read as load
+
+    texts = dict(_pair(text) for text in given.parameter)
+    values = parse(declared(load(find(given.notebook))), texts) if texts else {}
+    done = run(
+        given.notebook, data=given.data, out=given.out, week=given.week, parameters=values, timeout=given.timeout
+    )
+    print(done.html)
+    if done.headline:
+        print(done.headline)
+    return {"html": str(done.html), "headline": done.headline, "week": done.week, "run_id": done.run_id}
+
+
+def _doctor(given: argparse.Namespace) -> Result:  # noqa: ARG001
+    import importlib.metadata
+    import platform
+    import shutil
+
+    found = {"python": platform.python_version()}
+    for package in ("altair", "duckdb", "nbconvert", "numpy", "pandas", "papermill", "statsmodels", "vl-convert-python"):
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            found[package] = "missing: install the locked dependencies with 'make report'"
+    fonts = shutil.which("fc-list")
+    found["jupyterlab"] = "present" if shutil.which("jupyter-lab") else "absent: needed only for 'make lab'"
+    found["chromium"] = shutil.which("chromium") or "absent: needed only for browser tests and PDF"
+    found["chinese font"] = "see fc-list :lang=zh" if fonts else "unknown: fc-list is absent; needed only for PDF and PNG here"
+    for name, state in found.items():
+        print(f"{name:20} {state}")
+    return {"found": found, "exit_code": int(any(state.startswith("missing") for state in found.values()))}
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, sign, value = text.partition("=")
+    if not sign or not name:
+        raise ParameterError(f"a parameter is written name=value, not {text!r}")
+    return name, value
+
+
+def _date(text: str) -> dt.date:
+    try:
+        return dt.date.fromisoformat(text)
+    except ValueError:
+        raise ParameterError(f"a date is written like 2018-02-05, not {text!r}") from None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

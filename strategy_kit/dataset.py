@@ -1,0 +1,373 @@
+"""Open a data set: its tables in an engine, its description, its checks, and panels made from it."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import pandas as pd
+
+from strategy_kit import checks
+from strategy_kit.contract import TABLES
+from strategy_kit.description import Description, Pilot, Plan, describe, read_description
+from strategy_kit.engine import DuckDBEngine
+from strategy_kit.errors import ContractError, DesignError, ParameterError, nearest, refuse
+from strategy_kit.periods import last_complete, next_start, parse_week, period_start, week_label
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from strategy_kit.engine import Engine
+    from strategy_kit.panel import Panel
+    from strategy_kit.periods import Period
+
+_BEFORE_AND_AFTER = 2
+_FIRST_TABLES = ("order_lines", "merchants")
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Tables that passed the opening checks, in the engine that holds them.
+
+    Made by `open_dataset` or `dataset_from_frames`, not by hand.
+    """
+
+    description: Description
+    engine: Engine
+    tables: tuple[str, ...]
+    files: Mapping[str, tuple[Path, ...]]
+
+    def __repr__(self) -> str:
+        kind = "synthetic" if self.description.synthetic else "real"
+        return (
+            f"Dataset {self.name!r} ({kind} data): {', '.join(self.tables)}; "
+            f"{self.data_from} to {self.data_through}, {self.description.timezone}, {self.description.currency}"
+        )
+
+    @property
+    def name(self) -> str:
+        """The name that folders carry."""
+        return self.description.name
+
+    @property
+    def plan(self) -> Plan:
+        """What was decided before outcomes were seen."""
+        return self.description.plan
+
+    @property
+    def pilot(self) -> Pilot:
+        """The pilot categories and dates.
+
+        Raises
+        ------
+        DesignError
+            If the data set names no pilot categories.
+        """
+        if self.description.pilot is None:
+            raise DesignError(f"data set {self.name!r} names no pilot categories; add a [pilot] table to its dataset.toml")
+        return self.description.pilot
+
+    @cached_property
+    def _dates(self) -> tuple[dt.date, dt.date]:
+        span = self.engine.frame("select min(paid_at) as first, max(paid_at) as last from order_lines").iloc[0]
+        if pd.isna(span["first"]):
+            raise ContractError("order_lines has no row with a paid_at, so that no period can be formed; fill the table")
+        return span["first"].date(), span["last"].date()
+
+    @property
+    def data_from(self) -> dt.date:
+        """First complete business day: as described, else the day of the first order."""
+        return self.description.data_from or self._dates[0]
+
+    @property
+    def data_through(self) -> dt.date:
+        """Last complete business day: as described, else the day of the last order, which is a guess."""
+        return self.description.data_through or self._dates[1]
+
+    def columns(self, table: str) -> list[str]:
+        """Return the columns of a table; an empty list when the data set lacks the table."""
+        return list(self.engine.types(table)) if table in self.tables else []
+
+    def check(self) -> pd.DataFrame:
+        """Run every law of the contract inside the engine.
+
+        Returns
+        -------
+        DataFrame
+            One row a law, broken or kept: check, severity (error, warning), table, rows (broken rows), share (of the
+            table's rows), example, remedy.
+
+        Examples
+        --------
+        >>> shop = open_dataset("data/sample")
+        >>> issues = shop.check()
+        >>> int(issues.query("severity == 'error'")["rows"].sum())
+        0
+        """
+        window = {"data_from": self.description.data_from or dt.date.min, "data_through": self.data_through}
+        found = checks.run_laws(self.engine, list(self.tables), window)
+        own = pd.DataFrame(self._own_laws(), columns=checks.COLUMNS)
+        return pd.concat([found, own], ignore_index=True)
+
+    def _own_laws(self) -> list[list[object]]:
+        stated = self.description.data_through is not None
+        laws: list[list[object]] = [
+            ["data_through is stated", "warning", "dataset.toml", int(not stated), float(not stated),
+             "" if stated else f"taken as {self.data_through}, the day of the last order",
+             "" if stated else "write the last complete business day into dataset.toml"]
+        ]  # fmt: skip
+        if self.description.pilot is not None:
+            known = self.engine.frame("select distinct category from merchants")["category"].dropna().tolist()
+            absent = [c for c in self.description.pilot.categories if c not in known]
+            hint = nearest(absent[0], known) if absent else ""
+            share = len(absent) / len(self.description.pilot.categories)
+            laws.append(
+                ["pilot categories have merchants", "error", "dataset.toml", len(absent), share,
+                 ", ".join(absent), f"correct pilot.categories{hint}" if absent else ""]
+            )  # fmt: skip
+        return laws
+
+    def require_valid(self) -> pd.DataFrame:
+        """Run `check` and refuse the data set when a law of severity "error" is broken.
+
+        Raises
+        ------
+        ContractError
+            Naming every broken law with its rows, first example and remedy.
+        """
+        found = self.check()
+        broken = found[(found["severity"] == "error") & (found["rows"] > 0)]
+        laws = [
+            f"{row.table}: {row.check}, but {row.rows} rows break it (first: {row.example}); {row.remedy}."
+            for row in broken.itertuples()
+        ]
+        refuse(ContractError, f"data set {self.name!r}", laws)
+        return found
+
+    def week(self, text: str | None = None) -> dt.date:
+        """Return the Monday of a complete week that has data; of the last complete one when none is named.
+
+        Raises
+        ------
+        ParameterError
+            If `text` is not a week, or the week is not complete, before the data, or without any order.
+
+        Examples
+        --------
+        >>> week_label(open_dataset("data/sample").week("2025-W30"))
+        '2025-W30'
+        """
+        last = last_complete(self.data_through, "week")
+        monday = last if text is None else parse_week(text)
+        window = f"data set {self.name!r} covers {self.data_from} to {self.data_through}"
+        if monday > last:
+            raise ParameterError(
+                f"week {week_label(monday)} is not complete: {window}, so the last complete week is {week_label(last)}"
+            )
+        if monday < self.data_from:
+            raise ParameterError(f"week {week_label(monday)} has no complete data: {window}; choose a later week")
+        sold = self.engine.frame(
+            "select count(*) as n from order_lines where paid_at >= $first and paid_at < $next",
+            {"first": monday, "next": next_start(monday, "week")},
+        )
+        if not sold["n"][0]:
+            raise ParameterError(f"week {week_label(monday)} has no order at all: {window}; choose another week")
+        return monday
+
+    def complete_periods(self, period: Period, through: dt.date | None = None) -> list[dt.date]:
+        """Return the starts of all periods that lie whole inside the data set's window, up to `through`'s."""
+        start = period_start(self.data_from, period)
+        start = start if start >= self.data_from else next_start(start, period)
+        stop = min(last_complete(self.data_through, period), through or dt.date.max)
+        result = []
+        while start <= stop:
+            result.append(start)
+            start = next_start(start, period)
+        return result
+
+    def panel(
+        self,
+        outcome: str = "gmv",
+        period: Literal["week", "month"] = "week",
+        transform: Literal["none", "log"] = "none",
+        *,
+        categories: Sequence[str] | None = None,
+        since: dt.date | None = None,
+        through: dt.date | None = None,
+    ) -> Panel:
+        """Build a balanced panel of merchants and complete periods from the tables.
+
+        A merchant is treated from the period in which its first support starts. One with no order in a period counts 0
+        from its opening on; merchants that opened after the first period are left out and counted in the panel's repr.
+
+        Parameters
+        ----------
+        outcome
+            A metric that is 0 where nothing was sold: gmv, orders, buyers or units.
+        transform
+            "log" takes logs and refuses zeros.
+        categories
+            Keep the merchants of these categories (by their frozen category).
+        since, through
+            First and last period; all complete ones by default.
+
+        Raises
+        ------
+        DesignError
+            If there is no support table, fewer than two periods, or a log of zero would be taken.
+
+        Examples
+        --------
+        >>> open_dataset("data/sample").panel().assigned_at
+        'merchant'
+        """
+        from strategy_kit.tables_to_panel import merchant_panel
+
+        periods = self._window(period, since, through)
+        panel = merchant_panel(self, outcome, period, periods, categories)
+        return panel.logs() if transform == "log" else panel
+
+    def category_panel(
+        self,
+        outcome: str = "gmv",
+        period: Literal["week", "month"] = "week",
+        *,
+        since: dt.date | None = None,
+        through: dt.date | None = None,
+        pool_below: float = 0.0,
+    ) -> Panel:
+        """Build a balanced panel of category totals; the pilot categories are treated from their pilot's start.
+
+        Parameters
+        ----------
+        outcome
+            A metric that is 0 where nothing was sold.
+        since, through
+            First and last period; all complete ones by default.
+        pool_below
+            Categories outside the pilot with less than this share of sales before the pilot, or without sales in some
+            period, are added up as "all_other", so that their sales still count; 0 pools none.
+
+        Raises
+        ------
+        DesignError
+            If the data set names no pilot categories, or has fewer than two complete periods.
+
+        Examples
+        --------
+        >>> open_dataset("data/sample").category_panel().assigned_at
+        'category'
+        """
+        from strategy_kit.tables_to_panel import category_panel
+
+        return category_panel(self, outcome, period, self._window(period, since, through), pool_below)
+
+    def _window(self, period: Period, since: dt.date | None, through: dt.date | None) -> list[dt.date]:
+        periods = [p for p in self.complete_periods(period, through) if since is None or p >= since]
+        if len(periods) < _BEFORE_AND_AFTER:
+            raise DesignError(f"data set {self.name!r} has {len(periods)} complete {period}s; a panel needs at least two")
+        return periods
+
+
+def open_dataset(folder: str | Path, *, engine: Literal["duckdb"] = "duckdb") -> Dataset:
+    """Open the data set in `folder`, described by its dataset.toml.
+
+    Parameters
+    ----------
+    folder
+        Holds dataset.toml and the Parquet or CSV files that it names; globs are allowed.
+    engine
+        The database that reads the files.
+
+    Raises
+    ------
+    ParameterError
+        If the folder or its dataset.toml does not exist.
+    ContractError
+        If a file or column is missing or of the wrong kind; every such fault is named at once.
+
+    Examples
+    --------
+    >>> open_dataset("data/sample").name
+    'sample'
+    """
+    if engine != "duckdb":
+        raise ParameterError(f"engine {engine!r} is not available; use 'duckdb'")
+    folder = Path(folder)
+    description, patterns = read_description(folder)
+    laws = [f"tables.{table} is missing; every data set has it" for table in _FIRST_TABLES if table not in patterns]
+    files = {table: tuple(sorted(folder.glob(pattern))) for table, pattern in patterns.items()}
+    laws += [f"tables.{table}: no file matches {patterns[table]!r}" for table, paths in files.items() if not paths]
+    refuse(ContractError, f"data set {description.name!r}", laws)
+    database = DuckDBEngine()
+    for table, paths in files.items():
+        database.add_files(table, [str(path) for path in paths])
+    return _checked(Dataset(description, database, tuple(files), files))
+
+
+def dataset_from_frames(
+    order_lines: pd.DataFrame,
+    merchants: pd.DataFrame,
+    *,
+    timezone: str,
+    currency: str,
+    pilot: Mapping[str, Any] | Pilot | None = None,
+    **others: Any,
+) -> Dataset:
+    """Make a data set of pandas frames in hand; the same laws hold as for files.
+
+    Parameters
+    ----------
+    order_lines, merchants
+        Frames with the contract's columns; their index is ignored.
+    timezone
+        Business time zone, for example "Asia/Shanghai"; naive timestamps are already in it.
+    pilot
+        {category: first day}, or {"categories": [...], "starts_on": day}, or a `Pilot`.
+    **others
+        Further tables of the contract as frames (support=..., calendar=...), or keys of dataset.toml (name=...,
+        title=..., synthetic=..., data_from=..., data_through=..., plan={...}).
+
+    Raises
+    ------
+    ParameterError
+        If a keyword is neither a table nor a key.
+    ContractError
+        If a column is missing or of the wrong kind, or a key breaks a rule; all at once.
+
+    Examples
+    --------
+    >>> lines = pd.DataFrame({"order_id": [1, 2], "line_id": 1, "buyer_id": ["a", "b"], "merchant_id": "m",
+    ...     "category": "beauty", "paid_at": pd.to_datetime(["2025-01-06", "2025-01-14"]), "amount": [10.0, 5.5]})
+    >>> roster = pd.DataFrame({"merchant_id": ["m"], "category": ["beauty"]})
+    >>> dataset_from_frames(lines, roster, timezone="Asia/Shanghai", currency="CNY").data_through
+    datetime.date(2025, 1, 14)
+    """
+    frames = {"order_lines": order_lines, "merchants": merchants}
+    frames |= {name: frame for name, frame in others.items() if isinstance(frame, pd.DataFrame)}
+    keys = {name: value for name, value in others.items() if name not in frames}
+    unknown = [f"{name!r} is not a table of the contract{nearest(name, TABLES)}" for name in frames if name not in TABLES]
+    known = [f for f in Description.__dataclass_fields__ if f != "pilot"]
+    unknown += [f"{name!r} is not a key{nearest(name, [*known, *TABLES])}" for name in keys if name not in known]
+    refuse(ParameterError, "dataset_from_frames", unknown)
+    given = {"name": "frames", "timezone": timezone, "currency": currency, **keys}
+    description = describe(given | ({} if pilot is None or isinstance(pilot, Pilot) else {"pilot": pilot}), "the data set")
+    if isinstance(pilot, Pilot):
+        description = replace(description, pilot=pilot)
+    database = DuckDBEngine()
+    for table, frame in frames.items():
+        database.add_frame(table, frame.reset_index(drop=True))
+    return _checked(Dataset(description, database, tuple(frames), {}))
+
+
+def _checked(shop: Dataset) -> Dataset:
+    laws = [law for table in shop.tables for law in checks.column_laws(shop.engine, table)]
+    refuse(ContractError, f"data set {shop.name!r}", laws)
+    for table in shop.tables:
+        shop.engine.refine(table, checks.refinements(shop.engine, table, shop.description.timezone))
+    return shop
+
+

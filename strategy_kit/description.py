@@ -1,0 +1,183 @@
+"""What a data set says of itself: `dataset.toml`, read and checked as a whole."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+import tomllib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
+
+from strategy_kit.contract import TABLES
+from strategy_kit.errors import ContractError, ParameterError, nearest, refuse
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Pilot:
+    """Which categories are piloted, from which day each; a placebo never ran."""
+
+    starts: dict[str, dt.date]
+    placebo: bool = False
+
+    @property
+    def categories(self) -> list[str]:
+        """The pilot categories, in the order given."""
+        return list(self.starts)
+
+    @property
+    def starts_on(self) -> dt.date:
+        """The first day on which any pilot ran."""
+        return min(self.starts.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What was decided before outcomes were seen."""
+
+    threshold: float = 0.0
+    chance_needed: float = 0.9
+    next_decision: dt.date | None = None
+    owner: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """The head of a data set: names, units, window, pilot and plan."""
+
+    name: str
+    timezone: str
+    currency: str
+    title: str = ""
+    synthetic: bool = False
+    data_from: dt.date | None = None
+    data_through: dt.date | None = None
+    source: str = ""
+    pilot: Pilot | None = None
+    plan: Plan = field(default_factory=Plan)
+
+
+_KEYS: dict[str, type] = {
+    "name": str,
+    "title": str,
+    "synthetic": bool,
+    "currency": str,
+    "timezone": str,
+    "data_from": dt.date,
+    "data_through": dt.date,
+    "source": str,
+    "pilot": dict,
+    "plan": dict,
+    "tables": dict,
+}
+_REQUIRED = ("name", "currency", "timezone", "tables")
+_PILOT_KEYS = {"categories": list, "starts_on": (dt.date, dict), "placebo": bool}
+_PLAN_KEYS = {"threshold": (float, int), "chance_needed": (float, int), "next_decision": dt.date, "owner": str}
+
+
+def read_description(folder: Path) -> tuple[Description, dict[str, str]]:
+    """Read `folder`/dataset.toml; return it with the table name -> file pattern mapping.
+
+    Raises
+    ------
+    ParameterError
+        If there is no such folder or no dataset.toml in it.
+    ContractError
+        If the file is not TOML or breaks a rule; every broken rule is named.
+    """
+    path = folder / "dataset.toml"
+    if not path.is_file():
+        what = "has no dataset.toml" if folder.is_dir() else "does not exist"
+        raise ParameterError(f"the data set folder {folder} {what}; see data/README.md for what a data set is")
+    try:
+        given = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ContractError(f"{path} is not valid TOML: {error}") from error
+    laws = _key_laws(given, _KEYS, "") + [f"the key {key!r} is missing" for key in _REQUIRED if key not in given]
+    tables = given.pop("tables", {})
+    if isinstance(tables, dict):
+        laws += [f"tables: {t!r} is not a table of the contract{nearest(t, TABLES)}" for t in tables if t not in TABLES]
+    refuse(ContractError, str(path), laws)
+    return describe(given, str(path)), tables
+
+
+def describe(given: Mapping[str, Any], subject: str) -> Description:
+    """Check the parts of a description and build it; `subject` opens the error sentence.
+
+    Raises
+    ------
+    ContractError
+        If a rule is broken; every broken rule is named.
+    """
+    laws = _unit_laws(given)
+    pilot_given, plan_given = given.get("pilot"), given.get("plan", {})
+    if pilot_given is not None:
+        pilot_given = pilot_table(pilot_given)
+        laws += _key_laws(pilot_given, _PILOT_KEYS, "pilot.") + _pilot_laws(pilot_given)
+    laws += _key_laws(plan_given, _PLAN_KEYS, "plan.")
+    refuse(ContractError, subject, laws)
+    plain = {key: value for key, value in given.items() if key not in ("pilot", "plan")}
+    return Description(
+        **plain, pilot=None if pilot_given is None else _pilot(pilot_given), plan=Plan(**plan_given)
+    )
+
+
+def pilot_table(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Read {category: first day} as the [pilot] table that it abbreviates; leave a [pilot] table alone.
+
+    Examples
+    --------
+    >>> pilot_table({"beauty": dt.date(2025, 4, 14)})["categories"]
+    ['beauty']
+    """
+    if given and not set(given) & set(_PILOT_KEYS):
+        return {"categories": list(given), "starts_on": dict(given)}
+    return dict(given)
+
+
+def _key_laws(given: Mapping[str, Any], known: Mapping[str, Any], prefix: str) -> list[str]:
+    laws = [f"{prefix}{key} is not a key{nearest(key, known)}" for key in given if key not in known]
+    for key, kinds in known.items():
+        value = given.get(key)
+        wrong = isinstance(value, bool) and kinds is not bool
+        if key in given and (wrong or not isinstance(value, kinds)):
+            kinds = kinds if isinstance(kinds, tuple) else (kinds,)
+            laws.append(f"{prefix}{key} must be {' or '.join(k.__name__ for k in kinds)}, not {value!r}")
+    return laws
+
+
+def _unit_laws(given: Mapping[str, Any]) -> list[str]:
+    laws = []
+    name, zone = given.get("name"), given.get("timezone")
+    if isinstance(name, str) and not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", name):
+        laws.append(f"name {name!r} must be lower-case letters, digits, - and _, since folders carry it")
+    if isinstance(zone, str):
+        try:
+            ZoneInfo(zone)
+        except (KeyError, ValueError, OSError):
+            laws.append(f"timezone {zone!r} does not exist; write it like Asia/Shanghai")
+    first, last = given.get("data_from"), given.get("data_through")
+    if isinstance(first, dt.date) and isinstance(last, dt.date) and first > last:
+        laws.append(f"data_from {first} is after data_through {last}")
+    return laws
+
+
+def _pilot_laws(given: Mapping[str, Any]) -> list[str]:
+    laws = [f"pilot.{key} is missing" for key in ("categories", "starts_on") if key not in given]
+    categories, starts = given.get("categories"), given.get("starts_on")
+    if isinstance(categories, list) and (not categories or not all(isinstance(c, str) for c in categories)):
+        laws.append(f"pilot.categories must name at least one category, not {categories!r}")
+    if isinstance(starts, dict) and isinstance(categories, list):
+        laws += [f"pilot.starts_on gives no date for {c!r}" for c in categories if c not in starts]
+        laws += [f"pilot.starts_on.{c} must be a date" for c, d in starts.items() if not isinstance(d, dt.date)]
+    return laws
+
+
+def _pilot(given: Mapping[str, Any]) -> Pilot:
+    starts = given["starts_on"]
+    dates = {c: starts[c] if isinstance(starts, dict) else starts for c in given["categories"]}
+    return Pilot(dates, placebo=given.get("placebo", False))

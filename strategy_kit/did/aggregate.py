@@ -1,0 +1,206 @@
+"""Averages of cohort-by-period effects, with the variance that estimated cohort shares add."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from strategy_kit.errors import DesignError
+from strategy_kit.panel import ages
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from strategy_kit.estimates import Estimates, MomentParts
+
+Array = np.ndarray
+
+
+def overall(effects: Estimates) -> Estimates:
+    """Average all effects after the start, each cohort-period weighted by the cohort's units.
+
+    Parameters
+    ----------
+    effects
+        From `group_time`.
+
+    Returns
+    -------
+    Estimates
+        One row, without labels.
+
+    Raises
+    ------
+    DesignError
+        If `effects` are not by cohort and period, or none lies after a start.
+
+    References
+    ----------
+    Callaway and Sant'Anna (2021), equation 3.3 in the simple form ("simple" in R's aggte).
+
+    Examples
+    --------
+    >>> from strategy_kit.did import group_time
+    >>> from strategy_kit.panel import Panel
+    >>> panel = Panel.from_matrix(np.array([[1.0, 4.0], [1.0, 2.0], [3.0, 3.0]]), treated_from=[2, 0, 0])
+    >>> float(overall(group_time(panel)).tidy()["estimate"][0])
+    2.5
+    """
+    after = _age(effects) >= 0
+    return _averaged(effects, "overall", pd.DataFrame(index=[0]), after[None, :], _plain(np.array([True])))
+
+
+def event_study(effects: Estimates) -> Estimates:
+    """Average the effects by age, weighting cohorts by their units; negative ages are the pre-trend.
+
+    Parameters
+    ----------
+    effects
+        From `group_time`.
+
+    Returns
+    -------
+    Estimates
+        Label age. `glance` shows the plain average over ages 0 and later.
+
+    References
+    ----------
+    Callaway and Sant'Anna (2021), equation 3.4 ("dynamic" in R's aggte).
+
+    Examples
+    --------
+    >>> from strategy_kit.did import group_time
+    >>> from strategy_kit.panel import Panel
+    >>> panel = Panel.from_matrix(np.array([[1.0, 4.0], [1.0, 2.0], [3.0, 3.0]]), treated_from=[2, 0, 0])
+    >>> event_study(group_time(panel)).tidy()["age"].tolist()
+    [0]
+    """
+    age = _age(effects)
+    distinct = np.unique(age)
+    labels = pd.DataFrame({"age": distinct})
+    return _averaged(effects, "event_study", labels, age == distinct[:, None], _plain(distinct >= 0))
+
+
+def by_cohort(effects: Estimates) -> Estimates:
+    """Average the effects after the start within each cohort.
+
+    Parameters
+    ----------
+    effects
+        From `group_time`.
+
+    Returns
+    -------
+    Estimates
+        Label cohort. `glance` weighs the cohorts by their units.
+
+    References
+    ----------
+    Callaway and Sant'Anna (2021), equation 3.7 ("group" in R's aggte).
+
+    Examples
+    --------
+    >>> from strategy_kit.did import group_time
+    >>> from strategy_kit.panel import Panel
+    >>> panel = Panel.from_matrix(np.array([[1.0, 4.0], [1.0, 2.0], [3.0, 3.0]]), treated_from=[2, 0, 0])
+    >>> by_cohort(group_time(panel)).tidy()["cohort"].tolist()
+    [2]
+    """
+    after = _age(effects) >= 0
+    cohort = effects.labels["cohort"].to_numpy()
+    distinct = np.unique(cohort[after])
+    chosen = (cohort == distinct[:, None]) & after
+    return _averaged(effects, "by_cohort", pd.DataFrame({"cohort": distinct}), chosen, _by_units)
+
+
+def by_period(effects: Estimates) -> Estimates:
+    """Average the effects by calendar period over the cohorts that have started, weighted by their units.
+
+    Parameters
+    ----------
+    effects
+        From `group_time`.
+
+    Returns
+    -------
+    Estimates
+        Label period. `glance` shows the plain average over periods.
+
+    References
+    ----------
+    Callaway and Sant'Anna (2021), equation 3.8 ("calendar" in R's aggte).
+
+    Examples
+    --------
+    >>> from strategy_kit.did import group_time
+    >>> from strategy_kit.panel import Panel
+    >>> panel = Panel.from_matrix(np.array([[1.0, 4.0], [1.0, 2.0], [3.0, 3.0]]), treated_from=[2, 0, 0])
+    >>> by_period(group_time(panel)).tidy()["period"].tolist()
+    [2]
+    """
+    after = _age(effects) >= 0
+    period = effects.labels["period"].to_numpy()
+    distinct = np.unique(period[after])
+    chosen = (period == distinct[:, None]) & after
+    return _averaged(effects, "by_period", pd.DataFrame({"period": distinct}), chosen, _plain(np.ones(len(distinct), bool)))
+
+
+def _age(effects: Estimates) -> Array:
+    if effects.parts is None or list(effects.labels) != ["cohort", "period"]:
+        raise DesignError(f"{effects.estimator} has no effects by cohort and period to average; start from group_time")
+    age = ages(pd.Index(effects.labels["period"]), pd.Index(effects.labels["cohort"]))
+    if not (age >= 0).any():
+        raise DesignError("no effect lies at or after a cohort's start, so there is nothing to average")
+    return age
+
+
+def _averaged(
+    effects: Estimates,
+    estimator: str,
+    labels: pd.DataFrame,
+    chosen: Array,
+    whole: Callable[[Estimates, MomentParts, Array], tuple[float, float]],
+) -> Estimates:
+    """Average the (J, K) chosen cells row by row, weighted by cohort shares; `whole` then averages the rows."""
+    parts = effects.parts
+    assert parts is not None  # noqa: S101  # `_age` refused everything else
+    _, cohort = np.unique(effects.labels["cohort"].to_numpy(), return_inverse=True)
+    total = chosen @ parts.shares[cohort]
+    weights = chosen * parts.shares[cohort] / total[:, None]
+    estimate = weights @ effects.estimate
+    member = np.eye(len(parts.shares))[cohort]  # (K, G)
+    gap = chosen * (effects.estimate - estimate[:, None])
+    averaged = parts.combined(weights, gap @ member / total[:, None])
+    covariance = averaged.covariance
+    fixed = ~(chosen & np.isfinite(effects.std_error)).any(axis=1)
+    covariance[fixed, :] = covariance[:, fixed] = np.nan
+    held = (chosen @ member) > 0
+    counts = np.rint(held @ (parts.shares * parts.n_units)).astype(int)
+    result = replace(
+        effects, estimator=estimator, labels=labels, estimate=estimate, covariance=covariance, n_units=counts, parts=averaged
+    )
+    value, spread = whole(result, averaged, held)
+    return replace(result, average=(value, spread if np.isfinite(effects.std_error).any() else np.nan))
+
+
+def _plain(counted: Array) -> Callable[[Estimates, MomentParts, Array], tuple[float, float]]:
+    def whole(rows: Estimates, parts: MomentParts, held: Array) -> tuple[float, float]:  # noqa: ARG001
+        if not counted.any():
+            return np.nan, np.nan
+        weight = counted / counted.sum()
+        averaged = parts.combined(weight[None, :], np.zeros((1, len(parts.shares))))
+        return float(weight @ rows.estimate), float(np.sqrt(averaged.covariance[0, 0]))
+
+    return whole
+
+
+def _by_units(rows: Estimates, parts: MomentParts, held: Array) -> tuple[float, float]:
+    share = held @ parts.shares
+    weight = share / share.sum()
+    value = float(weight @ rows.estimate)
+    gradient = ((rows.estimate - value) @ held) / share.sum()
+    averaged = parts.combined(weight[None, :], gradient[None, :])
+    return value, float(np.sqrt(averaged.covariance[0, 0]))

@@ -1,0 +1,71 @@
+"""What every engine can do, and how identifiers and types are read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    import numpy as np
+    import pandas as pd
+
+
+class Engine(Protocol):
+    """A database that holds the tables of one data set."""
+
+    def add_files(self, table: str, paths: Sequence[str]) -> None:
+        """Make Parquet or CSV files readable as `table`."""
+
+    def add_frame(self, table: str, frame: pd.DataFrame) -> None:
+        """Make a pandas frame readable as `table`."""
+
+    def refine(self, table: str, columns: Mapping[str, str]) -> None:
+        """Replace `table` by a view of it in which each named column is the given SQL expression."""
+
+    def types(self, table: str) -> dict[str, str]:
+        """Return column -> type name of the database, in file order."""
+
+    def frame(self, sql: str, values: Mapping[str, object] | None = None) -> pd.DataFrame:
+        """Run a query in the DuckDB dialect; `$name` in it is bound to `values`."""
+
+    def batches(self, sql: str, values: Mapping[str, object] | None = None) -> Iterator[dict[str, np.ndarray]]:
+        """Run a query and yield its result as column arrays, a block of rows at a time."""
+
+
+def quoted(identifier: str) -> str:
+    """Quote a column or table name for SQL.
+
+    Examples
+    --------
+    >>> quoted("size band")
+    '"size band"'
+    """
+    return '"' + identifier.replace('"', '""') + '"'
+
+
+_KINDS = {
+    "VARCHAR": "text",
+    "BOOLEAN": "boolean",
+    "DATE": "date",
+    "TIMESTAMP": "timestamp",
+    "DECIMAL": "number",
+    "DOUBLE": "number",
+    "FLOAT": "number",
+}
+
+
+def kind_of(type_name: str) -> str:
+    """Name the kind of the contract that a database type belongs to.
+
+    Examples
+    --------
+    >>> kind_of("DECIMAL(14,2)"), kind_of("TIMESTAMP WITH TIME ZONE"), kind_of("UBIGINT")
+    ('number', 'timestamp', 'integer')
+    """
+    head = type_name.upper().split("(")[0].split(" ")[0].split("_")[0]
+    if head.startswith("ENUM"):
+        return "text"
+    if "INT" in head:
+        return "integer"
+    return _KINDS.get(head, type_name.lower())

@@ -1,0 +1,83 @@
+"""DuckDB: the engine of one machine."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import duckdb
+
+from strategy_kit.engine.base import quoted
+from strategy_kit.errors import ContractError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    import numpy as np
+    import pandas as pd
+
+
+class DuckDBEngine:
+    """An in-memory DuckDB over files or frames; nothing is written to disk unless a query spills."""
+
+    def __init__(self) -> None:
+        self._connection = duckdb.connect(":memory:")
+        self._connection.execute("set TimeZone = 'UTC'")
+
+    def add_files(self, table: str, paths: Sequence[str]) -> None:
+        """Make Parquet or CSV files readable as `table`."""
+        reader = "read_parquet" if paths[0].lower().endswith((".parquet", ".pq")) else "read_csv"
+        listed = ", ".join("'" + path.replace("'", "''") + "'" for path in paths)
+        options = "union_by_name = true" if reader == "read_parquet" else "union_by_name = true, sample_size = -1"
+        with _readable(table):
+            self._connection.execute(
+                f"create view {_raw(table)} as select * from {reader}([{listed}], {options})"
+            )
+        self.refine(table, {})
+
+    def add_frame(self, table: str, frame: pd.DataFrame) -> None:
+        """Make a pandas frame readable as `table`."""
+        with _readable(table):
+            self._connection.register(f"{table}__raw", frame)
+        self.refine(table, {})
+
+    def refine(self, table: str, columns: Mapping[str, str]) -> None:
+        """Replace `table` by a view of its source in which each named column is the given SQL expression."""
+        replaced = ", ".join(f"{sql} as {quoted(name)}" for name, sql in columns.items())
+        chosen = f"* replace ({replaced})" if replaced else "*"
+        with _readable(table):
+            self._connection.execute(
+                f"create or replace view {quoted(table)} as select {chosen} from {_raw(table)}"
+            )
+
+    def types(self, table: str) -> dict[str, str]:
+        """Return column -> type name of the database, in file order."""
+        with _readable(table):
+            described = self._connection.execute(f"describe {quoted(table)}").fetchall()
+        return {row[0]: row[1] for row in described}
+
+    def frame(self, sql: str, values: Mapping[str, object] | None = None) -> pd.DataFrame:
+        """Run a query; `$name` in it is bound to `values`."""
+        return self._connection.execute(sql, dict(values or {})).df()
+
+    def batches(self, sql: str, values: Mapping[str, object] | None = None) -> Iterator[dict[str, np.ndarray]]:
+        """Run a query and yield its result as column arrays, a block of rows at a time."""
+        result = self._connection.cursor().execute(sql, dict(values or {}))
+        while True:
+            block = result.fetch_df_chunk(50)
+            if block.empty:
+                return
+            yield {str(name): block[name].to_numpy() for name in block}
+
+
+def _raw(table: str) -> str:
+    return quoted(f"{table}__raw")
+
+
+@contextmanager
+def _readable(table: str) -> Iterator[None]:
+    try:
+        yield
+    except duckdb.Error as error:
+        reason = str(error).split("\n", maxsplit=1)[0]
+        raise ContractError(f"table {table} cannot be read: {reason}") from error

@@ -1,0 +1,194 @@
+"""The one result type of every estimator."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import pandas as pd
+
+from strategy_kit.errors import ParameterError
+from strategy_kit.inference import IntervalLaw, Student, band_critical
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Array = np.ndarray
+AssignedAt = Literal["merchant", "category"]
+
+
+@dataclass(frozen=True)
+class MomentParts:
+    """Where the variance of K estimates comes from when cohort moments were all that was seen.
+
+    Attributes
+    ----------
+    within
+        (K, K): spread of units around their cohort's mean path.
+    gradient
+        (K, G): derivative of each estimate with respect to the cohort shares.
+    shares
+        (G,): cohort shares n_g / N.
+    n_units
+        N.
+    """
+
+    within: Array
+    gradient: Array
+    shares: Array
+    n_units: int
+
+    @property
+    def covariance(self) -> Array:
+        """(K, K): within-cohort spread plus what estimating the shares adds."""
+        return self.within + self.gradient @ self._spread @ self.gradient.T
+
+    @property
+    def _spread(self) -> Array:
+        return (np.diag(self.shares) - np.outer(self.shares, self.shares)) / self.n_units
+
+    def combined(self, weights: Array, weight_gradient: Array) -> MomentParts:
+        """Return the parts of `weights` @ estimates, whose weights depend on the shares too.
+
+        Parameters
+        ----------
+        weights
+            (J, K).
+        weight_gradient
+            (J, G): derivative of the combinations with respect to the shares through the weights alone.
+        """
+        return MomentParts(
+            weights @ self.within @ weights.T, weights @ self.gradient + weight_gradient, self.shares, self.n_units
+        )
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Estimates:
+    """Labelled estimates with their covariance, what they rest on, and the law of their intervals.
+
+    Attributes
+    ----------
+    labels
+        K rows; its columns (cohort, period, age, method) name each estimate.
+    covariance
+        (K, K); missing in the rows and columns of estimates without a standard error.
+    law
+        One law for all rows, or a law a row.
+    average
+        Overall estimate and standard error, as `glance` shows them.
+    details
+        Further tidy frames, such as the contrasts of single groups.
+    notes
+        Sentences on what was left out or assumed.
+    """
+
+    estimator: str
+    outcome: str
+    labels: pd.DataFrame
+    estimate: Array
+    covariance: Array
+    n_units: Array
+    assigned_at: AssignedAt
+    clusters: tuple[int, int]
+    average: tuple[float, float]
+    law: IntervalLaw | tuple[IntervalLaw, ...] = field(default_factory=Student)
+    parts: MomentParts | None = None
+    details: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    seed: int = 0
+
+    @property
+    def std_error(self) -> Array:
+        """(K,) standard errors; missing where an estimate is fixed by design."""
+        return np.sqrt(np.diag(self.covariance))
+
+    def tidy(self, level: float = 0.95) -> pd.DataFrame:
+        """Return one row an estimate.
+
+        Parameters
+        ----------
+        level
+            Coverage of intervals and bands.
+
+        Returns
+        -------
+        DataFrame
+            The labels, then estimate, std_error, conf_low, conf_high (pointwise), band_low, band_high (all rows
+            together), p_value, n_units.
+
+        Raises
+        ------
+        ParameterError
+            If `level` is not between 0 and 1.
+        """
+        if not 0 < level < 1:
+            raise ParameterError(f"level must lie between 0 and 1, not {level!r}")
+        low, high, p_value = self._intervals(level)
+        band_low, band_high = low, high
+        if not isinstance(self.law, tuple):
+            width = band_critical(self.covariance, level, seed=self.seed) * self.std_error
+            band_low, band_high = self.estimate - width, self.estimate + width
+        return self.labels.assign(
+            estimate=self.estimate,
+            std_error=self.std_error,
+            conf_low=low,
+            conf_high=high,
+            band_low=band_low,
+            band_high=band_high,
+            p_value=p_value,
+            n_units=self.n_units,
+        )
+
+    def _intervals(self, level: float) -> tuple[Array, Array, Array]:
+        if not isinstance(self.law, tuple):
+            ends = self.law.interval(self.estimate, self.std_error, level)
+            return *ends, self.law.p_value(self.estimate, self.std_error)
+        rows = []
+        for law, estimate, error in zip(self.law, self.estimate, self.std_error, strict=True):
+            value, spread = np.array([estimate]), np.array([error])
+            rows.append((*law.interval(value, spread, level), law.p_value(value, spread)))
+        low, high, p_value = (np.concatenate(column) for column in zip(*rows, strict=True))
+        return low, high, p_value
+
+    def glance(self, level: float = 0.95) -> pd.DataFrame:
+        """Return one row for the whole fit: the overall average with its interval, and what it rests on.
+
+        Returns
+        -------
+        DataFrame
+            estimator, outcome, estimate, std_error, conf_low, conf_high, p_value, degrees_of_freedom, level,
+            assigned_at, clusters_treated, clusters_comparison.
+        """
+        law = self.law[0] if isinstance(self.law, tuple) else self.law
+        value, spread = (np.array([part]) for part in self.average)
+        low, high = law.interval(value, spread, level)
+        freedom = law.degrees_of_freedom if isinstance(law, Student) else np.nan
+        return pd.DataFrame(
+            {
+                "estimator": [self.estimator],
+                "outcome": [self.outcome],
+                "estimate": value,
+                "std_error": spread,
+                "conf_low": low,
+                "conf_high": high,
+                "p_value": law.p_value(value, spread),
+                "degrees_of_freedom": [freedom if np.isfinite(freedom) else np.nan],
+                "level": [level],
+                "assigned_at": [self.assigned_at],
+                "clusters_treated": [self.clusters[0]],
+                "clusters_comparison": [self.clusters[1]],
+            }
+        )
+
+    def __repr__(self) -> str:
+        treated, comparison = self.clusters
+        head = (
+            f"{self.estimator} on {self.outcome}: {treated} treated, {comparison} comparison "
+            f"{'categories' if self.assigned_at == 'category' else 'units'}, assigned at {self.assigned_at} level"
+        )
+        return "\n".join([head, *self.notes, self.tidy().to_string(index=False)])
+
+    def _repr_html_(self) -> str:
+        notes = "".join(f"<p>{note}</p>" for note in self.notes)
+        return notes + self.tidy().to_html(index=False, border=0, float_format="%.4g")

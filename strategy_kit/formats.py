@@ -1,0 +1,119 @@
+"""Numbers, money and dates as text, in English and Chinese, from the same stored value."""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+from typing import Literal
+
+Language = Literal["en", "zh"]
+MINUS = "\u2212"
+_SPACE = "\u00a0"
+_JOINED = "\u2060"
+
+_SYMBOLS = {"CNY": "¥", "BRL": "R$", "USD": "$", "EUR": "€", "GBP": "£"}
+_UNITS_ZH = {"CNY": "元", "BRL": "雷亚尔", "USD": "美元", "EUR": "欧元", "GBP": "英镑"}
+_SCALES: dict[Language, tuple[tuple[float, str], ...]] = {
+    "en": ((1e9, "billion"), (1e6, "million"), (1e3, "thousand")),
+    "zh": ((1e8, "亿"), (1e4, "万")),
+}
+
+
+def number(value: float, digits: int = 0, *, signed: bool = False) -> str:
+    """Write a number with thousands separators and a true minus.
+
+    Examples
+    --------
+    >>> number(-1234.5, 1), number(0.0, signed=True), number(12, signed=True)
+    ('−1,234.5', '0', '+12')
+    """
+    if math.isinf(value):
+        return "∞" if value > 0 else f"{MINUS}∞"
+    text = f"{abs(value):,.{digits}f}"
+    if not any(digit in text for digit in "123456789"):
+        return text
+    return (MINUS if value < 0 else "+" * signed) + text
+
+
+def percent(share: float, digits: int = 1, *, signed: bool = False) -> str:
+    """Write a share as a percentage.
+
+    Examples
+    --------
+    >>> percent(0.0642), percent(-0.017, signed=True)
+    ('6.4%', '−1.7%')
+    """
+    return number(100 * share, digits, signed=signed) + "%"
+
+
+def money(value: float, currency: str, language: Language, *, signed: bool = False, scale: float | None = None) -> str:
+    """Write an amount with three significant digits, its scale and its currency.
+
+    Parameters
+    ----------
+    value
+        In units of the currency.
+    scale
+        The scale to use, so that both ends of an interval share it; that of the value by default.
+
+    Examples
+    --------
+    >>> money(1.43e9, "CNY", "en"), money(60.24e6, "CNY", "zh"), money(-420.5, "BRL", "en")
+    ('¥1.43\\xa0billion', '6,024\\xa0万元', '−\\u2060R$420')
+    """
+    scale = _scale(abs(value), language) if scale is None else scale
+    word = dict(_SCALES[language]).get(scale, "")
+    shown = value / scale
+    places = 0 if shown == 0 else max(0, 2 - int(math.floor(math.log10(abs(shown)))) if abs(shown) < 100 else 0)  # noqa: PLR2004
+    digits = number(abs(shown), min(places, 2))
+    sign = (MINUS if value < 0 else "+" * signed) if any(d in digits for d in "123456789") else ""
+    if language == "zh":
+        return f"{sign}{digits}{_SPACE}{word}{_UNITS_ZH.get(currency, currency)}"
+    symbol = _SYMBOLS.get(currency, currency + _SPACE)
+    return f"{sign}{_JOINED * bool(sign)}{symbol}{digits}{_SPACE + word if word else ''}"
+
+
+def money_range(low: float, high: float, currency: str, language: Language) -> str:
+    """Write an interval of amounts, both ends in one scale and signed.
+
+    Examples
+    --------
+    >>> money_range(-0.42e9, 3.15e9, "CNY", "en")
+    '−\\u2060¥0.42\\xa0billion to +\\u2060¥3.15\\xa0billion'
+    """
+    scale = _scale(max(abs(low), abs(high)), language)
+    ends = (money(end, currency, language, signed=True, scale=scale) for end in (low, high))
+    return {"en": " to ", "zh": " 至 "}[language].join(ends)
+
+
+def _scale(size: float, language: Language) -> float:
+    return next((scale for scale, _ in _SCALES[language] if size >= scale), 1.0)
+
+
+def day(date: dt.date, language: Language) -> str:
+    """Write a date.
+
+    Examples
+    --------
+    >>> day(dt.date(2025, 8, 11), "en"), day(dt.date(2025, 8, 11), "zh")
+    ('11 August 2025', '2025 年 8 月 11 日')
+    """
+    if language == "zh":
+        return f"{date.year} 年 {date.month} 月 {date.day} 日"
+    return f"{date.day} {date:%B %Y}"
+
+
+def week_span(monday: dt.date, language: Language) -> str:
+    """Write a week with its dates.
+
+    Examples
+    --------
+    >>> week_span(dt.date(2025, 7, 21), "en"), week_span(dt.date(2025, 7, 21), "zh")
+    ('week 30 of 2025, 21 July to 27 July', '2025 年第 30 周（7 月 21 日至 7 月 27 日）')
+    """
+    year, week, _ = monday.isocalendar()
+    sunday = monday + dt.timedelta(days=6)
+    if language == "zh":
+        ends = [f"{d.month} 月 {d.day} 日" for d in (monday, sunday)]
+        return f"{year} 年第 {week} 周（{ends[0]}至 {ends[1]}）"
+    return f"week {week} of {year}, {monday.day} {monday:%B} to {sunday.day} {sunday:%B}"

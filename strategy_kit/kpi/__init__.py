@@ -1,0 +1,7 @@
+"""KPIs: declared metrics, one query, complete and incomplete periods apart."""
+
+from __future__ import annotations
+
+from strategy_kit.kpi.table import table
+
+__all__ = ["table"]

@@ -1,0 +1,105 @@
+"""Weeks and months: how a date falls into one, how one is named, when one ends.
+
+A week is keyed by its Monday and a month by its first day, never by a number: 2025-12-29 opens ISO week 2026-W01.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from typing import Literal, get_args
+
+from strategy_kit.errors import ParameterError, nearest
+
+Period = Literal["day", "week", "month"]
+
+
+def checked_period(name: str) -> Period:
+    """Return `name` when it is a period, else refuse it.
+
+    Raises
+    ------
+    ParameterError
+        If `name` is not one of day, week, month.
+
+    Examples
+    --------
+    >>> checked_period("week")
+    'week'
+    """
+    if name not in get_args(Period):
+        hint = nearest(name, get_args(Period))
+        raise ParameterError(f"a period is one of {', '.join(get_args(Period))}, not {name!r}{hint}")
+    return name  # type: ignore[return-value]  # membership was just checked
+
+
+def period_start(day: dt.date, period: Period) -> dt.date:
+    """Return the first day of the period that holds `day`.
+
+    Examples
+    --------
+    >>> period_start(dt.date(2025, 12, 31), "week")
+    datetime.date(2025, 12, 29)
+    """
+    if period == "week":
+        return day - dt.timedelta(days=day.weekday())
+    return day.replace(day=1) if period == "month" else day
+
+
+def next_start(start: dt.date, period: Period) -> dt.date:
+    """Return the first day of the following period.
+
+    Examples
+    --------
+    >>> next_start(dt.date(2025, 12, 1), "month")
+    datetime.date(2026, 1, 1)
+    """
+    if period == "month":
+        return (start.replace(day=1) + dt.timedelta(days=32)).replace(day=1)
+    return start + dt.timedelta(days=7 if period == "week" else 1)
+
+
+def last_complete(day: dt.date, period: Period) -> dt.date:
+    """Return the start of the last period that has ended on or before `day`.
+
+    Examples
+    --------
+    >>> last_complete(dt.date(2025, 7, 30), "week")
+    datetime.date(2025, 7, 21)
+    """
+    return period_start(period_start(day + dt.timedelta(days=1), period) - dt.timedelta(days=1), period)
+
+
+def week_label(monday: dt.date) -> str:
+    """Name a week as people do, with its ISO year and number.
+
+    Examples
+    --------
+    >>> week_label(dt.date(2025, 12, 29))
+    '2026-W01'
+    """
+    year, week, _ = monday.isocalendar()
+    return f"{year}-W{week:02d}"
+
+
+def parse_week(text: str) -> dt.date:
+    """Read "2025-W30", or any date of the week, as the Monday of that week.
+
+    Raises
+    ------
+    ParameterError
+        If `text` is neither.
+
+    Examples
+    --------
+    >>> parse_week("2025-W30")
+    datetime.date(2025, 7, 21)
+    """
+    try:
+        if re.fullmatch(r"\d{4}-W\d{2}", text):
+            return dt.date.fromisocalendar(int(text[:4]), int(text[6:]), 1)
+        if re.fullmatch(r"\d{4}-\d{2}-\d{2}", text):
+            return period_start(dt.date.fromisoformat(text), "week")
+    except ValueError as error:
+        raise ParameterError(f"week {text!r} does not exist: {error}") from None
+    raise ParameterError(f"a week is written like 2025-W30, or as a date of that week, not {text!r}")

@@ -1,0 +1,151 @@
+"""The page's own blocks: masthead, decision card, points, trust strip, section heads, tables, provenance."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+from strategy_kit.report.words import marked, plain
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from strategy_kit.report.trust import Check
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A piece of the page as HTML, with a line of text for viewers that show none."""
+
+    html: str
+    text: str
+
+    def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
+        return {"text/html": self.html, "text/plain": self.text}
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """The claim of a run for the machine that publishes it; the page does not show it."""
+
+    headline: str
+    verb: str
+    decision: str
+    language: str
+
+    def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:
+        content = {name: getattr(self, name) for name in self.__slots__}
+        return {"application/vnd.strategy-kit.claim+json": content, "text/plain": self.headline}
+
+    def __str__(self) -> str:
+        return json.dumps(self.headline, ensure_ascii=False)
+
+
+def masthead(product: str, title: str, edition: str, marks: Sequence[tuple[str, str]]) -> Block:
+    """Build the head of the page; each mark is a boxed word with a note, such as the synthetic mark."""
+    boxes = "".join(
+        f'<aside class="sk-mark"><strong>{escape(word)}</strong><span>{escape(note)}</span></aside>' for word, note in marks
+    )
+    return Block(
+        f'<header class="sk-masthead sk-wide"><div><p class="sk-product">{escape(product)}</p><h1>{escape(title)}</h1>'
+        f'<p class="sk-edition">{escape(edition)}</p></div><div class="sk-marks">{boxes}</div></header>',
+        f"{title} · {edition}",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """The words of the decision card; facts are (label, value, note)."""
+
+    kicker: str
+    decision: str
+    advice: str
+    headline: str
+    dots_title: str
+    dots: str
+    limit: str
+    facts: Sequence[tuple[str, str, str]]
+
+
+def decision_card(card: Card) -> Block:
+    """Build the first screen."""
+    facts = "".join(
+        f'<div><dt>{escape(label)}</dt><dd class="sk-fact">{escape(value)}</dd><dd class="sk-note">{escape(note)}</dd></div>'
+        for label, value, note in card.facts
+    )
+    limit = f'<p class="sk-limit">{marked(card.limit)}</p>' if card.limit else ""
+    return Block(
+        f'<section class="sk-decision sk-wide"><div class="sk-words"><p class="sk-kicker">{escape(card.kicker)}</p>'
+        f'<p class="sk-verb">{escape(card.decision)}</p><p class="sk-advice">{escape(card.advice)}</p>'
+        f'<p class="sk-headline">{marked(card.headline)}</p></div>'
+        f'<figure class="sk-dots"><p class="sk-figure-title">{escape(card.dots_title)}</p>{card.dots}</figure>'
+        f'{limit}<dl class="sk-facts">{facts}</dl></section>',
+        f"{card.decision}. {plain(card.headline)}",
+    )
+
+
+def points(heading: str, sentences: Sequence[str]) -> Block:
+    """Build the ranked main points."""
+    items = "".join(f"<li>{marked(sentence)}</li>" for sentence in sentences)
+    return Block(
+        f'<section class="sk-points sk-head"><div class="sk-rail"><h2 class="sk-section-name">{escape(heading)}</h2></div>'
+        f'<ol class="sk-title">{items}</ol></section>',
+        "\n".join(f"{n}. {plain(s)}" for n, s in enumerate(sentences, 1)),
+    )
+
+
+def trust_strip(heading: str, failed: str, checks: Sequence[Check]) -> Block:
+    """Build the strip of checks; one that limits the claim is ruled, marked and named."""
+    cells = "".join(
+        f'<li class="sk-check{" sk-failed" * (c.state != "holds")}"><p class="sk-label">{escape(c.label)}</p>'
+        f'<p class="sk-value">{escape(c.value)}</p><p class="sk-note">{escape(c.note)}'
+        f"{f' <strong>{escape(failed)}</strong>' * (c.state != 'holds')}</p></li>"
+        for c in checks
+    )
+    return Block(
+        f'<section class="sk-trust sk-wide" id="trust"><h2 class="sk-section-name">{escape(heading)}</h2><ul>{cells}</ul></section>',
+        "\n".join(f"{c.label}: {c.value}. {c.note}" for c in checks),
+    )
+
+
+def section_head(name: str, question: str, title: str, note: str = "") -> Block:
+    """Build the head of a section: its name and question in the rail, its active title beside."""
+    below = f"<p>{marked(note)}</p>" if note else ""
+    return Block(
+        f'<div class="sk-head"><div class="sk-rail"><p class="sk-section-name">{escape(name)}</p>'
+        f'<p class="sk-question">{escape(question)}</p></div><div class="sk-title"><h2>{escape(title)}</h2>{below}</div></div>',
+        f"{name}: {title}",
+    )
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]], caption: str) -> Block:
+    """Build a table; cells are HTML that was made from escaped text, the first of each row is its head."""
+    head = "".join(f'<th scope="col">{escape(column)}</th>' for column in columns)
+    body = "".join(
+        f'<tr><th scope="row">{row[0]}</th>{"".join(f"<td>{cell}</td>" for cell in row[1:])}</tr>' for row in rows
+    )
+    return Block(
+        f'<div class="sk-scroll"><table class="sk-table sk-measures"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+        f'<p class="sk-caption">{escape(caption)}</p>',
+        caption,
+    )
+
+
+def line(sentence: str) -> Block:
+    """Build one line of prose, such as the reason why a section has nothing to show."""
+    return Block(f'<p class="sk-absent">{marked(sentence)}</p>', plain(sentence))
+
+
+def provenance(heading: str, entries: Sequence[tuple[str, str]], last: str) -> Block:
+    """Build the foot of the page."""
+    items = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(text)}</dd></div>" for name, text in entries)
+    closing = f'<p class="sk-limit">{escape(last)}</p>' if last else ""
+    return Block(
+        f'<footer class="sk-provenance sk-wide"><h2 class="sk-section-name">{escape(heading)}</h2><dl>{items}</dl>{closing}</footer>',
+        "\n".join(f"{name}: {text}" for name, text in entries),
+    )

@@ -1,0 +1,125 @@
+"""Small pictures inside the page's own blocks, drawn as plain SVG: quantile dots and sparklines."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from strategy_kit.charts.theme import OTHER, PAPER, PILOT, SOFT, WARNING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Array = np.ndarray
+_WIDTH, _RADIUS, _AXIS = 440, 6.5, 190
+
+
+def quantile_dots(
+    values: Array, threshold: float, interval: tuple[float, float, float], words: dict[str, str], tick: Callable[[float], str]
+) -> str:
+    """Draw equally likely values as stacked dots, filled where they exceed the threshold, above their interval.
+
+    Parameters
+    ----------
+    values
+        (Q,) in percent.
+    threshold
+        In percent.
+    interval
+        Low, estimate and high in percent.
+    words
+        threshold, above, note, alt.
+    tick
+        Writes a percentage on the axis.
+    """
+    low, estimate, high = interval
+    span = max(values[-1], high, threshold) - min(values[0], low, threshold)
+    first, last = min(values[0], low, threshold) - 0.06 * span, max(values[-1], high, threshold) + 0.06 * span
+    step = (last - first) * (2 * _RADIUS + 1) / _WIDTH
+
+    def x(value: float) -> float:
+        return round(14 + (value - first) / (last - first) * (_WIDTH - 28), 1)
+
+    column = np.floor((values - threshold) / step).astype(int)
+    level = np.array([int((column[:i] == column[i]).sum()) for i in range(len(values))])
+    shrink = min(1.0, 10 / (level.max() + 1))
+    parts = [_rule(x(threshold), 22, _AXIS, WARNING, 1.5), _rule_across(_AXIS)]
+    for c, n in zip(column, level, strict=True):
+        fill = PILOT if c >= 0 else PAPER
+        height = _AXIS - 9 - n * (2 * _RADIUS + 1) * shrink
+        parts.append(
+            f'<circle cx="{x(threshold + (c + 0.5) * step)}" cy="{height:.1f}" r="{_RADIUS * max(shrink, 0.7):.1f}" '
+            f'fill="{fill}" stroke="{PILOT}" stroke-width="1.4"/>'
+        )
+    parts += [_tick(x(at), tick(at)) for at in _ticks(first, last)]
+    bar = _AXIS + 34
+    parts.append(f'<path d="M{x(low)} {bar}H{x(high)}" stroke="#B8C7D3" stroke-width="6"/>')
+    parts.append(_rule(x(estimate), bar - 7, bar + 7, PILOT, 3))
+    ends = _apart([x(low), x(estimate), x(high)])
+    parts += [
+        _text(at, bar + 24, tick_text, PILOT if bold else SOFT, "middle", bold=bold)
+        for at, tick_text, bold in zip(ends, map(tick, interval), (False, True, False), strict=True)
+    ]
+    side = "end" if x(threshold) > _WIDTH / 2 else "start"
+    above_at = (x(threshold) + 8, "start") if side == "end" and x(threshold) < _WIDTH - 130 else (x(threshold) - 8, "end")
+    parts.append(_text(x(threshold) + (8 if side == "start" else -8), 12, words["threshold"], WARNING, side, bold=True))
+    if side == "start":
+        above_at = (x(threshold) + 8, "start")
+    parts.append(_text(above_at[0], 30, words["above"], PILOT, above_at[1], bold=True))
+    return (
+        f'<svg viewBox="0 0 {_WIDTH} 264" role="img" aria-label="{escape(words["alt"])}" font-size="12">{"".join(parts)}</svg>'
+        f'<figcaption>{escape(words["note"])}</figcaption>'
+    )
+
+
+def sparkline(values: Array, low: float, high: float, alt: str) -> str:
+    """Draw a series of complete weeks over its usual range; the last week is a dot, filled when outside the range."""
+    width, height = 180, 36
+    bottom, top = min(values.min(), low), max(values.max(), high)
+    scale = (height - 10) / (top - bottom or 1.0)
+
+    def y(value: float) -> float:
+        return round(height - 5 - (value - bottom) * scale, 1)
+
+    xs = np.round(np.linspace(5, width - 8, len(values)), 1)
+    path = "M" + "L".join(f"{a} {y(v)}" for a, v in zip(xs, values, strict=True))
+    outside = values[-1] < low or values[-1] > high
+    return (
+        f'<svg viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img" aria-label="{escape(alt)}">'
+        f'<rect x="0" y="{y(high)}" width="{width}" height="{max(y(low) - y(high), 1):.1f}" fill="#ECEEEF"/>'
+        f'<path d="{path}" fill="none" stroke="{PILOT}" stroke-width="1.75"/>'
+        f'<circle cx="{xs[-1]}" cy="{y(values[-1])}" r="4" fill="{PILOT if outside else PAPER}" stroke="{PILOT}" stroke-width="1.5"/>'
+        "</svg>"
+    )
+
+
+def _ticks(first: float, last: float) -> list[float]:
+    raw = (last - first) / 5
+    size = 10 ** np.floor(np.log10(raw))
+    step = float(size * next(m for m in (1, 2, 5, 10) if m * size >= raw))
+    return [float(t) for t in np.arange(np.ceil(first / step), np.floor(last / step) + 1) * step]
+
+
+def _apart(at: list[float], least: float = 52) -> list[float]:
+    low, middle, high = at
+    low, high = min(low, middle - least), max(high, middle + least)
+    return [max(low, 26), middle, min(high, _WIDTH - 26)]
+
+
+def _rule(x: float, top: float, bottom: float, ink: str, width: float) -> str:
+    return f'<path d="M{x} {top}V{bottom}" stroke="{ink}" stroke-width="{width}"/>'
+
+
+def _rule_across(y: float) -> str:
+    return f'<path d="M4 {y}H{_WIDTH - 4}" stroke="{OTHER}"/>'
+
+
+def _tick(x: float, text: str) -> str:
+    return _rule(x, _AXIS, _AXIS + 5, OTHER, 1) + _text(x, _AXIS + 18, text, SOFT, "middle")
+
+
+def _text(x: float, y: float, text: str, ink: str, anchor: str, *, bold: bool = False) -> str:
+    weight = ' font-weight="700"' if bold else ""
+    return f'<text x="{x}" y="{y}" fill="{ink}" text-anchor="{anchor}"{weight}>{escape(text)}</text>'

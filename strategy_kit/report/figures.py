@@ -1,0 +1,186 @@
+"""The charts of the weekly page with their words, written from a `Reading`."""
+
+from __future__ import annotations
+
+from math import expm1
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from strategy_kit import charts, formats
+from strategy_kit.report import blocks
+from strategy_kit.report.page import KEPT_AGE, against_others, kept_selling
+from strategy_kit.report.reading import LEVEL, Reading, listed, study_verb, told
+
+_AGES_BEFORE = 12
+_COHORTS = 13
+
+
+def placebo_strip(reading: Reading) -> Any:
+    """Draw where the pilots stand among the categories and among all ways to choose as many."""
+    say = reading.words
+    groups = against_others(reading)
+    groups["group"] = [say.label(str(group)) for group in groups["group"]]
+    groups["percent"] = 100 * np.expm1(groups["contrast"])
+    placebo = 100 * np.expm1(reading.contrast.details["placebo"]["statistic"])
+    n, total = reading.rank
+    average = told(reading.spread.estimate)
+    start = formats.day(reading.shop.pilot.starts_on, say.language)
+    before = len(reading.totals.periods) - reading.weeks_after
+    counts = {"n": n, "total": formats.number(total)}
+    labels = {
+        "value": say("column_change"),
+        "pilots": say("strip_pilots"),
+        "others": say("strip_others"),
+        "placebo": say("strip_chance", total=formats.number(total)),
+        "average": say("strip_average", average="").strip(),
+        "sentence": say("strip_title", **counts),
+    }
+    chart = charts.placebo_strip(
+        groups, pd.DataFrame({"percent": placebo}), average=100 * expm1(reading.spread.estimate), labels=labels
+    )
+    rows = groups.sort_values("contrast", ascending=False)
+    table = pd.DataFrame(
+        {
+            say("column_category"): rows["group"],
+            say("column_role"): [say("strip_pilots" if treated else "strip_others") for treated in rows["treated"]],
+            say("column_change"): [told(value) for value in rows["contrast"]],
+        }
+    )
+    pilots = listed(say, [f"{r.group} {told(r.contrast)}" for r in rows[rows["treated"]].itertuples()])
+    return charts.figure(
+        chart,
+        title=say("strip_title", **counts),
+        subtitle=say("strip_subtitle", start=start, weeks_before=before, weeks=reading.weeks_after),
+        caption=_caption(reading, _categories(reading)),
+        description=say("strip_alt", listed=pilots, average=average, **counts),
+        table=table,
+        table_label=say("table_behind"),
+    )
+
+
+def event_study(reading: Reading) -> Any:
+    """Draw supported merchants against others of the same categories by week since support; one line if unknown."""
+    say, study = reading.words, reading.study
+    if study is None:
+        return blocks.line(say("study_absent"))
+    currency, spread = reading.shop.description.currency, reading.study_spread
+    assert spread is not None  # noqa: S101  # a study has one
+    recent = _since(study, -_AGES_BEFORE)
+    labels = {"value": say("column_estimate") + f", {currency}", "age": say("study_age"), "start": say("study_start")}
+    labels["nested"], labels["band"] = (part.strip() for part in say("study_note").split("|"))
+    rows = recent.tidy()
+    table = pd.DataFrame(
+        {
+            say("column_age"): [formats.number(age, signed=True) for age in rows["age"]],
+            say("column_estimate"): [formats.number(v, signed=True) for v in rows["estimate"]],
+            say("column_interval"): [
+                f"{formats.number(low, signed=True)} … {formats.number(high, signed=True)}"
+                for low, high in zip(rows["conf_low"], rows["conf_high"], strict=True)
+            ],
+        }
+    )
+    average = formats.money(spread.estimate, currency, say.language, signed=True)
+    span = formats.money_range(*spread.interval(LEVEL), currency, say.language)
+    treated, others = study.clusters
+    return charts.figure(
+        charts.event_study(recent, labels=labels),
+        title=say(f"study_title_{study_verb(reading)}"),
+        subtitle=say("study_subtitle", currency=currency),
+        caption=_caption(reading, say("n_merchants", treated=formats.number(treated), others=formats.number(others))),
+        description=say("study_alt", average=average, level="95%", range=span),
+        table=table,
+        table_label=say("table_behind"),
+    )
+
+
+def kpi_trend(reading: Reading) -> Any:
+    """Draw weekly GMV of pilots and others, incomplete weeks marked."""
+    say, currency = reading.words, reading.shop.description.currency
+    rows = reading.measures.assign(series=np.where(reading.measures["pilot"], "pilot", "other"))
+    rows = rows[rows["week"] >= reading.totals.periods[0]]
+    scale, unit = (1e4, "万") if say.language == "zh" else (1e6, "million") if rows["gmv"].max() >= 1e6 else (1e3, "thousand")  # noqa: PLR2004
+    shown = rows.assign(gmv=rows["gmv"] / scale)
+    complete = rows[rows["week"] == pd.Timestamp(reading.monday)].set_index("series")["gmv"]
+    labels = {
+        "value": f"{say('metric_gmv')}, {currency} {unit}",
+        "incomplete": say("incomplete"),
+        "start": say("pilot_starts"),
+        "pilot": say("series_pilot"),
+        "other": say("series_other"),
+    }
+    wide = rows.pivot_table(index="week", columns="series", values="gmv")
+    money = {name: [formats.money(v, currency, say.language) for v in wide[name]] for name in ("pilot", "other")}
+    table = pd.DataFrame(
+        {
+            say("column_week"): wide.index.strftime("%Y-%m-%d"),
+            say("series_pilot"): money["pilot"],
+            say("series_other"): money["other"],
+        }
+    )
+    ends = {name: formats.money(float(complete[name]), currency, say.language) for name in ("pilot", "other")}
+    chart = charts.kpi_trend(
+        shown, metric="gmv", period="week", series="series", labels=labels, start=reading.shop.pilot.starts_on
+    )
+    return charts.figure(
+        chart,
+        title=say("trend_title"),
+        subtitle=say("trend_subtitle", currency=f"{currency} {unit}"),
+        caption=_caption(reading, _categories(reading)),
+        description=say("trend_alt", **ends),
+        table=table,
+        table_label=say("table_behind"),
+    )
+
+
+def cohort_triangle(reading: Reading) -> Any:
+    """Draw the share of each cohort of merchants that still sells, by months since its first sale."""
+    say = reading.words
+    frame = reading.cohorts[reading.cohorts["observed"]]
+    latest = np.sort(frame["cohort"].unique())[-_COHORTS:]
+    frame = frame[frame["cohort"].isin(latest) & (frame["age"] < _COHORTS)]
+    labels = {"age": say("cohort_months"), "value": "%", "cohort": f"{say('cohort_cohort')} · {say('column_size')}"}
+    share = frame["value"] / frame["cohort_size"]
+    wide = frame.assign(share=share).pivot_table(index=["cohort", "cohort_size"], columns="age", values="share")
+    table = pd.DataFrame(
+        {
+            say("column_cohort"): wide.index.get_level_values(0).strftime("%Y-%m"),
+            say("column_size"): [formats.number(n) for n in wide.index.get_level_values(1)],
+            **{str(age): ["" if np.isnan(v) else formats.percent(v, 0) for v in wide[age]] for age in wide.columns},
+        }
+    )
+    low, high = kept_selling(reading)
+    return charts.figure(
+        charts.triangle(frame, labels=labels),
+        title=say("cohort_figure"),
+        subtitle=say("cohort_subtitle"),
+        caption=_caption(reading, say("cohort_note")),
+        description=say("cohort_alt", n=len(wide), age=KEPT_AGE, low=low, high=high),
+        table=table,
+        table_label=say("table_behind"),
+    )
+
+
+def _since(study: Any, age: int) -> Any:
+    from dataclasses import replace
+
+    held = (study.labels["age"] >= age).to_numpy()
+    return replace(
+        study,
+        labels=study.labels[held].reset_index(drop=True),
+        estimate=study.estimate[held],
+        covariance=study.covariance[np.ix_(held, held)],
+        n_units=study.n_units[held],
+    )
+
+
+def _categories(reading: Reading) -> str:
+    pilots, others = reading.contrast.clusters
+    return reading.words("n_categories", pilots=pilots, others=others)
+
+
+def _caption(reading: Reading, n: str) -> str:
+    say, about = reading.words, reading.shop.description
+    mark = f"{say('synthetic')} · " if about.synthetic else ""
+    return say("caption", mark=mark, dataset=about.title or about.name, week=formats.week_span(reading.monday, say.language), n=n)

@@ -1,0 +1,278 @@
+"""The blocks of the weekly page, written from a `Reading`: words are chosen by numbers, never typed."""
+
+from __future__ import annotations
+
+from math import expm1, log1p
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from strategy_kit import formats
+from strategy_kit.periods import week_label
+from strategy_kit.report import blocks, drawings
+from strategy_kit.report.reading import LEVEL, RANGE_WEEKS, Reading, listed, study_verb, told
+from strategy_kit.report.words import marked, plain
+
+if TYPE_CHECKING:
+    from strategy_kit.report.blocks import Block
+
+_LEVEL_WORD = "95%"
+KEPT_AGE = 3
+
+
+def headline(reading: Reading) -> str:
+    """Return the sentence that the week's numbers allow, with **marks**."""
+    say, claim, spread = reading.words, reading.claim, reading.spread
+    low, high = (told(end) for end in spread.interval(LEVEL))
+    pilots, others = reading.contrast.clusters
+    counts = {"pilots": pilots, "others": others, "weeks": reading.weeks_after, "level": _LEVEL_WORD}
+    counts |= {"low": low, "high": high, "merchants": formats.number(reading.merchants)}
+    if reading.shop.pilot.placebo:
+        return say("headline_placebo", estimate=told(spread.estimate), **counts)
+    if claim.verb == "cannot_tell":
+        return say("headline_cannot_tell", reason=_limit(reading))
+    verb = say(f"verb_{claim.verb}", effect=told(abs(spread.estimate), signed=False))
+    return say("headline", verb=verb, **counts)
+
+
+def statement(reading: Reading) -> blocks.Statement:
+    """Return the claim for the machine that publishes the run."""
+    claim = reading.claim
+    return blocks.Statement(plain(headline(reading)), claim.verb, claim.decision, reading.words.language)
+
+
+def masthead(reading: Reading) -> Block:
+    """Return the head of the page with its marks."""
+    say, about = reading.words, reading.shop.description
+    marks = [(say("synthetic"), say("synthetic_note"))] if about.synthetic else []
+    marks += [(say("placebo_mark"), say("placebo_mark_note"))] if reading.shop.pilot.placebo else []
+    week = formats.week_span(reading.monday, say.language)
+    return blocks.masthead(say("product"), say("title"), say("edition", dataset=about.title or about.name, week=week), marks)
+
+
+def decision_card(reading: Reading) -> Block:
+    """Return the first screen: decision, headline, fifty equally likely values, facts."""
+    say, claim = reading.words, reading.claim
+    limit = _limit(reading)
+    return blocks.decision_card(
+        blocks.Card(
+            kicker=say("recommendation"),
+            decision=say(f"decision_{claim.decision}"),
+            advice=say(f"advice_{claim.decision}"),
+            headline=headline(reading),
+            dots_title=say("dots_title_placebo" if reading.shop.pilot.placebo else "dots_title"),
+            dots=_dots(reading),
+            limit=f"**{say('limits')}** {limit}" if limit else "",
+            facts=_facts(reading),
+        )
+    )
+
+
+def main_points(reading: Reading) -> Block:
+    """Return at most six sentences, ranked."""
+    say = reading.words
+    placebo = reading.shop.pilot.placebo
+    sentences = [say("point_placebo") if placebo else _chance_point(reading), _groups_point(reading), _rank_point(reading)]
+    if reading.study is not None:
+        sentences.append(_study_point(reading))
+    sentences.append(_measure_point(reading))
+    return blocks.points(say("points"), sentences[:6])
+
+
+def trust_strip(reading: Reading) -> Block:
+    """Return the checks that the claim rests on."""
+    return blocks.trust_strip(reading.words("trust"), reading.words("failed"), reading.checks)
+
+
+def effect_head(reading: Reading) -> Block:
+    """Return the head of the effect section; its title follows the claim."""
+    say = reading.words
+    return blocks.section_head(say("section_effect"), say("question_effect"), say(f"title_{reading.claim.verb}"))
+
+
+def measures_head(reading: Reading) -> Block:
+    """Return the head of the weekly measures; its title counts those out of their range."""
+    say = reading.words
+    names = _measured(reading)
+    outside = sum(_position(reading, name) != "within" for name in names)
+    title = say("measures_title", n=outside, all=len(names))
+    return blocks.section_head(say("section_measures"), say("question_measures"), title)
+
+
+def measures_table(reading: Reading) -> Block:
+    """Return the pilots' KPIs of the week beside their usual range."""
+    say = reading.words
+    rows = []
+    for name in _measured(reading):
+        series, low, high = reading.usual(name)
+        position = say(f"range_{_position(reading, name)}")
+        alt = f"{say(f'metric_{name}')}: {plain(position)}"
+        values = [_value(reading, name, v) for v in (series.iloc[-1], low, high)]
+        spark = drawings.sparkline(series.iloc[-52:].to_numpy(), low, high, alt)
+        cells = [say(f"metric_{name}"), values[0], say("range_to", low=values[1], high=values[2])]
+        rows.append([marked(cells[0]), spark, marked(cells[1]), marked(cells[2]), marked(position)])
+    columns = [say(f"column_{c}") for c in ("measure", "weeks", "value", "range", "words")]
+    week = formats.week_span(reading.monday, say.language)
+    return blocks.table(columns, rows, say("measures_caption", week=week, weeks=RANGE_WEEKS))
+
+
+def merchants_head(reading: Reading) -> Block:
+    """Return the head of the cohort section."""
+    say = reading.words
+    low, high = kept_selling(reading)
+    return blocks.section_head(say("section_merchants"), say("question_merchants"), say("cohort_title", age=KEPT_AGE, low=low, high=high))
+
+
+def kept_selling(reading: Reading) -> tuple[str, str]:
+    """Return the lowest and highest share of a cohort of merchants that still sold three months on."""
+    rows = reading.cohorts[(reading.cohorts["age"] == KEPT_AGE) & reading.cohorts["observed"]]
+    share = rows["value"] / rows["cohort_size"]
+    return formats.percent(float(share.min()), 0), formats.percent(float(share.max()), 0)
+
+
+def provenance(reading: Reading) -> Block:
+    """Return the foot of the page: data, source, method, words, versions."""
+    import duckdb
+
+    from strategy_kit import __version__
+
+    say, shop = reading.words, reading.shop
+    window = f"{shop.description.title or shop.name}; {shop.data_from} – {shop.data_through}; {week_label(reading.monday)}"
+    notes = listed(say, [*reading.contrast.notes, *(reading.study.notes if reading.study else ())])
+    entries = [
+        (say("prov_data"), f"{window}{'; ' + notes if notes else ''}"),
+        (say("prov_source"), shop.description.source or "–"),
+        (say("prov_method"), say("prov_method_text")),
+        (say("prov_words"), say("prov_words_text")),
+        (say("prov_versions"), f"strategy_kit {__version__}, pandas {pd.__version__}, duckdb {duckdb.__version__}"),
+    ]
+    return blocks.provenance(
+        say("section_provenance"), entries, say("prov_invented") if shop.description.synthetic else ""
+    )
+
+
+def _limit(reading: Reading) -> str:
+    return " ".join(f"{check.label}: {check.note}" for check in reading.checks if check.state != "holds")
+
+
+def _facts(reading: Reading) -> list[tuple[str, str, str]]:
+    say, plan, claim = reading.words, reading.shop.plan, reading.claim
+    level = _LEVEL_WORD
+    low, middle, high = reading.money
+    currency = reading.shop.description.currency
+    pilots, others = reading.contrast.clusters
+    n, total = reading.rank
+    chance = say("in_hundred", n=formats.number(100 * claim.chance))
+    sold = formats.money(middle, currency, say.language, signed=True)
+    notes = [
+        say("fact_chance_note", needed=say("in_hundred", n=formats.number(100 * plan.chance_needed))),
+        say("fact_interval", level=level, range=formats.money_range(low, high, currency, say.language)),
+    ]
+    if claim.verb == "cannot_tell":
+        chance = sold = say("not_claimed")
+        notes = [say("not_claimed_placebo") if reading.shop.pilot.placebo else ""] * 2
+    when, who = say("fact_next_none"), say("fact_next_none_note")
+    if plan.next_decision is not None:
+        when, who = formats.day(plan.next_decision, say.language), plan.owner or ""
+    return [
+        (say("fact_chance", threshold=formats.percent(plan.threshold, signed=True)), chance, notes[0]),
+        (say("fact_money", weeks=reading.weeks_after), sold, notes[1]),
+        (
+            say("fact_rank"),
+            say("fact_rank_value", n=n, total=formats.number(total)),
+            say("fact_rank_note", pilots=pilots, all=pilots + others),
+        ),
+        (say("fact_next"), when, who),
+    ]
+
+
+def _dots(reading: Reading) -> str:
+    say, spread = reading.words, reading.spread
+    values = 100 * np.expm1(spread.quantiles(50))
+    low, high = (100 * expm1(end) for end in spread.interval(LEVEL))
+    threshold = 100 * reading.shop.plan.threshold
+    shown = formats.percent(threshold / 100, signed=True)
+    above = int((values > threshold).sum())
+    ends = {"low": told(np.log1p(values[0] / 100)), "high": told(np.log1p(values[-1] / 100))}
+    words = {
+        "threshold": say("dots_threshold", threshold=shown),
+        "above": say("dots_above", n=above),
+        "note": say("dots_note", level=_LEVEL_WORD),
+        "alt": say("dots_alt", n=above, threshold=shown, **ends),
+    }
+    interval = (low, 100 * expm1(spread.estimate), high)
+    return drawings.quantile_dots(values, threshold, interval, words, lambda v: formats.percent(v / 100, int(v != round(v)), signed=True))
+
+
+def _chance_point(reading: Reading) -> str:
+    say, plan = reading.words, reading.shop.plan
+    chance = reading.spread.chance_above(log1p(plan.threshold))
+    return say(
+        "point_chance",
+        threshold=formats.percent(plan.threshold, signed=True),
+        chance=say("in_hundred", n=formats.number(100 * chance)),
+        side=say("side_above" if chance >= plan.chance_needed else "side_below"),
+        needed=say("in_hundred", n=formats.number(100 * plan.chance_needed)),
+    )
+
+
+def _groups_point(reading: Reading) -> str:
+    groups = against_others(reading)
+    pilots = groups[groups["treated"]].sort_values("contrast", ascending=False)
+    top, bottom = pilots.iloc[0], pilots.iloc[-1]
+    return reading.words(
+        "point_groups",
+        top=reading.words.label(top["group"]),
+        top_value=told(top["contrast"]),
+        bottom=reading.words.label(bottom["group"]),
+        bottom_value=told(bottom["contrast"]),
+    )
+
+
+def against_others(reading: Reading) -> pd.DataFrame:
+    """Return each category's contrast less the average of the categories outside the pilots, in log points."""
+    groups = reading.contrast.details["groups"]
+    return groups.assign(contrast=groups["contrast"] - groups.loc[~groups["treated"], "contrast"].mean())
+
+
+def _rank_point(reading: Reading) -> str:
+    pilots, others = reading.contrast.clusters
+    n, total = reading.rank
+    return reading.words(
+        "point_rank", n=n, total=formats.number(total), pilots=pilots, all=pilots + others, p=f"{n / total:.2g}"
+    )
+
+
+def _study_point(reading: Reading) -> str:
+    say, spread = reading.words, reading.study_spread
+    assert spread is not None  # noqa: S101  # the caller looked
+    currency = reading.shop.description.currency
+    effect = formats.money(abs(spread.estimate), currency, say.language)
+    span = formats.money_range(*spread.interval(LEVEL), currency, say.language)
+    return say("point_study", verb=say(f"verb_{study_verb(reading)}", effect=effect), level=_LEVEL_WORD, range=span)
+
+
+def _measure_point(reading: Reading) -> str:
+    say = reading.words
+    series, low, high = reading.usual("gmv")
+    value, low_text, high_text = (_value(reading, "gmv", v) for v in (series.iloc[-1], low, high))
+    position = say(_position(reading, "gmv"))
+    return say("point_kpi", value=value, position=position, weeks=RANGE_WEEKS, low=low_text, high=high_text)
+
+
+def _measured(reading: Reading) -> list[str]:
+    return [c for c in reading.measures.columns if c not in ("pilot", "week", "complete")]
+
+
+def _position(reading: Reading, metric: str) -> str:
+    series, low, high = reading.usual(metric)
+    last = float(series.iloc[-1])
+    return "above" if last > high else "below" if last < low else "within"
+
+
+def _value(reading: Reading, metric: str, value: float) -> str:
+    currency, language = reading.shop.description.currency, reading.words.language
+    if metric in ("gmv", "average_order_value"):
+        return formats.money(value, currency, language)
+    return formats.number(value)

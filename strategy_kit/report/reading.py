@@ -1,0 +1,207 @@
+"""One week of a data set, read once: the estimates, the checks and the claim from which the whole page is written."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+from math import expm1, log1p
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from strategy_kit import cohort, did, formats, kpi
+from strategy_kit.errors import DesignError
+from strategy_kit.periods import period_start, week_label
+from strategy_kit.report.claims import Claim, Spread, claim_for, verb_for
+from strategy_kit.report.trust import Check, trust_checks
+from strategy_kit.report.words import Words
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from strategy_kit.dataset import Dataset
+    from strategy_kit.estimates import Estimates
+    from strategy_kit.panel import Panel
+
+LEVEL = 0.95
+POOL_BELOW = 0.005
+"""Share of sales before the pilot under which comparison categories are added up."""
+METRICS = ("gmv", "orders", "buyers", "units", "average_order_value")
+RANGE_WEEKS = 12
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """All that one week's page says, in numbers; made by `read_week`.
+
+    Attributes
+    ----------
+    totals
+        Log weekly GMV of the categories from `weeks_before` weeks before the pilot to the week.
+    contrast
+        `pilot_contrast` of `totals`: the headline.
+    study
+        Event study of supported merchants inside the pilot categories, in currency a week; None without support table.
+    measures
+        Weekly KPIs of pilots and others.
+    cohorts
+        Monthly triangle of merchants.
+    """
+
+    shop: Dataset
+    monday: dt.date
+    words: Words
+    totals: Panel
+    contrast: Estimates
+    study: Estimates | None
+    measures: pd.DataFrame
+    cohorts: pd.DataFrame
+    laws: pd.DataFrame
+    checks: list[Check]
+
+    @property
+    def spread(self) -> Spread:
+        """The headline estimate as a distribution, in log points."""
+        row = self.contrast.glance().iloc[0]
+        return Spread(float(row["estimate"]), float(row["std_error"]), float(row["degrees_of_freedom"]))
+
+    @property
+    def claim(self) -> Claim:
+        """What may be said and advised; a placebo says nothing."""
+        states = [check.state for check in self.checks] + ["blocks" for _ in [0] if self.shop.pilot.placebo]
+        return claim_for(self.spread, LEVEL, log1p(self.shop.plan.threshold), self.shop.plan, states)  # type: ignore[arg-type]
+
+    @property
+    def study_spread(self) -> Spread | None:
+        """The supported merchants' average after the start, in currency a week, as a distribution."""
+        if self.study is None:
+            return None
+        value, error = self.study.average
+        return Spread(value, error, np.inf)
+
+    @property
+    def weeks_after(self) -> int:
+        """Complete weeks since the first pilot's start."""
+        return int((self.totals.periods >= pd.Timestamp(period_start(self.shop.pilot.starts_on, "week"))).sum())
+
+    @property
+    def money(self) -> tuple[float, float, float]:
+        """New sales of the pilots since their start at the lower end, the estimate and the upper end, in currency.
+
+        Actual sales minus what they would have been without the average effect.
+        """
+        rows = self.measures[self.measures["pilot"]]
+        first = pd.Timestamp(period_start(self.shop.pilot.starts_on, "week"))
+        sold = float(rows.loc[rows["week"].between(first, pd.Timestamp(self.monday)), "gmv"].sum())
+        low, high = self.spread.interval(LEVEL)
+        return sold * -expm1(-low), sold * -expm1(-self.spread.estimate), sold * -expm1(-high)
+
+    @property
+    def rank(self) -> tuple[int, int]:
+        """How many ways to choose the pilots differ at least as much as the real one, and of how many."""
+        size = self.contrast.details["placebo"]["statistic"].abs()
+        return int((size >= size.iloc[0] * (1 - 1e-12)).sum()), len(size)
+
+    @property
+    def merchants(self) -> int:
+        """Merchants who sold anything in the compared weeks."""
+        found = self.shop.engine.frame(
+            "select count(distinct merchant_id) as n from order_lines where paid_at >= $first and paid_at < $next",
+            {"first": self.totals.periods[0].date(), "next": self.monday + dt.timedelta(weeks=1)},
+        )
+        return int(found["n"][0])
+
+    def usual(self, metric: str) -> tuple[pd.Series, float, float]:
+        """Return the pilots' complete weeks of a metric, and lowest and highest of the twelve before the last."""
+        rows = self.measures[self.measures["pilot"] & self.measures["complete"]]
+        series = rows.loc[rows["week"] <= pd.Timestamp(self.monday)].set_index("week")[metric].astype(float)
+        before = series.iloc[-RANGE_WEEKS - 1 : -1]
+        return series, float(before.min()), float(before.max())
+
+
+def read_week(
+    shop: Dataset, week: str | None = None, language: formats.Language = "en", *, weeks_before: int = 26
+) -> Reading:
+    """Check the data set and compute everything that one week's report says.
+
+    Parameters
+    ----------
+    shop
+        The data set; its contract must hold and it must name pilot categories.
+    week
+        Such as "2025-W30"; the last complete one by default.
+    language
+        "en" or "zh".
+    weeks_before
+        Weeks before the pilot's start that serve as comparison in time.
+
+    Raises
+    ------
+    ContractError
+        If a law of severity "error" is broken.
+    ParameterError
+        If the week is not complete or has no data, or the language is unknown.
+    DesignError
+        If no pilot is named, the week lies before its start, or no comparison is possible.
+
+    Examples
+    --------
+    >>> import strategy_kit as sk
+    >>> read_week(sk.open_dataset("data/sample"), "2025-W30").claim.verb in ("may_have_risen", "no_clear_change", "rose")
+    True
+    """
+    words = Words(language)
+    laws = shop.require_valid()
+    monday = shop.week(week)
+    start = period_start(shop.pilot.starts_on, "week")
+    if monday < start:
+        raise DesignError(
+            f"week {week_label(monday)} lies before the pilots start on {shop.pilot.starts_on}, so there is nothing to "
+            "compare yet; choose a later week"
+        )
+    since = start - dt.timedelta(weeks=weeks_before)
+    totals = shop.category_panel(since=since, through=monday, pool_below=POOL_BELOW).logs()
+    contrast = did.pilot_contrast(totals)
+    available = [m for m in METRICS if m != "units" or "quantity" in shop.columns("order_lines")]
+    return Reading(
+        shop=shop,
+        monday=monday,
+        words=words,
+        totals=totals,
+        contrast=contrast,
+        study=_study(shop, since, monday),
+        measures=kpi.table(shop, by=["pilot", "week"], metrics=available),
+        cohorts=cohort.triangle(shop, unit="merchant", period="month"),
+        laws=laws,
+        checks=trust_checks(shop, totals, contrast, laws, words),
+    )
+
+
+def _study(shop: Dataset, since: dt.date, through: dt.date) -> Estimates | None:
+    if "support" not in shop.tables or shop.pilot.placebo:
+        return None
+    panel = shop.panel(categories=shop.pilot.categories, since=since, through=through)
+    return did.event_study(did.group_time(panel, control="not_yet"))
+
+
+def study_verb(reading: Reading) -> str:
+    """Return the verb that the supported merchants' interval and the checks allow."""
+    spread = reading.study_spread
+    return "no_clear_change" if spread is None else verb_for(spread, LEVEL, [check.state for check in reading.checks])
+
+
+def told(share: float, *, signed: bool = True) -> str:
+    """Write log points as a percentage change.
+
+    Examples
+    --------
+    >>> told(0.0953, signed=False)
+    '10.0%'
+    """
+    return formats.percent(expm1(share), signed=signed)
+
+
+def listed(words: Words, parts: Sequence[str]) -> str:
+    """Join parts by the comma of the language."""
+    return {"en": ", ", "zh": "、"}[words.language].join(parts)

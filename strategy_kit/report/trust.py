@@ -1,0 +1,141 @@
+"""The checks that every claim rests on, each with what it measured and whether it limits the claim."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import expm1
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from strategy_kit import formats
+from strategy_kit.did import pilot_contrast
+from strategy_kit.report.claims import State
+
+if TYPE_CHECKING:
+    import datetime as dt
+
+    from strategy_kit.dataset import Dataset
+    from strategy_kit.estimates import Estimates
+    from strategy_kit.panel import Panel
+    from strategy_kit.report.words import Words
+
+VOLATILITY = (0.5, 2.0)
+"""Ratio of the pilots' weekly noise to the others' outside which the claim is limited; fixed before outcomes are seen."""
+_LEVEL = 0.95
+_LEAST_WEEKS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One cell of the trust strip."""
+
+    label: str
+    value: str
+    note: str
+    state: State = "holds"
+
+
+def trust_checks(shop: Dataset, panel: Panel, contrast: Estimates, laws: pd.DataFrame, words: Words) -> list[Check]:
+    """Measure every check for the weeks of `panel`, the log category totals.
+
+    Parameters
+    ----------
+    laws
+        From `Dataset.check`.
+
+    Returns
+    -------
+    list of Check
+        In the order of the trust strip; the words are in the language of `words`.
+    """
+    after = int((panel.periods >= pd.Timestamp(shop.pilot.starts_on)).sum())
+    balance = contrast.details["balance"].set_index("measure")["value"]
+    return [
+        _data(shop, laws, words),
+        Check(
+            words("check_through"),
+            formats.day(shop.data_through, words.language),
+            words("check_through_note", weeks=after, start=formats.day(shop.pilot.starts_on, words.language)),
+        ),
+        Check(
+            words("check_comparison"),
+            words("check_comparison_value", pilots=contrast.clusters[0], others=contrast.clusters[1]),
+            words("check_comparison_note", p=f"{balance['smallest_p_value']:.2g}"),
+        ),
+        _past(panel, words),
+        _volatility(float(balance["volatility_ratio"]), words),
+        _policies(shop, panel.periods[-1].date(), words),
+        _contamination(shop, words),
+        Check(words("check_reading"), words("check_reading_value"), words("check_reading_note")),
+    ]
+
+
+def _data(shop: Dataset, laws: pd.DataFrame, words: Words) -> Check:
+    broken = laws[laws["rows"] > 0]["severity"].value_counts()
+    lines = int(shop.engine.frame("select count(*) as n from order_lines")["n"][0])
+    return Check(
+        words("check_data"),
+        words("check_data_value", kept=int((laws["rows"] == 0).sum()), all=len(laws)),
+        words(
+            "check_data_note",
+            lines=formats.number(lines),
+            warnings=int(broken.get("warning", 0)),
+            errors=int(broken.get("error", 0)),
+        ),
+        "blocks" if broken.get("error", 0) else "holds",
+    )
+
+
+def _past(panel: Panel, words: Words) -> Check:
+    """Ask the pilots' question of the weeks before, split in half, where the answer should be nothing."""
+    first = int(panel.starts.min())
+    if first < _LEAST_WEEKS:
+        return Check(words("check_past"), "–", words("check_past_short", weeks=first), "limits")
+    past = panel.restarted(first // 2, first)
+    row = pilot_contrast(past).tidy(_LEVEL).iloc[0]
+    low, high = (formats.percent(expm1(row[end]), signed=True) for end in ("conf_low", "conf_high"))
+    return Check(
+        words("check_past"),
+        formats.percent(expm1(row["estimate"]), signed=True),
+        words("check_past_note", level="95%", low=low, high=high, weeks=first),
+        "limits" if row["conf_low"] > 0 or row["conf_high"] < 0 else "holds",
+    )
+
+
+def _volatility(ratio: float, words: Words) -> Check:
+    low, high = VOLATILITY
+    return Check(
+        words("check_volatility"),
+        words("check_volatility_value", ratio=formats.number(ratio, 2)),
+        words("check_volatility_note", low=low, high=high),
+        "holds" if low <= ratio <= high else "limits",
+    )
+
+
+def _policies(shop: Dataset, last: dt.date, words: Words) -> Check:
+    label = words("check_policies")
+    if "policies" not in shop.tables:
+        return Check(label, words("check_policies_none"), words("check_policies_absent"))
+    found = shop.engine.frame(
+        "select policy from policies where started_on between $first and cast($last as date) + interval 6 day order by started_on",
+        {"first": shop.pilot.starts_on, "last": last},
+    )["policy"].to_list()
+    if not found:
+        return Check(label, "0", words("check_policies_clear"))
+    listed = {"en": ", ", "zh": "、"}[words.language].join(words.label(str(policy)) for policy in found)
+    return Check(label, str(len(found)), words("check_policies_note", listed=listed), "limits")
+
+
+def _contamination(shop: Dataset, words: Words) -> Check:
+    label = words("check_contamination")
+    if "support" not in shop.tables:
+        return Check(label, words("check_contamination_absent"), words("check_contamination_absent_note"))
+    outside = shop.engine.frame(
+        """select count(distinct merchant_id) as n from support join merchants using (merchant_id)
+           where not list_contains($pilots, category)""",
+        {"pilots": shop.pilot.categories},
+    )["n"][0]
+    return Check(
+        label, formats.number(int(outside)), words("check_contamination_note"), "limits" if outside else "holds"
+    )

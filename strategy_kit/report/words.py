@@ -1,0 +1,81 @@
+"""The catalogue of every sentence, in both languages."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from dataclasses import dataclass
+from functools import cache
+from html import escape
+from pathlib import Path
+from typing import get_args
+
+from strategy_kit.errors import ParameterError, nearest
+from strategy_kit.formats import Language
+
+
+@cache
+def catalogue() -> dict[str, dict[str, str]]:
+    """Return key -> language -> sentence.
+
+    Examples
+    --------
+    >>> catalogue()["decision_hold"]["en"]
+    'Hold'
+    """
+    return tomllib.loads((Path(__file__).parent / "words.toml").read_text(encoding="utf-8"))
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """The catalogue in one language.
+
+    Raises
+    ------
+    ParameterError
+        If the language is not one of the catalogue's.
+
+    Examples
+    --------
+    >>> Words("en")("verb_rose", effect="6.4%")
+    'rose by 6.4%'
+    """
+
+    language: Language
+
+    def __post_init__(self) -> None:
+        """Refuse a language that the catalogue does not have."""
+        if self.language not in get_args(Language):
+            hint = nearest(str(self.language), get_args(Language))
+            raise ParameterError(f"language is one of {', '.join(get_args(Language))}, not {self.language!r}{hint}")
+
+    def __call__(self, key: str, **values: object) -> str:
+        """Return the sentence as text, **marks** and all."""
+        return catalogue()[key][self.language].format(**values)
+
+    def label(self, name: str) -> str:
+        """Return the readable name of a category or other key of the data."""
+        known = catalogue().get(f"label_{name}")
+        return known[self.language] if known else name.replace("_", " ")
+
+
+def marked(text: str) -> str:
+    """Turn text into HTML: everything escaped, **marks** made strong.
+
+    Examples
+    --------
+    >>> marked("**1 < 2**")
+    '<strong>1 &lt; 2</strong>'
+    """
+    return re.sub(r"\*\*(.+?)\*\*", r"<strong>\1</strong>", escape(text))
+
+
+def plain(text: str) -> str:
+    """Return text without its **marks**.
+
+    Examples
+    --------
+    >>> plain("**Hold** on")
+    'Hold on'
+    """
+    return text.replace("**", "")

@@ -1,0 +1,93 @@
+"""The order lines of a simulated market, drawn all at once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from strategy_kit.simulate.market import REFUNDED, Floats, Ints
+
+if TYPE_CHECKING:
+    from strategy_kit.simulate.market import Market
+
+MARKETS = ["domestic", "SG", "MY", "KR", "JP", "AU"]
+STATUSES = ["paid", "cancelled", "refunded"]
+MERCHANT_WEEK_CV, LINE_SPREAD = 0.2, 0.5
+CANCELLED, SECOND_LINE, MORE_PIECES, LOYALTY = 0.04, 0.15, 0.14, 0.45
+_DISCOUNT = np.repeat([0.0, 0.05, 0.10, 0.15, 0.20], [11, 3, 3, 2, 1])
+_HOUR = np.cumsum([9, 5, 3, 2, 2, 3, 8, 18, 34, 50, 60, 56, 48, 48, 52, 54, 52, 48, 46, 56, 78, 86, 66, 30])
+
+
+def draw_lines(market: Market, rng: np.random.Generator) -> pd.DataFrame:
+    """Draw every order line.
+
+    Returns
+    -------
+    DataFrame
+        Integers, one row a line in order of time: merchant, buyer, status and market are codes, order counts
+        from 0, second from the first Monday; amount, refund_amount, platform_subsidy and list_amount in fen.
+    """
+    expected = market.orders()
+    shape = 1 / MERCHANT_WEEK_CV**2
+    counts = rng.poisson(expected * rng.gamma(shape, 1 / shape, expected.shape))
+    merchant, week = (np.repeat(index.ravel(), counts.ravel()) for index in np.indices(counts.shape))
+    second = _draw_seconds(market, merchant, week, rng)
+    by_time = np.argsort(second, kind="stable")
+    merchant, week, second = merchant[by_time], week[by_time], second[by_time]
+    abroad = np.where(rng.random(len(market.roster)) < 0.2, 0.12, 0.005)[merchant]
+    orders = {
+        "merchant": merchant,
+        "second": second,
+        "buyer": _draw_buyers(market, merchant, week, rng),
+        "market": rng.integers(1, len(MARKETS), merchant.size) * (rng.random(merchant.size) < abroad),
+        "status": (rng.random(merchant.size) < CANCELLED).astype(np.int64),
+    }
+    lines = 1 + (rng.random(merchant.size) < SECOND_LINE)
+    order = np.repeat(np.arange(merchant.size), lines)
+    number = 1 + np.arange(order.size) - (np.cumsum(lines) - lines)[order]
+    repeated = {name: values[order] for name, values in orders.items()}
+    return _price(market, {"order": order, "line_id": number, **repeated}, rng)
+
+
+def _price(market: Market, lines: dict[str, Ints], rng: np.random.Generator) -> pd.DataFrame:
+    merchant, count = lines["merchant"], lines["order"].size
+    quantity = 1 + (rng.random(count) < MORE_PIECES)
+    price = market.column("price")[merchant] * quantity
+    amount = np.maximum(fen(price * np.exp(rng.normal(-(LINE_SPREAD**2) / 2, LINE_SPREAD, count))), 1)
+    discount = rng.choice(_DISCOUNT, count)
+    list_amount = fen(amount / (1 - discount) / 100)
+    subsidy = fen((list_amount - amount) * 0.4 / 100) * (rng.random(count) < 0.5)
+    rate = REFUNDED[market.column("category")[merchant]]
+    returned = (rng.random(count) < rate) & (lines["status"] == 0)
+    refund = fen(amount * np.where(rng.random(count) < 0.8, 1.0, 0.5) / 100) * returned
+    money = {"refund_amount": refund, "platform_subsidy": subsidy, "list_amount": list_amount}
+    lines |= {"amount": amount, "quantity": quantity, "status": np.where(returned, 2, lines["status"])}
+    return pd.DataFrame(lines | money, copy=False)
+
+
+def _draw_seconds(market: Market, merchant: Ints, week: Ints, rng: np.random.Generator) -> Ints:
+    upto = np.cumsum(market.days, axis=2)
+    upto = (upto / upto[:, :, -1:])[:, :, :-1]
+    cell = market.column("category")[merchant] * upto.shape[1] + week
+    day = (rng.random(merchant.size)[:, None] >= upto.reshape(-1, 6)[cell]).sum(axis=1)
+    hour = np.searchsorted(_HOUR, rng.integers(0, _HOUR[-1], merchant.size), side="right")
+    return np.asarray(((week * 7 + day) * 24 + hour) * 3600 + rng.integers(0, 3600, merchant.size))
+
+
+def _draw_buyers(market: Market, merchant: Ints, week: Ints, rng: np.random.Generator) -> Ints:
+    """Draw from a pool that grows week by week, or from the merchant's own regulars, growing too."""
+    pool = max(merchant.size // 4, 20)
+    visits = np.repeat(np.arange(pool), np.minimum(rng.zipf(2.2, pool), 40))
+    known = (0.4 + 0.6 * (week + 1) / (market.clock.weeks + 1)) * rng.random(merchant.size)
+    anyone = visits[(visits.size * known).astype(np.int64)]
+    regulars = np.ceil(market.column("level") * market.clock.weeks / 6).astype(np.int64)
+    names = visits[rng.integers(0, visits.size, regulars.sum())]
+    loyal = names[(np.cumsum(regulars) - regulars)[merchant] + (regulars[merchant] * known).astype(np.int64)]
+    return np.where(rng.random(merchant.size) < LOYALTY, loyal, anyone)
+
+
+def fen(yuan: Floats) -> Ints:
+    """Round money to whole fen, halves up."""
+    return np.floor(100 * yuan + 0.5).astype(np.int64)

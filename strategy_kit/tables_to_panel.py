@@ -1,0 +1,106 @@
+"""From tables to a panel: sums by unit and period in the engine, zero where nothing was sold."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from strategy_kit.errors import DesignError, ParameterError
+from strategy_kit.metrics import chosen
+from strategy_kit.panel import Panel
+
+if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import Sequence
+
+    from strategy_kit.dataset import Dataset
+    from strategy_kit.periods import Period
+
+CATEGORY = "coalesce(category, 'unknown')"
+SOLD = "coalesce(status, 'paid') <> 'cancelled'"
+POOLED = "all_other"
+
+
+def merchant_panel(
+    shop: Dataset, outcome: str, period: Period, periods: list[dt.date], categories: Sequence[str] | None
+) -> Panel:
+    """Carry out `Dataset.panel`, where everything is described."""
+    if "support" not in shop.tables:
+        raise DesignError(
+            f"data set {shop.name!r} has no support table, so that no merchant's treatment is known; add the table, or "
+            "compare categories with category_panel"
+        )
+    roster = _roster(shop)
+    if categories is not None:
+        roster = roster[roster["category"].isin(list(categories))]
+    here = roster["opened"].isna() | (pd.to_datetime(roster["opened"]) <= pd.Timestamp(periods[0]))
+    if not here.any():
+        raise DesignError(f"no merchant was open by {periods[0]} in the categories asked for; choose others")
+    late = int((~here).sum())
+    panel = _panel(shop, outcome, period, periods, roster[here])
+    note = f"{late} merchants opened after {periods[0]} and were left out"
+    return replace(panel, notes=(*panel.notes, note)) if late else panel
+
+
+def category_panel(shop: Dataset, outcome: str, period: Period, periods: list[dt.date], pool_below: float) -> Panel:
+    """Carry out `Dataset.category_panel`, where everything is described."""
+    pilots = shop.pilot.starts
+    found = shop.engine.frame(f"select distinct {CATEGORY} as category from order_lines order by 1")
+    roster = found.assign(treated_from=pd.to_datetime(found["category"].map(pilots))).set_index("category", drop=False)
+    panel = _panel(shop, outcome, period, periods, roster, key=CATEGORY)
+    before = panel.periods < pd.Timestamp(min(pilots.values()))
+    share = panel.outcome[:, before].sum(axis=1) / max(panel.outcome[:, before].sum(), 1e-300)
+    small = ((share < pool_below) | (panel.outcome == 0).any(axis=1)) & (panel.cohort < 0)
+    if pool_below <= 0 or not small.any():
+        return panel
+    pooled = Panel.from_matrix(
+        np.vstack([panel.outcome[~small], panel.outcome[small].sum(axis=0)]),
+        treated_from=pd.concat([roster["treated_from"][~small], pd.Series([pd.NaT])]),
+        periods=panel.periods,
+        units=[*panel.units[~small], POOLED],
+        category=[*panel.units[~small], POOLED],
+        name=outcome,
+    )
+    return replace(pooled, notes=(*panel.notes, f"{int(small.sum())} small categories are added up as {POOLED}"))
+
+
+def _roster(shop: Dataset) -> pd.DataFrame:
+    opened = "opened_on" if "opened_on" in shop.columns("merchants") else "null"
+    return shop.engine.frame(
+        f"""select m.merchant_id, any_value(m.category) as category, min(s.started_on) as treated_from,
+                   coalesce(any_value(m.{opened}), min(o.first)) as opened
+            from merchants m left join support s using (merchant_id)
+            left join (select merchant_id, cast(min(paid_at) as date) as first from order_lines group by all) o
+                using (merchant_id)
+            group by m.merchant_id order by m.merchant_id""".replace("m.null", "null")
+    ).set_index("merchant_id")
+
+
+def _panel(
+    shop: Dataset, outcome: str, period: Period, periods: list[dt.date], roster: pd.DataFrame, key: str = "merchant_id"
+) -> Panel:
+    metric = chosen([outcome], shop.columns("order_lines"))[0]
+    if not metric.sql:
+        raise ParameterError(f"{outcome} is a ratio, which has no value where nothing was sold; use one of its parts")
+    sold = SOLD if "status" in shop.columns("order_lines") else "true"
+    sums = shop.engine.frame(
+        f"""select {key} as unit, cast(date_trunc('{period}', paid_at) as date) as period, cast({metric.sql} as double) as y
+            from order_lines where {sold} and paid_at >= $first and paid_at < cast($last as date) + interval 1 {period}
+            group by 1, 2""",
+        {"first": periods[0], "last": periods[-1]},
+    )
+    times = pd.DatetimeIndex(periods)
+    row, column = roster.index.get_indexer(pd.Index(sums["unit"])), times.get_indexer(pd.DatetimeIndex(sums["period"]))
+    values = np.zeros((len(roster), len(periods)))
+    values[row[row >= 0], column[row >= 0]] = sums["y"].to_numpy()[row >= 0]
+    return Panel.from_matrix(
+        values,
+        treated_from=roster["treated_from"],
+        periods=times,
+        units=roster.index,
+        category=roster["category"],
+        name=outcome,
+    )

@@ -1,0 +1,92 @@
+"""A result has no column that the glossary does not explain."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+UNITS, PERIODS = 48, 10
+STARTS = (5, 7, np.nan)
+
+
+def panel(*, category: bool) -> Any:
+    """A small balanced panel, assigned by unit or, with `category`, by category."""
+    import strategy_kit as sk
+
+    noise = np.random.default_rng(7).normal(size=(UNITS, PERIODS))
+    unit, period = (grid.ravel() for grid in np.indices((UNITS, PERIODS)))
+    frame = pd.DataFrame({"id": unit, "t": period, "y": noise.ravel(), "c": unit % 12})
+    frame["g"] = np.where(frame["c"] < 3, 6.0, np.nan) if category else np.take(STARTS, unit % 3)
+    named = {"category": "c"} if category else {}
+    return sk.Panel.from_frame(frame, unit="id", period="t", outcome="y", treated_from="g", **named)
+
+
+def fits() -> dict[str, Callable[[], Any]]:
+    """A result of each estimator, by its public name."""
+    from strategy_kit import did
+
+    def effects() -> Any:
+        return did.group_time(panel(category=False), control="never")
+
+    direct = ("two_way", "sun_abraham", "imputation", "bacon", "synthetic")
+    averages = ("event_study", "overall", "by_cohort", "by_period")
+    return {
+        "group_time": effects,
+        "pilot_contrast": lambda: did.pilot_contrast(panel(category=True)),
+        **{name: lambda name=name: getattr(did, name)(panel(category=False)) for name in direct},
+        **{name: lambda name=name: getattr(did, name)(effects()) for name in averages},
+    }
+
+
+def undefined(result: Any) -> set[str]:
+    """Columns of a result that the glossary does not hold."""
+    from strategy_kit.glossary import COLUMNS
+
+    return {str(name) for frame in (result.tidy(), result.glance()) for name in frame.columns} - set(COLUMNS)
+
+
+def test_every_meaning_is_a_phrase() -> None:
+    from strategy_kit.glossary import COLUMNS
+
+    assert not [name for name, meaning in COLUMNS.items() if len(meaning.split()) < 2 or not name.islower()]
+
+
+def test_every_estimator_is_held_to_the_glossary() -> None:
+    from strategy_kit import did
+
+    functions = {name for name in did.__all__ if inspect.isfunction(getattr(did, name))}
+    assert functions
+    assert not functions - set(fits()), "add the new estimator to fits()"
+
+
+def test_results_have_no_other_column() -> None:
+    from strategy_kit import did
+
+    made = {name: fit() for name, fit in fits().items() if name in did.__all__}
+    assert made
+    assert not {name: words for name, result in made.items() if (words := undefined(result))}
+
+
+def test_a_new_column_is_seen() -> None:
+    class Result:
+        def tidy(self) -> pd.DataFrame:
+            return pd.DataFrame(columns=["estimate", "t_stat"])
+
+        def glance(self) -> pd.DataFrame:
+            return pd.DataFrame(columns=["estimate"])
+
+    assert undefined(Result()) == {"t_stat"}
+
+
+@pytest.mark.parametrize("name", ["estimate", "std_error", "conf_low", "conf_high", "band_low", "band_high"])
+def test_the_words_of_every_result_are_explained(name: str) -> None:
+    from strategy_kit.glossary import COLUMNS
+
+    assert name in COLUMNS
