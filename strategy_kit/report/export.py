@@ -53,8 +53,8 @@ def export(notebook: Path, html: Path) -> None:
     if not any(cell.get("outputs") for cell in nb.cells):
         laws.append("no cell has an output to show; run the notebook first.")
     laws += [law for chart in charts if (law := _draw(chart))]
-    page = _render(nb, notebook.stem, scripted=bool(charts))
-    refuse(ExportError, notebook.name, laws + _verify(page, own_scripts=2 * bool(charts)))
+    page = _render(nb, notebook.stem, charts)
+    refuse(ExportError, notebook.name, laws + _verify(page, charts))
     html.parent.mkdir(parents=True, exist_ok=True)
     _replace(html, page)
 
@@ -75,12 +75,12 @@ def _keep_visible(nb: NotebookNode) -> list[dict[str, Any]]:
         cell.outputs = [output for output in cell.outputs if _visible(output.get("data", {}))]
         for output in (output for output in cell.outputs if CHART in output.data):
             charts.append(_chart(copy.deepcopy(dict(output.data[CHART])), len(charts) + 1))
-            output.metadata["sk_chart"] = charts[-1]
+            output.metadata["sk_chart"] = len(charts) - 1
     return charts
 
 
 def _visible(data: dict[str, Any]) -> bool:
-    return CLAIM not in data and any(str(data[mime]).strip() for mime in PRIORITY if mime in data)
+    return CLAIM not in data and bool(str(next((data[mime] for mime in PRIORITY if mime in data), "")).strip())
 
 
 def _chart(spec: dict[str, Any], number: int) -> dict[str, Any]:
@@ -116,11 +116,13 @@ def _draw(chart: dict[str, Any]) -> str | None:
 
 
 def _slim(svg: str, prefix: str) -> str:
-    """Leave out what the box around a picture says already, round to 0.01 px, and make its names its own."""
-    svg = re.sub(r' (?:aria-[a-z]+|role|xmlns:xlink)="[^"]*"', "", svg)
+    """Leave out what the page around a picture says already, round to 0.01 px, and make its names its own."""
+    svg = re.sub(r' (?:aria-[a-z]+|role|xmlns:xlink|font-family)="[^"]*"', "", svg)
     geometry = re.compile(r' (?:d|transform|[xy][12]?|width|height)="[^"]*"')
     svg = geometry.sub(lambda found: re.sub(r"(\d\.\d\d)\d+", r"\1", found[0]), svg)
-    return re.sub(r'(<[^>]*\sid="|url\(#|href="#)', rf"\1{prefix}", svg)
+    for number, name in enumerate(dict.fromkeys(re.findall(r'<[^>]*\sid="([^"]+)"', svg))):
+        svg = re.sub(rf"""((?:\sid="|url\(#|href="#)){re.escape(name)}(?=["')])""", rf"\g<1>{prefix}{number}", svg)
+    return svg
 
 
 def _vega_lite() -> str:
@@ -148,20 +150,20 @@ def _bundle() -> str:
     return script
 
 
-def _render(nb: NotebookNode, stem: str, *, scripted: bool) -> str:
+def _render(nb: NotebookNode, stem: str, charts: list[dict[str, Any]]) -> str:
     from jinja2 import FileSystemLoader
     from nbconvert.exporters import TemplateExporter
     from traitlets.config import Config
 
     style, drawing = ((HERE / name).read_text(encoding="utf-8") for name in ("style.css", "page.js"))
-    scripts = [_bundle(), "(()=>{" + drawing + "})();"] if scripted else []
+    scripts = [_bundle(), "(()=>{" + drawing + "})();"] if charts else []
     hashes = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
     allowed = " ".join(f"'sha256-{digest}'" for digest in hashes) or "'none'"
     policy = (
         f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data:; "
         "font-src 'none'; base-uri 'none'; form-action 'none'"
     )
-    page = {"language": _language(nb), "title": _title(nb, stem), "policy": policy, "style": style}
+    page: dict[str, Any] = {"language": _language(nb), "title": _title(nb, stem), "policy": policy, "style": style}
     exporter = TemplateExporter(
         config=Config({"NbConvertBase": {"display_data_priority": PRIORITY}}),
         file_extension=".html",
@@ -171,7 +173,8 @@ def _render(nb: NotebookNode, stem: str, *, scripted: bool) -> str:
         filters={"markdown": _markdown(), "span": _span, "numeric": _numeric},
         exclude_input=True,
     )
-    html, _ = exporter.from_notebook_node(nb, resources={"page": {**page, "scripts": scripts}})
+    page |= {"scripts": scripts, "charts": charts}
+    html, _ = exporter.from_notebook_node(nb, resources={"page": page})
     return str(html)
 
 
@@ -268,12 +271,15 @@ class _Reader(HTMLParser):
             self._styled(data)
 
 
-def _verify(page: str, *, own_scripts: int) -> list[str]:
+def _verify(page: str, charts: list[dict[str, Any]]) -> list[str]:
     reader = _Reader()
     reader.feed(page)
     laws = reader.laws
-    if reader.scripts != own_scripts:
-        laws.append(f"{reader.scripts - own_scripts} scripts are not the page's own; outputs may hold none.")
+    if foreign := reader.scripts - 2 * bool(charts):
+        laws.append(f"{foreign} scripts are not the page's own; outputs may hold none.")
+    whole = sum(len(chart["pictures"]) == len(WIDTHS) for chart in charts)
+    parts = ('class="sk-broad"><svg', 'class="sk-narrow"><svg', '<script type="application/json">{')
+    laws += [f"a chart lacks its {part!r}." for part in parts if page.count(part) < whole]
     if (size := len(page.encode())) > MOST_BYTES:
         laws.append(f"the page has {size:,} bytes, more than {MOST_BYTES:,}; aggregate before charting.")
     return laws
