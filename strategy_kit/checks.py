@@ -12,7 +12,7 @@ from strategy_kit.errors import nearest
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from strategy_kit.engine import Engine
 
@@ -25,8 +25,9 @@ _ACCEPTED: dict[Kind, tuple[str, ...]] = {
     "timestamp": ("timestamp", "date"),
     "boolean": ("boolean",),
 }
-_TRIED = {"number": "double", "integer": "bigint", "date": "date", "timestamp": "timestamp", "boolean": "boolean"}
+_STORED = {"number": "double", "integer": "bigint", "date": "date", "timestamp": "timestamp", "boolean": "boolean"}
 _MONEY = ("amount", "refund_amount", "platform_subsidy", "list_amount")
+_LARGEST = 1e14  # what decimal(18, 4) can hold
 COLUMNS = ["check", "severity", "table", "rows", "share", "example", "remedy"]
 
 
@@ -40,10 +41,21 @@ def column_laws(engine: Engine, table: str) -> list[str]:
             laws.append(f"{table}.{column} is missing{nearest(column, [c for c in types if c not in contract.columns])}")
     for column, kind in contract.columns.items():
         if column in types and kind_of(types[column]) not in _ACCEPTED[kind]:
-            laws.append(_kind_law(engine, table, column, kind, types[column]))
-        elif column in _MONEY and types.get(column) in ("DOUBLE", "FLOAT"):
+            laws += _kind_law(engine, table, column, kind, types[column])
+        elif kind == "number" and types.get(column) in ("DOUBLE", "FLOAT"):
             laws += _finite_laws(engine, table, column)
     return laws
+
+
+def roster_laws(engine: Engine, tables: Sequence[str]) -> list[str]:
+    """Name every table whose merchant_id is text where the roster's is a number, or the other way round."""
+    types = {table: engine.types(table).get("merchant_id") for table in tables}
+    texts = {table: kind_of(given) == "text" for table, given in types.items() if given is not None}
+    return [
+        f"{table}.merchant_id holds {types[table]}, but merchants.merchant_id holds {types['merchants']}; store both alike"
+        for table, text in texts.items()
+        if "merchants" in texts and text != texts["merchants"]
+    ]
 
 
 def refinements(engine: Engine, table: str, timezone: str) -> dict[str, str]:
@@ -53,28 +65,33 @@ def refinements(engine: Engine, table: str, timezone: str) -> dict[str, str]:
     for column, kind in contract.columns.items():
         name, given = quoted(column), types.get(column, "")
         local = f"{name} at time zone '{timezone}'" if given == "TIMESTAMP WITH TIME ZONE" else name
-        if column in types and kind in ("date", "timestamp"):
+        if column in types and kind_of(given) not in _ACCEPTED[kind]:  # opened only because it holds nothing at all
+            result[column] = f"cast(null as {_STORED.get(kind, 'varchar')})"
+        elif column in types and kind in ("date", "timestamp"):
             result[column] = f"cast({local} as {kind})"
-        elif column in types and kind == "text" and given.startswith("ENUM"):
+        elif column in types and kind in ("text", "key") and given.startswith("ENUM"):
             result[column] = f"cast({name} as varchar)"
         elif column in types and column in _MONEY and kind_of(given) == "number" and "DECIMAL" not in given:
             result[column] = f"cast(nullif(cast({name} as double), 'nan'::double) as decimal(18, 4))"
     return result
 
 
-def _kind_law(engine: Engine, table: str, column: str, kind: Kind, given: str) -> str:
+def _kind_law(engine: Engine, table: str, column: str, kind: Kind, given: str) -> list[str]:
     name, law = quoted(column), f"{table}.{column} must be a {kind}, but the file holds {given.lower()}"
-    if kind_of(given) == "text" and kind in _TRIED:
-        bad = f"{name} is not null and try_cast({name} as {_TRIED[kind]}) is null"
+    if not engine.frame(f"select count({name}) as n from {quoted(table)}")["n"][0]:
+        return []
+    if kind_of(given) == "text" and kind in _STORED:
+        bad = f"{name} is not null and try_cast({name} as {_STORED[kind]}) is null"
         found = engine.frame(f"select count(*) as n, min({name}) as first from {quoted(table)} where {bad}")
         if found["n"][0]:
             law += f" ({found['n'][0]} rows cannot be read as one, for example {found['first'][0]!r})"
-    return law
+    return [law]
 
 
 def _finite_laws(engine: Engine, table: str, column: str) -> list[str]:
-    infinite = engine.frame(f"select count(*) as n from {quoted(table)} where isinf({quoted(column)})")["n"][0]
-    return [f"{table}.{column} must be finite, but {infinite} rows are infinite; correct them"] if infinite else []
+    wrong = f"isinf({quoted(column)}) or not isnan({quoted(column)}) and abs({quoted(column)}) >= {_LARGEST}"
+    rows = engine.frame(f"select count(*) as n from {quoted(table)} where {wrong}")["n"][0]
+    return [f"{table}.{column} must be finite and below {_LARGEST:.0e}, but {rows} rows are not; correct them"] if rows else []
 
 
 def run_laws(engine: Engine, tables: list[str], window: Mapping[str, dt.date]) -> pd.DataFrame:

@@ -36,12 +36,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(json.dumps({"command": given.command, "error": type(error).__name__, "exit_code": error.exit_code}))
         return error.exit_code
     if given.json:
-        print(json.dumps({"command": given.command, **result, "exit_code": result.get("exit_code", 0)}, ensure_ascii=False))
+        print(
+            json.dumps(
+                {"command": given.command, **result, "exit_code": result.get("exit_code", 0)}, ensure_ascii=False
+            )
+        )
     return int(result.get("exit_code", 0))
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="strategy-kit", description="Honest strategy analysis, from orders to one offline page.")
+    parser = argparse.ArgumentParser(
+        prog="strategy-kit", description="Honest strategy analysis, from orders to one offline page."
+    )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     def command(name: str, run: Any, help_text: str) -> argparse.ArgumentParser:
@@ -101,7 +107,10 @@ def _check(given: argparse.Namespace) -> Result:
     print(_laws_table(issues))
     errors = int((broken["severity"] == "error").sum())
     for row in broken.itertuples():
-        print(f"{row.severity}: {row.table}: {row.check}: {row.rows} rows, first: {row.example}; {row.remedy}", file=sys.stderr)
+        print(
+            f"{row.severity}: {row.table}: {row.check}: {row.rows} rows, first: {row.example}; {row.remedy}",
+            file=sys.stderr,
+        )
     warnings = len(broken) - errors
     print(f"{len(issues)} laws: {len(issues) - len(broken)} kept, {errors} errors, {warnings} warnings")
     return {"laws": len(issues), "errors": errors, "warnings": warnings, "exit_code": 4 if errors else 0}
@@ -114,7 +123,7 @@ def _laws_table(issues: Any) -> str:
 
 def _run(given: argparse.Namespace) -> Result:
     from strategy_kit.report.parameters import declared, parse
-    from strategy_kit.report.run import find, run, _read as load
+    from strategy_kit.report.run import find, load, run
 
     texts = dict(_pair(text) for text in given.parameter)
     values = parse(declared(load(find(given.notebook))), texts) if texts else {}
@@ -133,7 +142,16 @@ def _doctor(given: argparse.Namespace) -> Result:  # noqa: ARG001
     import shutil
 
     found = {"python": platform.python_version()}
-    for package in ("altair", "duckdb", "nbconvert", "numpy", "pandas", "papermill", "statsmodels", "vl-convert-python"):
+    for package in (
+        "altair",
+        "duckdb",
+        "nbconvert",
+        "numpy",
+        "pandas",
+        "papermill",
+        "statsmodels",
+        "vl-convert-python",
+    ):
         try:
             found[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
@@ -141,7 +159,9 @@ def _doctor(given: argparse.Namespace) -> Result:  # noqa: ARG001
     fonts = shutil.which("fc-list")
     found["jupyterlab"] = "present" if shutil.which("jupyter-lab") else "absent: needed only for 'make lab'"
     found["chromium"] = shutil.which("chromium") or "absent: needed only for browser tests and PDF"
-    found["chinese font"] = "see fc-list :lang=zh" if fonts else "unknown: fc-list is absent; needed only for PDF and PNG here"
+    found["chinese font"] = (
+        "see fc-list :lang=zh" if fonts else "unknown: fc-list is absent; needed only for PDF and PNG here"
+    )
     for name, state in found.items():
         print(f"{name:20} {state}")
     return {"found": found, "exit_code": int(any(state.startswith("missing") for state in found.values()))}

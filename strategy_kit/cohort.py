@@ -62,7 +62,8 @@ def triangle(
         raise ParameterError(f"data set {shop.name!r} has no sale, so that no cohort can be formed")
     size = sums[sums["age"] == 0].set_index("cohort")["members"]
     last = pd.Timestamp(last_complete(shop.data_through, period))
-    spine = pd.MultiIndex.from_product([size.index, range(int(sums["age"].max()) + 1)], names=["cohort", "age"])
+    ages = range(max(int(sums["age"].max()), _age(size.index[0], last, period)) + 1)
+    spine = pd.MultiIndex.from_product([size.index, ages], names=["cohort", "age"])
     result = spine.to_frame(index=False).merge(sums[["cohort", "age", "value"]], on=["cohort", "age"], how="left")
     result["cohort_size"] = result["cohort"].map(size).astype("int64")
     result["observed"] = _period_at(result["cohort"], result["age"], period) <= last
@@ -82,11 +83,17 @@ def _sums(shop: Dataset, key: str, period: Period, value: str) -> pd.DataFrame:
     return shop.engine.frame(
         f"""with first as (select {key}, date_trunc('{period}', min(paid_at)) as cohort
                            from order_lines where {sold} group by 1)
-            select cast(cohort as timestamp) as cohort,
-                   cast(date_diff('{period}', cohort, date_trunc('{period}', paid_at)) as bigint) as age,
+            select cast(first.cohort as timestamp) as cohort,
+                   cast(date_diff('{period}', first.cohort, date_trunc('{period}', paid_at)) as bigint) as age,
                    count(distinct {key}) as members, cast({measured} as double) as value
             from order_lines join first using ({key}) where {sold} group by 1, 2 order by 1, 2"""
     )
+
+
+def _age(cohort: pd.Timestamp, at: pd.Timestamp, period: Period) -> int:
+    if period == "month":
+        return (at.year - cohort.year) * 12 + at.month - cohort.month
+    return (at - cohort).days // (7 if period == "week" else 1)
 
 
 def _period_at(cohort: pd.Series, age: pd.Series, period: Period) -> pd.Series:

@@ -15,7 +15,7 @@ from strategy_kit.contract import TABLES
 from strategy_kit.description import Description, Pilot, Plan, describe, read_description
 from strategy_kit.engine import DuckDBEngine
 from strategy_kit.errors import ContractError, DesignError, ParameterError, nearest, refuse
-from strategy_kit.periods import last_complete, next_start, parse_week, period_start, week_label
+from strategy_kit.periods import checked_period, last_complete, next_start, parse_week, period_start, week_label
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from strategy_kit.periods import Period
 
 _BEFORE_AND_AFTER = 2
+_NO_ROWS = "order_lines has no row with a paid_at, so that no period can be formed; fill the table"
 _FIRST_TABLES = ("order_lines", "merchants")
 
 
@@ -74,7 +75,7 @@ class Dataset:
     def _dates(self) -> tuple[dt.date, dt.date]:
         span = self.engine.frame("select min(paid_at) as first, max(paid_at) as last from order_lines").iloc[0]
         if pd.isna(span["first"]):
-            raise ContractError("order_lines has no row with a paid_at, so that no period can be formed; fill the table")
+            raise ContractError(_NO_ROWS)
         return span["first"].date(), span["last"].date()
 
     @property
@@ -170,16 +171,18 @@ class Dataset:
         if monday < self.data_from:
             raise ParameterError(f"week {week_label(monday)} has no complete data: {window}; choose a later week")
         sold = self.engine.frame(
-            "select count(*) as n from order_lines where paid_at >= $first and paid_at < $next",
+            "select count(*) as every, count(*) filter (where paid_at >= $first and paid_at < $next) as n from order_lines",
             {"first": monday, "next": next_start(monday, "week")},
         )
+        if not sold["every"][0]:
+            raise ContractError(_NO_ROWS)
         if not sold["n"][0]:
             raise ParameterError(f"week {week_label(monday)} has no order at all: {window}; choose another week")
         return monday
 
     def complete_periods(self, period: Period, through: dt.date | None = None) -> list[dt.date]:
         """Return the starts of all periods that lie whole inside the data set's window, up to `through`'s."""
-        start = period_start(self.data_from, period)
+        start = period_start(self.data_from, checked_period(period))
         start = start if start >= self.data_from else next_start(start, period)
         stop = min(last_complete(self.data_through, period), through or dt.date.max)
         result = []
@@ -216,6 +219,8 @@ class Dataset:
 
         Raises
         ------
+        ParameterError
+            If the outcome is a ratio, or the outcome, period, transform or a category is unknown.
         DesignError
             If there is no support table, fewer than two periods, or a log of zero would be taken.
 
@@ -226,6 +231,8 @@ class Dataset:
         """
         from strategy_kit.tables_to_panel import merchant_panel
 
+        if transform not in ("none", "log"):
+            raise ParameterError(f"transform is one of none, log, not {transform!r}")
         periods = self._window(period, since, through)
         panel = merchant_panel(self, outcome, period, periods, categories)
         return panel.logs() if transform == "log" else panel
@@ -266,7 +273,8 @@ class Dataset:
         return category_panel(self, outcome, period, self._window(period, since, through), pool_below)
 
     def _window(self, period: Period, since: dt.date | None, through: dt.date | None) -> list[dt.date]:
-        periods = [p for p in self.complete_periods(period, through) if since is None or p >= since]
+        first, last = (None if day is None else pd.Timestamp(day).date() for day in (since, through))
+        periods = [p for p in self.complete_periods(period, last) if first is None or p >= first]
         if len(periods) < _BEFORE_AND_AFTER:
             raise DesignError(f"data set {self.name!r} has {len(periods)} complete {period}s; a panel needs at least two")
         return periods
@@ -346,15 +354,16 @@ def dataset_from_frames(
     >>> dataset_from_frames(lines, roster, timezone="Asia/Shanghai", currency="CNY").data_through
     datetime.date(2025, 1, 14)
     """
-    frames = {"order_lines": order_lines, "merchants": merchants}
-    frames |= {name: frame for name, frame in others.items() if isinstance(frame, pd.DataFrame)}
-    keys = {name: value for name, value in others.items() if name not in frames}
-    unknown = [f"{name!r} is not a table of the contract{nearest(name, TABLES)}" for name in frames if name not in TABLES]
+    given = {"order_lines": order_lines, "merchants": merchants, **others}
+    frames = {name: value for name, value in given.items() if isinstance(value, pd.DataFrame)}
+    keys = {name: value for name, value in others.items() if name not in frames and name not in TABLES}
+    unknown = [f"{t} must be a pandas frame, not {given[t]!r}" for t in given if t in TABLES and t not in frames]
+    unknown += [f"{name!r} is not a table of the contract{nearest(name, TABLES)}" for name in frames if name not in TABLES]
     known = [f for f in Description.__dataclass_fields__ if f != "pilot"]
     unknown += [f"{name!r} is not a key{nearest(name, [*known, *TABLES])}" for name in keys if name not in known]
     refuse(ParameterError, "dataset_from_frames", unknown)
-    given = {"name": "frames", "timezone": timezone, "currency": currency, **keys}
-    description = describe(given | ({} if pilot is None or isinstance(pilot, Pilot) else {"pilot": pilot}), "the data set")
+    head = {"name": "frames", "timezone": timezone, "currency": currency, **keys}
+    description = describe(head | ({} if pilot is None or isinstance(pilot, Pilot) else {"pilot": pilot}), "the data set")
     if isinstance(pilot, Pilot):
         description = replace(description, pilot=pilot)
     database = DuckDBEngine()
@@ -365,6 +374,7 @@ def dataset_from_frames(
 
 def _checked(shop: Dataset) -> Dataset:
     laws = [law for table in shop.tables for law in checks.column_laws(shop.engine, table)]
+    laws += checks.roster_laws(shop.engine, shop.tables)
     refuse(ContractError, f"data set {shop.name!r}", laws)
     for table in shop.tables:
         shop.engine.refine(table, checks.refinements(shop.engine, table, shop.description.timezone))

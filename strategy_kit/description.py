@@ -5,7 +5,9 @@ from __future__ import annotations
 import datetime as dt
 import re
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
@@ -13,8 +15,7 @@ from strategy_kit.contract import TABLES
 from strategy_kit.errors import ContractError, ParameterError, nearest, refuse
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
+    from collections.abc import Sequence
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,8 @@ class Description:
     plan: Plan = field(default_factory=Plan)
 
 
+_WORDS = {str: "a text", bool: "true or false", dt.date: "a date", float: "a number", int: "a whole number",
+          list: "a list", Mapping: "a table"}  # fmt: skip
 _KEYS: dict[str, type] = {
     "name": str,
     "title": str,
@@ -70,12 +73,11 @@ _KEYS: dict[str, type] = {
     "data_from": dt.date,
     "data_through": dt.date,
     "source": str,
-    "pilot": dict,
-    "plan": dict,
-    "tables": dict,
+    "pilot": Mapping,
+    "plan": Mapping,
 }
-_REQUIRED = ("name", "currency", "timezone", "tables")
-_PILOT_KEYS = {"categories": list, "starts_on": (dt.date, dict), "placebo": bool}
+_REQUIRED = ("name", "currency", "timezone")
+_PILOT_KEYS = {"categories": list, "starts_on": (dt.date, Mapping), "placebo": bool}
 _PLAN_KEYS = {"threshold": (float, int), "chance_needed": (float, int), "next_decision": dt.date, "owner": str}
 
 
@@ -97,28 +99,26 @@ def read_description(folder: Path) -> tuple[Description, dict[str, str]]:
         given = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ContractError(f"{path} is not valid TOML: {error}") from error
-    laws = _key_laws(given, _KEYS, "") + [f"the key {key!r} is missing" for key in _REQUIRED if key not in given]
-    tables = given.pop("tables", {})
-    if isinstance(tables, dict):
-        laws += [f"tables: {t!r} is not a table of the contract{nearest(t, TABLES)}" for t in tables if t not in TABLES]
-    refuse(ContractError, str(path), laws)
-    return describe(given, str(path)), tables
+    tables = given.pop("tables", None)
+    return describe(given, str(path), _table_laws(tables)), tables
 
 
-def describe(given: Mapping[str, Any], subject: str) -> Description:
-    """Check the parts of a description and build it; `subject` opens the error sentence.
+def describe(given: Mapping[str, Any], subject: str, laws: Sequence[str] = ()) -> Description:
+    """Check the parts of a description and build it; `subject` opens the error sentence, `laws` are broken already.
 
     Raises
     ------
     ContractError
         If a rule is broken; every broken rule is named.
     """
-    laws = _unit_laws(given)
+    given = _days(given)
+    laws = [*laws, *_key_laws(given, _KEYS, ""), *_unit_laws(given)]
     pilot_given, plan_given = given.get("pilot"), given.get("plan", {})
-    if pilot_given is not None:
+    if isinstance(pilot_given, Mapping):
         pilot_given = pilot_table(pilot_given)
         laws += _key_laws(pilot_given, _PILOT_KEYS, "pilot.") + _pilot_laws(pilot_given)
-    laws += _key_laws(plan_given, _PLAN_KEYS, "plan.")
+    if isinstance(plan_given, Mapping):
+        laws += _key_laws(plan_given, _PLAN_KEYS, "plan.")
     refuse(ContractError, subject, laws)
     plain = {key: value for key, value in given.items() if key not in ("pilot", "plan")}
     return Description(
@@ -139,19 +139,39 @@ def pilot_table(given: Mapping[str, Any]) -> dict[str, Any]:
     return dict(given)
 
 
+def _days(value: Any) -> Any:
+    """Read midnights, as TOML and pandas write days, as dates; at every depth."""
+    if isinstance(value, Mapping):
+        return {key: _days(part) for key, part in value.items()}
+    if isinstance(value, dt.datetime) and value.tzinfo is None and value == dt.datetime.combine(value.date(), dt.time()):
+        return value.date()
+    return value
+
+
 def _key_laws(given: Mapping[str, Any], known: Mapping[str, Any], prefix: str) -> list[str]:
     laws = [f"{prefix}{key} is not a key{nearest(key, known)}" for key in given if key not in known]
     for key, kinds in known.items():
         value = given.get(key)
-        wrong = isinstance(value, bool) and kinds is not bool
+        wrong = isinstance(value, dt.datetime) or (isinstance(value, bool) and kinds is not bool)
         if key in given and (wrong or not isinstance(value, kinds)):
             kinds = kinds if isinstance(kinds, tuple) else (kinds,)
-            laws.append(f"{prefix}{key} must be {' or '.join(k.__name__ for k in kinds)}, not {value!r}")
+            laws.append(f"{prefix}{key} must be {' or '.join(_WORDS[k] for k in kinds)}, not {value!r}")
     return laws
 
 
+def _table_laws(given: Any) -> list[str]:
+    if not isinstance(given, dict):
+        return ["the [tables] that name each table's file are missing" if given is None else "tables must be a table"]
+    laws = [f"tables: {t!r} is not a table of the contract{nearest(t, TABLES)}" for t in given if t not in TABLES]
+    return laws + [
+        f"tables.{table} must be a file name or glob inside the folder, not {pattern!r}"
+        for table, pattern in given.items()
+        if not isinstance(pattern, str) or not pattern or Path(pattern).is_absolute()
+    ]
+
+
 def _unit_laws(given: Mapping[str, Any]) -> list[str]:
-    laws = []
+    laws = [f"the key {key!r} is missing" for key in _REQUIRED if key not in given]
     name, zone = given.get("name"), given.get("timezone")
     if isinstance(name, str) and not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", name):
         laws.append(f"name {name!r} must be lower-case letters, digits, - and _, since folders carry it")
@@ -161,7 +181,7 @@ def _unit_laws(given: Mapping[str, Any]) -> list[str]:
         except (KeyError, ValueError, OSError):
             laws.append(f"timezone {zone!r} does not exist; write it like Asia/Shanghai")
     first, last = given.get("data_from"), given.get("data_through")
-    if isinstance(first, dt.date) and isinstance(last, dt.date) and first > last:
+    if type(first) is type(last) is dt.date and first > last:
         laws.append(f"data_from {first} is after data_through {last}")
     return laws
 
@@ -171,13 +191,13 @@ def _pilot_laws(given: Mapping[str, Any]) -> list[str]:
     categories, starts = given.get("categories"), given.get("starts_on")
     if isinstance(categories, list) and (not categories or not all(isinstance(c, str) for c in categories)):
         laws.append(f"pilot.categories must name at least one category, not {categories!r}")
-    if isinstance(starts, dict) and isinstance(categories, list):
+    if isinstance(starts, Mapping) and isinstance(categories, list):
         laws += [f"pilot.starts_on gives no date for {c!r}" for c in categories if c not in starts]
-        laws += [f"pilot.starts_on.{c} must be a date" for c, d in starts.items() if not isinstance(d, dt.date)]
+        laws += [f"pilot.starts_on.{c} must be a date" for c, d in starts.items() if type(d) is not dt.date]
     return laws
 
 
 def _pilot(given: Mapping[str, Any]) -> Pilot:
     starts = given["starts_on"]
-    dates = {c: starts[c] if isinstance(starts, dict) else starts for c in given["categories"]}
+    dates = {c: starts[c] if isinstance(starts, Mapping) else starts for c in given["categories"]}
     return Pilot(dates, placebo=given.get("placebo", False))

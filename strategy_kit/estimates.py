@@ -122,8 +122,7 @@ class Estimates:
         ParameterError
             If `level` is not between 0 and 1.
         """
-        if not 0 < level < 1:
-            raise ParameterError(f"level must lie between 0 and 1, not {level!r}")
+        _refuse_level(level)
         low, high, p_value = self._intervals(level)
         band_low, band_high = low, high
         if not isinstance(self.law, tuple):
@@ -159,7 +158,13 @@ class Estimates:
         DataFrame
             estimator, outcome, estimate, std_error, conf_low, conf_high, p_value, degrees_of_freedom, level,
             assigned_at, clusters_treated, clusters_comparison.
+
+        Raises
+        ------
+        ParameterError
+            If `level` is not between 0 and 1.
         """
+        _refuse_level(level)
         law = self.law[0] if isinstance(self.law, tuple) else self.law
         value, spread = (np.array([part]) for part in self.average)
         low, high = law.interval(value, spread, level)
@@ -192,3 +197,8 @@ class Estimates:
     def _repr_html_(self) -> str:
         notes = "".join(f"<p>{note}</p>" for note in self.notes)
         return notes + self.tidy().to_html(index=False, border=0, float_format="%.4g")
+
+
+def _refuse_level(level: float) -> None:
+    if not 0 < level < 1:
+        raise ParameterError(f"level must lie between 0 and 1, not {level!r}")

@@ -27,6 +27,8 @@ def number(value: float, digits: int = 0, *, signed: bool = False) -> str:
     >>> number(-1234.5, 1), number(0.0, signed=True), number(12, signed=True)
     ('−1,234.5', '0', '+12')
     """
+    if math.isnan(value):
+        return "–"
     if math.isinf(value):
         return "∞" if value > 0 else f"{MINUS}∞"
     text = f"{abs(value):,.{digits}f}"
@@ -43,6 +45,8 @@ def percent(share: float, digits: int = 1, *, signed: bool = False) -> str:
     >>> percent(0.0642), percent(-0.017, signed=True)
     ('6.4%', '−1.7%')
     """
+    if math.isnan(share):
+        return "–"
     return number(100 * share, digits, signed=signed) + "%"
 
 
@@ -61,10 +65,12 @@ def money(value: float, currency: str, language: Language, *, signed: bool = Fal
     >>> money(1.43e9, "CNY", "en"), money(60.24e6, "CNY", "zh"), money(-420.5, "BRL", "en")
     ('¥1.43\\xa0billion', '6,024\\xa0万元', '−\\u2060R$420')
     """
-    scale = _scale(abs(value), language) if scale is None else scale
+    if not math.isfinite(value):
+        return number(value)
+    scale = shared_scale(value, language=language) if scale is None else scale
     word = dict(_SCALES[language]).get(scale, "")
     shown = value / scale
-    places = 0 if shown == 0 else max(0, 2 - int(math.floor(math.log10(abs(shown)))) if abs(shown) < 100 else 0)  # noqa: PLR2004
+    places = 0 if shown == 0 else max(0, 2 - int(math.floor(math.log10(abs(shown)))) if abs(shown) < 100 else 0)
     digits = number(abs(shown), min(places, 2))
     sign = (MINUS if value < 0 else "+" * signed) if any(d in digits for d in "123456789") else ""
     if language == "zh":
@@ -81,12 +87,20 @@ def money_range(low: float, high: float, currency: str, language: Language) -> s
     >>> money_range(-0.42e9, 3.15e9, "CNY", "en")
     '−\\u2060¥0.42\\xa0billion to +\\u2060¥3.15\\xa0billion'
     """
-    scale = _scale(max(abs(low), abs(high)), language)
+    scale = shared_scale(low, high, language=language)
     ends = (money(end, currency, language, signed=True, scale=scale) for end in (low, high))
     return {"en": " to ", "zh": " 至 "}[language].join(ends)
 
 
-def _scale(size: float, language: Language) -> float:
+def shared_scale(*values: float, language: Language) -> float:
+    """Return the scale that suits the largest of several amounts, so that all can share it.
+
+    Examples
+    --------
+    >>> shared_scale(-3e5, 2e6, language="en")
+    1000000.0
+    """
+    size = max(abs(value) for value in values)
     return next((scale for scale, _ in _SCALES[language] if size >= scale), 1.0)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations, permutations
-from math import comb, factorial
+from math import comb, factorial, prod
 from typing import Protocol
 
 import numpy as np
@@ -177,9 +177,8 @@ def number_of_deals(start: Array) -> int:
     455
     """
     treated = np.bincount(start[start >= 0])
-    return comb(len(start), int(treated.sum())) * factorial(int(treated.sum())) // int(
-        np.prod([factorial(int(n)) for n in treated])
-    )
+    total = int(treated.sum())
+    return comb(len(start), total) * factorial(total) // prod(factorial(int(n)) for n in treated)
 
 
 def deals(start: Array, most: int, seed: int) -> Array:
@@ -199,7 +198,7 @@ def band_critical(covariance: Array, level: float, *, seed: int = 0) -> float:
     """Return c such that all of estimate ± c·std_error hold together with probability `level`.
 
     The Gaussian maximum, by seeded simulation from the correlation matrix (20,000 draws: simulation error of c below
-    0.02). Rows without a standard error are left out.
+    0.02), and never less than for one row alone. Rows without a standard error are left out.
 
     References
     ----------
@@ -217,4 +216,4 @@ def band_critical(covariance: Array, level: float, *, seed: int = 0) -> float:
     largest = np.zeros(BAND_DRAWS)
     for block in range(0, BAND_DRAWS, 2_000):
         largest[block : block + 2_000] = np.abs(draws[block : block + 2_000] @ root.T).max(axis=1)
-    return float(np.quantile(largest, level))
+    return max(float(np.quantile(largest, level)), float(ndtri(0.5 + level / 2)))

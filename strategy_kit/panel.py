@@ -98,7 +98,8 @@ class Panel:
         values = pd.to_numeric(frame[outcome], errors="coerce").to_numpy(dtype=float)
         starts = _times(frame[treated_from], "treated_from")
         first = np.full(len(units), -1)
-        first[unit_code[::-1]] = np.arange(len(frame))[::-1]
+        known = np.flatnonzero(unit_code >= 0)[::-1]
+        first[unit_code[known]] = known
         laws = _row_laws(frame, (unit, period, outcome), (unit_code, period_code, values))
         laws += _constant_law(starts, first, unit_code, units, treated_from)
         if category is not None:
@@ -140,7 +141,7 @@ class Panel:
         Raises
         ------
         ContractError
-            If lengths differ or periods do not ascend.
+            If lengths differ, periods do not ascend or an outcome is infinite.
 
         Examples
         --------
@@ -148,7 +149,8 @@ class Panel:
         [2]
         """
         outcome = np.asarray(outcome, dtype=float)
-        times = pd.Index(_times(pd.Series(np.arange(1, outcome.shape[1] + 1) if periods is None else periods), "period"))
+        numbers = np.arange(1, outcome.shape[1] + 1)
+        times = pd.Index(_times(pd.Series(numbers if periods is None else periods), "period"))
         given = _times(pd.Series(treated_from).reset_index(drop=True), "treated_from")
         labels = pd.RangeIndex(len(outcome)) if units is None else pd.Index(units)
         laws = [] if times.is_monotonic_increasing and times.is_unique else ["periods must ascend without repeats"]
@@ -157,6 +159,8 @@ class Panel:
                 f"outcome is {outcome.shape[0]} × {outcome.shape[1]}, but there are {len(labels)} units, "
                 f"{len(given)} starts and {len(times)} periods"
             )
+        if np.isinf(outcome).any():
+            laws.append(f"{name} must be finite, or missing where a unit was not observed")
         refuse(ContractError, "panel", laws)
         cohort, cohorts, notes = _cohorts(given, times)
         groups = None if category is None else pd.Series(np.asarray(category), index=labels)
@@ -193,7 +197,7 @@ class Panel:
 
     @cached_property
     def assigned_at(self) -> AssignedAt:
-        """"category" when the start is constant within every category, else "merchant"."""
+        """Return "category" when the start is constant within every category, else "merchant"."""
         if self.category is None or not len(self.cohorts):
             return "merchant"
         starts = pd.Series(self.cohort, index=self.category.index).groupby(self.category, dropna=False).nunique()
@@ -299,7 +303,8 @@ def ages(periods: pd.Index, cohorts: pd.Index) -> Array:
 
 
 def _weekly(periods: pd.Index) -> bool:
-    return isinstance(periods, pd.DatetimeIndex) and len(periods) > 1 and set(np.diff(periods).astype("m8[D]").astype(int)) == {7}
+    dated = isinstance(periods, pd.DatetimeIndex) and len(periods) > 1
+    return dated and bool((np.diff(periods) == np.timedelta64(7, "D")).all())
 
 
 def _times(values: pd.Series, what: str) -> pd.Series:
@@ -309,10 +314,18 @@ def _times(values: pd.Series, what: str) -> pd.Series:
         return values
     if isinstance(values.dtype, pd.PeriodDtype):
         return values.dt.to_timestamp()
+    kind = pd.api.types.infer_dtype(values, skipna=True)
+    if kind in {"integer", "floating", "mixed-integer-float"}:
+        return pd.to_numeric(values.where(values.notna(), np.nan))
+    if kind.startswith("mixed"):
+        raise ContractError(f"{what} must be all integers, or all dates or timestamps, not a mixture")
     try:
-        return pd.to_datetime(values).dt.as_unit("us")
+        times = pd.to_datetime(values, format="ISO8601").dt.as_unit("us")
     except (ValueError, TypeError) as error:
-        raise ContractError(f"{what} must be integers, dates or timestamps: {error}") from error
+        raise ContractError(f"{what} must be integers, dates or timestamps: {str(error).splitlines()[0]}") from error
+    if times.dt.tz is not None:
+        raise ContractError(f"{what} must be local business time; take the time zone {times.dt.tz} off first")
+    return times
 
 
 def _cohorts(given: pd.Series, periods: pd.Index) -> tuple[Array, pd.Index, tuple[str, ...]]:
@@ -323,8 +336,7 @@ def _cohorts(given: pd.Series, periods: pd.Index) -> tuple[Array, pd.Index, tupl
     if dated:
         values = pd.to_datetime(given).to_numpy().astype(periods.to_numpy().dtype)
         inside = ~np.isnat(values)
-        step = np.diff(periods).max() if len(periods) > 1 else np.timedelta64(1, "D")
-        late = inside & (values >= periods.to_numpy()[-1] + step)
+        late = inside & (values >= _end(periods))
         position = np.searchsorted(periods, values[inside & ~late], side="right") - 1
         values[inside & ~late] = periods.to_numpy()[np.maximum(position, 0)]
     else:
@@ -341,6 +353,15 @@ def _cohorts(given: pd.Series, periods: pd.Index) -> tuple[Array, pd.Index, tupl
     return cohort, cohorts, (note,) if late.any() else ()
 
 
+def _end(periods: pd.DatetimeIndex) -> np.datetime64:
+    """Return the end of the last period, which is as long as the shortest one."""
+    if len(periods) > 1 and (periods.day == 1).all():
+        months = np.diff(periods.year * 12 + periods.month).min()
+        return (periods[-1] + pd.DateOffset(months=int(months))).to_datetime64()
+    step = np.diff(periods).min() if len(periods) > 1 else np.timedelta64(1, "D")
+    return periods.to_numpy()[-1] + step
+
+
 def _row_laws(frame: pd.DataFrame, names: tuple[str, str, str], codes: tuple[Array, Array, Array]) -> list[str]:
     (unit, period, outcome), (unit_code, period_code, values) = names, codes
     laws = []
@@ -352,7 +373,7 @@ def _row_laws(frame: pd.DataFrame, names: tuple[str, str, str], codes: tuple[Arr
         row = int(np.flatnonzero(wrong)[0])
         laws.append(
             f"{outcome} must be a finite number, but {int(wrong.sum())} rows are missing, infinite or text "
-            f"(first: {frame[outcome].iloc[row]!r}, unit {frame[unit].iloc[row]!r}); fill them or leave the rows out"
+            f"(first: {frame[outcome].iloc[row]}, unit {frame[unit].iloc[row]}); fill them or leave the rows out"
         )
     cell = unit_code * (period_code.max(initial=0) + 1) + period_code
     counts = np.bincount(cell[(unit_code >= 0) & (period_code >= 0)])
@@ -360,7 +381,7 @@ def _row_laws(frame: pd.DataFrame, names: tuple[str, str, str], codes: tuple[Arr
         row = int(np.flatnonzero(cell == int(np.argmax(counts > 1)))[0])
         laws.append(
             f"{unit} and {period} must not repeat, but {int((counts - 1)[counts > 1].sum())} rows do "
-            f"(first: {frame[unit].iloc[row]!r}, {frame[period].iloc[row]!r}); sum or drop them first"
+            f"(first: {frame[unit].iloc[row]}, {frame[period].iloc[row]}); sum or drop them first"
         )
     return laws if len(frame) else ["the frame has no row"]
 
@@ -373,5 +394,5 @@ def _constant_law(values: pd.Series, first: Array, unit_code: Array, units: pd.I
     unit = units[unit_code[int(np.flatnonzero(moved)[0])]]
     return [
         f"{column} must be the same in all rows of a unit, but it changes in {len(np.unique(unit_code[moved]))} units "
-        f"(first: {unit!r}); a treatment starts once and stays"
+        f"(first: {unit}); a treatment starts once and stays"
     ]

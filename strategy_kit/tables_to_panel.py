@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from strategy_kit.errors import DesignError, ParameterError
+from strategy_kit.errors import DesignError, ParameterError, nearest, refuse
 from strategy_kit.metrics import chosen
 from strategy_kit.panel import Panel
 
@@ -33,8 +33,11 @@ def merchant_panel(
             f"data set {shop.name!r} has no support table, so that no merchant's treatment is known; add the table, or "
             "compare categories with category_panel"
         )
-    roster = _roster(shop)
+    roster = _roster(shop, period)
     if categories is not None:
+        known = roster["category"].dropna().unique()
+        absent = [f"{c!r} is no merchant's category{nearest(c, known)}" for c in categories if c not in known]
+        refuse(ParameterError, "categories", absent)
         roster = roster[roster["category"].isin(list(categories))]
     here = roster["opened"].isna() | (pd.to_datetime(roster["opened"]) <= pd.Timestamp(periods[0]))
     if not here.any():
@@ -51,7 +54,7 @@ def category_panel(shop: Dataset, outcome: str, period: Period, periods: list[dt
     found = shop.engine.frame(f"select distinct {CATEGORY} as category from order_lines order by 1")
     roster = found.assign(treated_from=pd.to_datetime(found["category"].map(pilots))).set_index("category", drop=False)
     panel = _panel(shop, outcome, period, periods, roster, key=CATEGORY)
-    before = panel.periods < pd.Timestamp(min(pilots.values()))
+    before = panel.periods < (panel.cohorts[0] if len(panel.cohorts) else pd.Timestamp(min(pilots.values())))
     share = panel.outcome[:, before].sum(axis=1) / max(panel.outcome[:, before].sum(), 1e-300)
     small = ((share < pool_below) | (panel.outcome == 0).any(axis=1)) & (panel.cohort < 0)
     if pool_below <= 0 or not small.any():
@@ -67,13 +70,13 @@ def category_panel(shop: Dataset, outcome: str, period: Period, periods: list[dt
     return replace(pooled, notes=(*panel.notes, f"{int(small.sum())} small categories are added up as {POOLED}"))
 
 
-def _roster(shop: Dataset) -> pd.DataFrame:
+def _roster(shop: Dataset, period: Period) -> pd.DataFrame:
     opened = "opened_on" if "opened_on" in shop.columns("merchants") else "null"
     return shop.engine.frame(
         f"""select m.merchant_id, any_value(m.category) as category, min(s.started_on) as treated_from,
                    coalesce(any_value(m.{opened}), min(o.first)) as opened
             from merchants m left join support s using (merchant_id)
-            left join (select merchant_id, cast(min(paid_at) as date) as first from order_lines group by all) o
+            left join (select merchant_id, cast(date_trunc('{period}', min(paid_at)) as date) as first from order_lines group by all) o
                 using (merchant_id)
             group by m.merchant_id order by m.merchant_id""".replace("m.null", "null")
     ).set_index("merchant_id")

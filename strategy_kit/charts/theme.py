@@ -49,9 +49,7 @@ def worded(default: Mapping[str, str], labels: Mapping[str, str] | None) -> dict
 def start_rule(x: alt.X, at: str | float, label: str, side: Side, height: int) -> list[alt.Chart]:
     """Mark the start in the warning colour, its label above the plot on the side that has room."""
     base = alt.Chart(pd.DataFrame({x.shorthand.split(":")[0]: [at]})).encode(x=x)
-    text = base.mark_text(
-        text=label, color=WARNING, fontWeight=600, align=side, dx=-5 if side == "right" else 5, y=-9
-    )
+    text = base.mark_text(text=label, color=WARNING, fontWeight=600, align=side, dx=-5 if side == "right" else 5, y=-9)
     return [base.mark_rule(color=WARNING, strokeWidth=1.5, y=-16, y2=height), text]
 
 

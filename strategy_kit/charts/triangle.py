@@ -17,9 +17,7 @@ ROW = 28
 WORDS = {"age": "Months since the first", "value": "Share of the cohort, %", "cohort": "Cohort · size"}
 
 
-def triangle(
-    frame: pd.DataFrame, *, share: bool | None = None, labels: Mapping[str, str] | None = None
-) -> Chart:
+def triangle(frame: pd.DataFrame, *, share: bool | None = None, labels: Mapping[str, str] | None = None) -> Chart:
     """Draw a cohort triangle: one row per cohort, one column per age, empty where not yet observed.
 
     Parameters

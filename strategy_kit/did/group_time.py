@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 import pandas as pd
 
 from strategy_kit.did.aggregate import overall
-from strategy_kit.errors import DesignError
+from strategy_kit.errors import DesignError, ParameterError, nearest, refuse
 from strategy_kit.estimates import Estimates, MomentParts
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 Array = np.ndarray
 Control = Literal["never", "not_yet"]
 Base = Literal["varying", "universal"]
+Inference = Literal["analytic", "none"]
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ def group_time(
     control: Control = "never",
     anticipation: int = 0,
     base: Base = "varying",
-    inference: Literal["analytic", "none"] = "analytic",
+    inference: Inference = "analytic",
 ) -> Estimates:
     """Estimate the average effect on each cohort in each period, ATT(g, t).
 
@@ -66,6 +67,8 @@ def group_time(
 
     Raises
     ------
+    ParameterError
+        If an option has none of its values.
     DesignError
         If the panel is unbalanced, has no cohort or no control, a cohort has no period before it starts, or treatment
         was assigned at category level and inference is not "none".
@@ -83,6 +86,7 @@ def group_time(
     >>> group_time(panel).tidy()[["cohort", "period", "estimate"]].to_numpy().tolist()
     [[2.0, 2.0, 0.75]]
     """
+    _refuse_options(control, base, inference, anticipation)
     _refuse_category_level(panel, inference)
     moments, starts, last = panel.moments, panel.starts, len(panel.periods)
     notes: tuple[str, ...] = ()
@@ -108,6 +112,18 @@ def group_time(
         notes=(*panel.notes, *notes),
     )
     return replace(result, average=overall(result).average)
+
+
+def _refuse_options(control: str, base: str, inference: str, anticipation: int) -> None:
+    given = (("control", control, get_args(Control)), ("base", base, get_args(Base)), ("inference", inference, get_args(Inference)))
+    laws = [
+        f"{name} is one of {', '.join(known)}, not {value!r}{nearest(str(value), known)}"
+        for name, value, known in given
+        if value not in known
+    ]
+    if anticipation < 0 or int(anticipation) != anticipation:
+        laws.append(f"anticipation is a number of whole periods, 0 or more, not {anticipation!r}")
+    refuse(ParameterError, "group_time", laws)
 
 
 def _refuse_category_level(panel: Panel, inference: str) -> None:
@@ -189,6 +205,7 @@ def _difference_covariance(covariance: Array, period: Array, base: Array) -> Arr
 
 
 def _without_fixed(covariance: Array, fixed: Array) -> Array:
+    fixed = fixed | (np.diag(covariance) <= 0)
     covariance = covariance.copy()
     covariance[fixed, :] = np.nan
     covariance[:, fixed] = np.nan

@@ -43,7 +43,8 @@ def pilot_contrast(panel: Panel, *, seed: int = 0) -> Estimates:
     Raises
     ------
     DesignError
-        If a side has fewer than two groups, a group has no period before or after, or the panel is unbalanced.
+        If a side has fewer than two groups, no period lies before the first start, all groups of each side changed by
+        exactly the same amount, or the panel is unbalanced.
 
     References
     ----------
@@ -68,6 +69,7 @@ def pilot_contrast(panel: Panel, *, seed: int = 0) -> Estimates:
     law = Randomisation(contrasts, _exposure(after, weights, position), position, seed)
     values = own_and_pooled(contrasts, position[None, :], position)[0]
     treated = position >= 0
+    _refuse_no_spread(values, treated)
     estimate, error, freedom = welch(values[treated], values[~treated])
     pooled = _pooled_error(values, treated)
     return Estimates(
@@ -96,7 +98,7 @@ def _groups(panel: Panel) -> tuple[pd.Index, Array, Array]:
         raise DesignError("the panel is unbalanced; keep the complete units with panel.complete_units()")
     if panel.category is None or panel.assigned_at == "merchant":
         return panel.units, panel.outcome, panel.cohort
-    code, groups = pd.factorize(panel.category, sort=True)
+    code, groups = pd.factorize(panel.category, sort=True, use_na_sentinel=False)
     count = np.bincount(code)
     paths = np.zeros((len(groups), panel.outcome.shape[1]))
     np.add.at(paths, code, panel.outcome)
@@ -115,6 +117,14 @@ def _refuse(panel: Panel, start: Array, starts: Array) -> None:
     if panel.starts[starts].min() < 1:
         raise DesignError(
             f"no period lies before {panel.cohorts[starts[0]]}, when the first groups start; begin the panel earlier"
+        )
+
+
+def _refuse_no_spread(values: Array, treated: Array) -> None:
+    if np.ptp(values[treated]) == 0 and np.ptp(values[~treated]) == 0:
+        raise DesignError(
+            "all groups of each side changed by exactly the same amount, so chance cannot be measured; check that the outcome "
+            "is not filled in"
         )
 
 

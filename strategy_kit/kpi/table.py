@@ -66,8 +66,8 @@ def table(shop: Dataset, *, by: Sequence[str], metrics: Sequence[str]) -> pd.Dat
 
 def _grouping(shop: Dataset, by: Sequence[str]) -> tuple[dict[str, str], Period | None]:
     lines, roster = shop.columns("order_lines"), shop.columns("merchants")
-    known = {c: f"l.{quoted(c)}" for c in lines} | {f"merchant_{c}": f"m.{quoted(c)}" for c in roster if c in lines}
-    known |= {c: f"m.{quoted(c)}" for c in roster if c not in lines}
+    known = {c: f"l.{quoted(c)}" for c in lines}
+    known |= {f"merchant_{c}" if c in lines else c: f"m.{quoted(f'merchant {c}')}" for c in roster}
     known["category"] = CATEGORY.replace("category", "l.category")
     known |= {p: f"cast(date_trunc('{p}', l.paid_at) as timestamp)" for p in get_args(Period)}
     if "pilot" in by:
@@ -85,9 +85,14 @@ def _grouping(shop: Dataset, by: Sequence[str]) -> tuple[dict[str, str], Period 
 def _sums(shop: Dataset, expressions: dict[str, str], needed: list[Metric]) -> pd.DataFrame:
     sold = SOLD if "status" in shop.columns("order_lines") else "true"
     keys = [f"{sql} as {quoted(name)}" for name, sql in expressions.items()]
-    kinds = {"currency": "double", "count": "double" if _fractional(shop) else "bigint"}
-    values = [f"cast(coalesce({m.sql}, 0) as {kinds.get(m.unit, 'double')}) as {quoted(m.name)}" for m in needed]
-    join = "left join merchants m using (merchant_id)" if any("m." in sql for sql in expressions.values()) else ""
+    whole = [m.unit == "count" and not (m.columns and _fractional(shop)) for m in needed]
+    kinds = ["bigint" if exact else "double" for exact in whole]
+    values = [f"cast(coalesce({m.sql}, 0) as {kind}) as {quoted(m.name)}" for m, kind in zip(needed, kinds, strict=True)]
+    join = ""
+    if any(sql.startswith("m.") for sql in expressions.values()):
+        # no name of the roster may shadow a column that a metric reads
+        renamed = ", ".join(f"{quoted(c)} as {quoted(f'merchant {c}')}" for c in shop.columns("merchants"))
+        join = f'left join (select {renamed} from merchants) m on l.merchant_id = m."merchant merchant_id"'
     sql = f"select {', '.join(keys + values)} from order_lines l {join} where {sold}"
     if keys:
         sql += f" group by {', '.join(str(i + 1) for i in range(len(keys)))}"

@@ -49,7 +49,8 @@ class Statement:
 def masthead(product: str, title: str, edition: str, marks: Sequence[tuple[str, str]]) -> Block:
     """Build the head of the page; each mark is a boxed word with a note, such as the synthetic mark."""
     boxes = "".join(
-        f'<aside class="sk-mark"><strong>{escape(word)}</strong><span>{escape(note)}</span></aside>' for word, note in marks
+        f'<aside class="sk-mark"><strong>{escape(word)}</strong><span>{escape(note)}</span></aside>'
+        for word, note in marks
     )
     return Block(
         f'<header class="sk-masthead sk-wide"><div><p class="sk-product">{escape(product)}</p><h1>{escape(title)}</h1>'

@@ -77,7 +77,8 @@ def verb_for(spread: Spread, level: float, states: Sequence[State] = ()) -> Verb
     >>> verb_for(sure, 0.95), verb_for(sure, 0.95, ["limits"]), verb_for(sure, 0.95, ["limits", "blocks"])
     ('rose', 'may_have_risen', 'cannot_tell')
     """
-    if "blocks" in states or not np.isfinite(spread.std_error):
+    known = np.isfinite(spread.estimate) and 0 < spread.std_error < np.inf and spread.degrees_of_freedom > 0
+    if "blocks" in states or not known:
         return "cannot_tell"
     low, high = spread.interval(level)
     rising = spread.chance_above(0.0)
@@ -102,12 +103,17 @@ def claim_for(spread: Spread, level: float, threshold: float, plan: Plan, states
     >>> claim_for(Spread(0.10, 0.02, 8.0), 0.95, 0.03, Plan(chance_needed=0.9)).decision
     'extend'
     """
-    verb, chance = verb_for(spread, level, states), spread.chance_above(threshold)
+    verb = verb_for(spread, level, states)
+    chance = spread.chance_above(threshold) if spread.std_error else float("nan")
     decision: Decision = "hold"
     if verb == "cannot_tell":
         decision = "cannot_tell"
     elif verb == "rose" and chance >= plan.chance_needed:
         decision = "extend"
-    elif verb in ("fell", "no_clear_change") and "limits" not in states and spread.interval(level)[1] < threshold:
+    elif (
+        verb in ("fell", "may_have_fallen", "no_clear_change")
+        and "limits" not in states
+        and spread.interval(level)[1] < threshold
+    ):
         decision = "stop"
     return Claim(verb, decision, chance)

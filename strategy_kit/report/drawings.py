@@ -13,11 +13,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 Array = np.ndarray
-_WIDTH, _RADIUS, _AXIS = 440, 6.5, 190
+_WIDTH, _RADIUS, _AXIS = 400, 6.0, 190
 
 
 def quantile_dots(
-    values: Array, threshold: float, interval: tuple[float, float, float], words: dict[str, str], tick: Callable[[float], str]
+    values: Array,
+    threshold: float,
+    interval: tuple[float, float, float],
+    words: dict[str, str],
+    tick: Callable[[float], str],
 ) -> str:
     """Draw equally likely values as stacked dots, filled where they exceed the threshold, above their interval.
 
@@ -63,14 +67,16 @@ def quantile_dots(
         for at, tick_text, bold in zip(ends, map(tick, interval), (False, True, False), strict=True)
     ]
     side = "end" if x(threshold) > _WIDTH / 2 else "start"
-    above_at = (x(threshold) + 8, "start") if side == "end" and x(threshold) < _WIDTH - 130 else (x(threshold) - 8, "end")
+    above_at = (
+        (x(threshold) + 8, "start") if side == "end" and x(threshold) < _WIDTH - 130 else (x(threshold) - 8, "end")
+    )
     parts.append(_text(x(threshold) + (8 if side == "start" else -8), 12, words["threshold"], WARNING, side, bold=True))
     if side == "start":
         above_at = (x(threshold) + 8, "start")
     parts.append(_text(above_at[0], 30, words["above"], PILOT, above_at[1], bold=True))
     return (
-        f'<svg viewBox="0 0 {_WIDTH} 264" role="img" aria-label="{escape(words["alt"])}" font-size="12">{"".join(parts)}</svg>'
-        f'<figcaption>{escape(words["note"])}</figcaption>'
+        f'<svg viewBox="0 0 {_WIDTH} 264" role="img" aria-label="{escape(words["alt"])}" font-size="13">{"".join(parts)}</svg>'
+        f"<figcaption>{escape(words['note'])}</figcaption>"
     )
 
 
@@ -102,7 +108,7 @@ def _ticks(first: float, last: float) -> list[float]:
     return [float(t) for t in np.arange(np.ceil(first / step), np.floor(last / step) + 1) * step]
 
 
-def _apart(at: list[float], least: float = 52) -> list[float]:
+def _apart(at: list[float], least: float = 56) -> list[float]:
     low, middle, high = at
     low, high = min(low, middle - least), max(high, middle + least)
     return [max(low, 26), middle, min(high, _WIDTH - 26)]

@@ -10,11 +10,10 @@ import pandas as pd
 
 from strategy_kit import charts, formats
 from strategy_kit.report import blocks
-from strategy_kit.report.page import KEPT_AGE, against_others, kept_selling
+from strategy_kit.report.page import KEPT_AGE, against_others, kept_selling, shown_cohorts
 from strategy_kit.report.reading import LEVEL, Reading, listed, study_verb, told
 
 _AGES_BEFORE = 12
-_COHORTS = 13
 
 
 def placebo_strip(reading: Reading) -> Any:
@@ -28,14 +27,14 @@ def placebo_strip(reading: Reading) -> Any:
     average = told(reading.spread.estimate)
     start = formats.day(reading.shop.pilot.starts_on, say.language)
     before = len(reading.totals.periods) - reading.weeks_after
-    counts = {"n": n, "total": formats.number(total)}
+    counts = {"n": formats.number(n), "total": formats.number(total)}
     labels = {
         "value": say("column_change"),
         "pilots": say("strip_pilots"),
         "others": say("strip_others"),
         "placebo": say("strip_chance", total=formats.number(total)),
         "average": say("strip_average", average="").strip(),
-        "sentence": say("strip_title", **counts),
+        "sentence": say("strip_sentence", **counts),
     }
     chart = charts.placebo_strip(
         groups, pd.DataFrame({"percent": placebo}), average=100 * expm1(reading.spread.estimate), labels=labels
@@ -100,7 +99,9 @@ def kpi_trend(reading: Reading) -> Any:
     say, currency = reading.words, reading.shop.description.currency
     rows = reading.measures.assign(series=np.where(reading.measures["pilot"], "pilot", "other"))
     rows = rows[rows["week"] >= reading.totals.periods[0]]
-    scale, unit = (1e4, "万") if say.language == "zh" else (1e6, "million") if rows["gmv"].max() >= 1e6 else (1e3, "thousand")  # noqa: PLR2004
+    scale, unit = (
+        (1e4, "万") if say.language == "zh" else (1e6, "million") if rows["gmv"].max() >= 1e6 else (1e3, "thousand")
+    )
     shown = rows.assign(gmv=rows["gmv"] / scale)
     complete = rows[rows["week"] == pd.Timestamp(reading.monday)].set_index("series")["gmv"]
     labels = {
@@ -137,9 +138,8 @@ def kpi_trend(reading: Reading) -> Any:
 def cohort_triangle(reading: Reading) -> Any:
     """Draw the share of each cohort of merchants that still sells, by months since its first sale."""
     say = reading.words
-    frame = reading.cohorts[reading.cohorts["observed"]]
-    latest = np.sort(frame["cohort"].unique())[-_COHORTS:]
-    frame = frame[frame["cohort"].isin(latest) & (frame["age"] < _COHORTS)]
+    frame = shown_cohorts(reading)
+    first = frame["cohort"].min() == reading.cohorts["cohort"].min()
     labels = {"age": say("cohort_months"), "value": "%", "cohort": f"{say('cohort_cohort')} · {say('column_size')}"}
     share = frame["value"] / frame["cohort_size"]
     wide = frame.assign(share=share).pivot_table(index=["cohort", "cohort_size"], columns="age", values="share")
@@ -155,7 +155,7 @@ def cohort_triangle(reading: Reading) -> Any:
         charts.triangle(frame, labels=labels),
         title=say("cohort_figure"),
         subtitle=say("cohort_subtitle"),
-        caption=_caption(reading, say("cohort_note")),
+        caption=_caption(reading, say("cohort_note" if first else "cohort_n", n=len(wide))),
         description=say("cohort_alt", n=len(wide), age=KEPT_AGE, low=low, high=high),
         table=table,
         table_label=say("table_behind"),
@@ -183,4 +183,10 @@ def _categories(reading: Reading) -> str:
 def _caption(reading: Reading, n: str) -> str:
     say, about = reading.words, reading.shop.description
     mark = f"{say('synthetic')} · " if about.synthetic else ""
-    return say("caption", mark=mark, dataset=about.title or about.name, week=formats.week_span(reading.monday, say.language), n=n)
+    return say(
+        "caption",
+        mark=mark,
+        dataset=about.title or about.name,
+        week=formats.week_span(reading.monday, say.language),
+        n=n,
+    )

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from strategy_kit.report.blocks import Block
 
 _LEVEL_WORD = "95%"
-KEPT_AGE = 3
+KEPT_AGE, COHORTS = 3, 13
 
 
 def headline(reading: Reading) -> str:
@@ -48,7 +48,9 @@ def masthead(reading: Reading) -> Block:
     marks = [(say("synthetic"), say("synthetic_note"))] if about.synthetic else []
     marks += [(say("placebo_mark"), say("placebo_mark_note"))] if reading.shop.pilot.placebo else []
     week = formats.week_span(reading.monday, say.language)
-    return blocks.masthead(say("product"), say("title"), say("edition", dataset=about.title or about.name, week=week), marks)
+    return blocks.masthead(
+        say("product"), say("title"), say("edition", dataset=about.title or about.name, week=week), marks
+    )
 
 
 def decision_card(reading: Reading) -> Block:
@@ -73,7 +75,11 @@ def main_points(reading: Reading) -> Block:
     """Return at most six sentences, ranked."""
     say = reading.words
     placebo = reading.shop.pilot.placebo
-    sentences = [say("point_placebo") if placebo else _chance_point(reading), _groups_point(reading), _rank_point(reading)]
+    sentences = [
+        say("point_placebo") if placebo else _chance_point(reading),
+        _groups_point(reading),
+        _rank_point(reading),
+    ]
     if reading.study is not None:
         sentences.append(_study_point(reading))
     sentences.append(_measure_point(reading))
@@ -121,12 +127,22 @@ def merchants_head(reading: Reading) -> Block:
     """Return the head of the cohort section."""
     say = reading.words
     low, high = kept_selling(reading)
-    return blocks.section_head(say("section_merchants"), say("question_merchants"), say("cohort_title", age=KEPT_AGE, low=low, high=high))
+    return blocks.section_head(
+        say("section_merchants"), say("question_merchants"), say("cohort_title", age=KEPT_AGE, low=low, high=high)
+    )
+
+
+def shown_cohorts(reading: Reading) -> pd.DataFrame:
+    """Return the observed cells of the latest cohorts of merchants, as far back as the chart goes."""
+    rows = reading.cohorts[reading.cohorts["observed"]]
+    latest = np.sort(rows["cohort"].unique())[-COHORTS:]
+    return rows[rows["cohort"].isin(latest) & (rows["age"] < COHORTS)]
 
 
 def kept_selling(reading: Reading) -> tuple[str, str]:
-    """Return the lowest and highest share of a cohort of merchants that still sold three months on."""
-    rows = reading.cohorts[(reading.cohorts["age"] == KEPT_AGE) & reading.cohorts["observed"]]
+    """Return the lowest and highest share of those cohorts that still sold three months on."""
+    rows = shown_cohorts(reading)
+    rows = rows[rows["age"] == min(KEPT_AGE, rows["age"].max())]
     share = rows["value"] / rows["cohort_size"]
     return formats.percent(float(share.min()), 0), formats.percent(float(share.max()), 0)
 
@@ -138,7 +154,9 @@ def provenance(reading: Reading) -> Block:
     from strategy_kit import __version__
 
     say, shop = reading.words, reading.shop
-    window = f"{shop.description.title or shop.name}; {shop.data_from} – {shop.data_through}; {week_label(reading.monday)}"
+    window = (
+        f"{shop.description.title or shop.name}; {shop.data_from} – {shop.data_through}; {week_label(reading.monday)}"
+    )
     notes = listed(say, [*reading.contrast.notes, *(reading.study.notes if reading.study else ())])
     entries = [
         (say("prov_data"), f"{window}{'; ' + notes if notes else ''}"),
@@ -164,7 +182,8 @@ def _facts(reading: Reading) -> list[tuple[str, str, str]]:
     pilots, others = reading.contrast.clusters
     n, total = reading.rank
     chance = say("in_hundred", n=formats.number(100 * claim.chance))
-    sold = formats.money(middle, currency, say.language, signed=True)
+    scale = formats.shared_scale(low, high, language=say.language)
+    sold = formats.money(middle, currency, say.language, signed=True, scale=scale)
     notes = [
         say("fact_chance_note", needed=say("in_hundred", n=formats.number(100 * plan.chance_needed))),
         say("fact_interval", level=level, range=formats.money_range(low, high, currency, say.language)),
@@ -180,7 +199,7 @@ def _facts(reading: Reading) -> list[tuple[str, str, str]]:
         (say("fact_money", weeks=reading.weeks_after), sold, notes[1]),
         (
             say("fact_rank"),
-            say("fact_rank_value", n=n, total=formats.number(total)),
+            say("fact_rank_value", n=formats.number(n), total=formats.number(total)),
             say("fact_rank_note", pilots=pilots, all=pilots + others),
         ),
         (say("fact_next"), when, who),
@@ -202,7 +221,9 @@ def _dots(reading: Reading) -> str:
         "alt": say("dots_alt", n=above, threshold=shown, **ends),
     }
     interval = (low, 100 * expm1(spread.estimate), high)
-    return drawings.quantile_dots(values, threshold, interval, words, lambda v: formats.percent(v / 100, int(v != round(v)), signed=True))
+    return drawings.quantile_dots(
+        values, threshold, interval, words, lambda v: formats.percent(v / 100, int(v != round(v)), signed=True)
+    )
 
 
 def _chance_point(reading: Reading) -> str:
@@ -239,9 +260,9 @@ def against_others(reading: Reading) -> pd.DataFrame:
 def _rank_point(reading: Reading) -> str:
     pilots, others = reading.contrast.clusters
     n, total = reading.rank
-    return reading.words(
-        "point_rank", n=n, total=formats.number(total), pilots=pilots, all=pilots + others, p=f"{n / total:.2g}"
-    )
+    judged = float(reading.contrast.tidy().set_index("method").loc["randomisation", "p_value"])
+    counts = {"n": formats.number(n), "total": formats.number(total), "pilots": pilots, "all": pilots + others}
+    return reading.words("point_rank", p=f"{judged:.2g}", **counts)
 
 
 def _study_point(reading: Reading) -> str:

@@ -86,7 +86,7 @@ def run(
     started, clock = dt.datetime.now(dt.UTC), time.monotonic()
     if not timeout > 0:
         raise ParameterError(f"timeout must be more than 0 seconds, not {timeout!r}")
-    node = _read(source := find(notebook))
+    node = load(source := find(notebook))
     values, label, shop = _settled(node, Path(data), week, dict(parameters or {}))
     run_id = f"{started:%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
     desk = Desk(Path(out), shop.name, label or "undated", source.stem, run_id)
@@ -119,9 +119,7 @@ def find(notebook: str | Path) -> Path:
     if path.parent == Path() and name in known:
         return known[name]
     hint = errors.nearest(name, known)
-    raise ParameterError(
-        f"no notebook {str(notebook)!r}{hint}; by name there are: {', '.join(sorted(known))}"
-    )
+    raise ParameterError(f"no notebook {str(notebook)!r}{hint}; by name there are: {', '.join(sorted(known))}")
 
 
 def judge(executed: NotebookNode, name: str) -> None:
@@ -160,7 +158,8 @@ def _settled(node: NotebookNode, data: Path, week: Any, given: dict[str, Any]) -
     return values | ({"week": label} if label else {}), label, shop
 
 
-def _read(source: Path) -> NotebookNode:
+def load(source: Path) -> NotebookNode:
+    """Read a notebook; ParameterError if it is none, or if a tag in it would keep a run from being judged."""
     # jsonschema, where it finds this module, builds a grammar of international addresses: 1.2 s for nothing
     sys.modules.setdefault("rfc3987_syntax", cast("ModuleType", None))
     import nbformat
@@ -171,9 +170,7 @@ def _read(source: Path) -> NotebookNode:
         raise ParameterError(f"{source} cannot be read as a notebook: {error}; save it in Jupyter") from error
     tags = [(i, tag) for i, cell in enumerate(node.cells, 1) for tag in cell.metadata.get("tags", [])]
     law = "cell {} is tagged {!r}, so that no run could be judged; take the tag or the cell away."
-    errors.refuse(
-        ParameterError, source.name, [law.format(*pair) for pair in tags if pair[1] in _REFUSED_TAGS]
-    )
+    errors.refuse(ParameterError, source.name, [law.format(*pair) for pair in tags if pair[1] in _REFUSED_TAGS])
     return cast("NotebookNode", nbformat.v4.upgrade(node) or node)
 
 

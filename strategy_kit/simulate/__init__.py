@@ -85,9 +85,7 @@ def _laws(numbers: dict[str, Any], folder: Path, name: str) -> list[str]:
         if not isinstance(value, int) or isinstance(value, bool) or value < _FEWEST[key]
     ]
     if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", name):
-        laws.append(
-            f"{name!r} cannot name a data set: take lower-case letters, digits, - and _ for the folder"
-        )
+        laws.append(f"{name!r} cannot name a data set: take lower-case letters, digits, - and _ for the folder")
     if folder.exists() and not folder.is_dir():
         laws.append(f"{folder} is a file; name a new folder")
     found = {path.name for path in folder.iterdir()} if folder.is_dir() else set()

@@ -53,9 +53,7 @@ owner = "Head of category operations"
 """
 
 
-def write_dataset(
-    folder: Path, source: str, market: Market, lines: pd.DataFrame, rng: np.random.Generator
-) -> None:
+def write_dataset(folder: Path, source: str, market: Market, lines: pd.DataFrame, rng: np.random.Generator) -> None:
     """Write dataset.toml and the five tables; the data set bears the folder's name."""
     clock, days = market.clock, market.clock.calendar()
     names = ("policy", "started_on", "ended_on", "direction")

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import vl_convert
 
+import strategy_kit as sk
 from strategy_kit import charts
 from strategy_kit.charts import theme
 from strategy_kit.errors import ParameterError
@@ -22,7 +23,20 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Browser
 
-NAMES = "apparel beauty outdoors home toys electronics groceries books garden pets baby auto".split()
+NAMES = [
+    "apparel",
+    "beauty",
+    "outdoors",
+    "home",
+    "toys",
+    "games",
+    "groceries",
+    "books",
+    "garden",
+    "pets",
+    "baby",
+    "auto",
+]
 
 
 class Study:
@@ -212,6 +226,17 @@ def test_placebo_strip_shows_every_group_and_every_average() -> None:
     assert "apparel +10.4%" in logs.to_dict()["description"]
 
 
+def test_results_of_the_methods_draw_without_further_words() -> None:
+    rows = [(unit, t, np.sin(unit * t) + (t >= 5) * (unit < 3)) for unit in range(12) for t in range(1, 11)]
+    frame = pd.DataFrame(rows, columns=["unit", "t", "y"]).assign(start=lambda rows: (rows["unit"] < 3) * 5)
+    panel = sk.Panel.from_frame(frame, unit="unit", period="t", outcome="y", treated_from="start")
+    study = charts.event_study(sk.did.event_study(sk.did.group_time(panel))).to_dict()
+    assert rows_of(study, marks(study)[0])["age"].tolist() == list(range(-3, 6))
+    strip = charts.placebo_strip(sk.did.pilot_contrast(panel)).to_dict()
+    bars = next(layer for layer in marks(strip) if layer["mark"]["type"] == "bar")
+    assert rows_of(strip, bars)["n"].sum() == 220, "12 choose 3"
+
+
 def test_a_frame_with_percent_is_taken_as_it_is() -> None:
     groups = pd.DataFrame({"group": ["a", "b"], "treated": [True, False], "percent": [6.0, -1.0]})
     spec = charts.placebo_strip(groups, pd.DataFrame({"percent": [6.0, -1.0]}), average=6.0).to_dict()
@@ -256,7 +281,7 @@ OVERLAPS = """() => {
   return [boxes.length, found];
 }"""
 CHINESE = {
-    "trend": lambda: trend(labels={"pilot": "试点类目", "others": "其他类目", "incomplete": "未满一周", "start": "试点开始"}),
+    "trend": lambda: trend(labels={"pilot": "试点类目", "others": "其他类目", "incomplete": "未满一周"}),
     "event_study": lambda: charts.event_study(Study(), labels={"value": "对成交额的影响", "start": "扶持开始"}),
     "close": lambda: charts.kpi_trend(weeks(1.0101), metric="gmv", period="week", series="who", start="2024-03-04"),
 }

@@ -8,9 +8,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 MACHINE_PATH = re.compile(r"(?<![\w.~:/-])/(?:work|root|home|Users)/\w|\b[A-Z]:\\+Users\b")
-PACKAGE_INDEX = re.compile(
-    r"(?i)\b(?:py[p]i\.org|python[h]osted|an[a]conda\.org|registry\.np[m]js|deb\.deb[i]an)"
-)
+PACKAGE_INDEX = re.compile(r"(?i)\b(?:py[p]i\.org|python[h]osted|an[a]conda\.org|registry\.np[m]js|deb\.deb[i]an)")
 IGNORED = {".git", ".venv", "__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".hypothesis"}
 
 
@@ -52,9 +50,7 @@ def test_no_file_names_a_machine_or_an_index() -> None:
 
 def test_the_lock_and_the_environment_hold_no_address() -> None:
     for name in ("requirements.lock", "environment.yml"):
-        found = re.findall(
-            r"\S*(?:://|index-url|find-links| @ )\S*", (ROOT / name).read_text(encoding="utf-8")
-        )
+        found = re.findall(r"\S*(?:://|index-url|find-links| @ )\S*", (ROOT / name).read_text(encoding="utf-8"))
         assert not found, f"{name} holds an address"
 
 

@@ -102,9 +102,7 @@ class TestMake:
         assert "python was not found; install Python 3.11, 3.12 or 3.13" in install(bare, None).stderr
 
     def test_an_interrupted_install_is_not_taken_for_a_whole_one(self, bare: Path) -> None:
-        failing_pip = (
-            "mkdir -p .venv/bin; printf '#!/bin/sh\\nexit 1\\n' > .venv/bin/python; chmod +x .venv/bin/python"
-        )
+        failing_pip = "mkdir -p .venv/bin; printf '#!/bin/sh\\nexit 1\\n' > .venv/bin/python; chmod +x .venv/bin/python"
         done = install(bare, f'test "$1" = -c || {{ {failing_pip}; }}')
         assert done.returncode != 0
         assert sorted(path.name for path in (bare / ".venv").iterdir()) == ["bin"]

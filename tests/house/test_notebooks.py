@@ -50,9 +50,7 @@ def shape(number: int, text: str) -> list[str]:
         return [f"code cell {number} is not plain Python: {error.msg}"]
     found = []
     if (length := len(text.splitlines())) > CELL_LINES:
-        found.append(
-            f"code cell {number} has {length} lines, at most {CELL_LINES}; move work into strategy_kit"
-        )
+        found.append(f"code cell {number} has {length} lines, at most {CELL_LINES}; move work into strategy_kit")
     if any(isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) for node in nodes):
         found.append(f"code cell {number} defines a function or class; it belongs in strategy_kit")
     if sum(isinstance(node, ast.Lambda) for node in nodes) > 1:

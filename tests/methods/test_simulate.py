@@ -222,16 +222,12 @@ def test_truth_of_cohorts_agrees_with_the_orders(worlds: list[World]) -> None:
 
 def test_effects_rise_with_age_and_differ(world: World) -> None:
     effects = pd.DataFrame(world.truth["effects"])
-    assert (
-        effects.groupby(["category", "cohort"])["log_effect"].apply(lambda e: e.is_monotonic_increasing).all()
-    )
+    assert effects.groupby(["category", "cohort"])["log_effect"].apply(lambda e: e.is_monotonic_increasing).all()
     first = effects[effects["age"] == 3].pivot_table(index="category", columns="cohort", values="percent")
     assert (first.loc["beauty"] > first.loc["apparel"]).all()
     assert (first.loc["apparel"] > first.loc["sports_outdoors"]).all()
     assert (first.diff(axis=1).iloc[:, 1:] < 0).all().all()
-    assert np.allclose(
-        effects["percent"], 100 * np.expm1(effects["log_effect"]), atol=1e-6
-    )  # 8 written digits
+    assert np.allclose(effects["percent"], 100 * np.expm1(effects["log_effect"]), atol=1e-6)  # 8 written digits
 
 
 def test_category_effects_are_near_their_aim(worlds: list[World]) -> None:

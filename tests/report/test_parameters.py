@@ -68,9 +68,7 @@ def test_every_bad_line_is_named_at_once() -> None:
     assert "breaks 7 laws" in message
 
 
-@pytest.mark.parametrize(
-    "line", ["a: float = 1e999", "a: Literal[1, 2] = 3", "a: int = True", "a: list[str] = [1]"]
-)
+@pytest.mark.parametrize("line", ["a: float = 1e999", "a: Literal[1, 2] = 3", "a: int = True", "a: list[str] = [1]"])
 def test_a_default_must_fit_its_own_annotation(line: str) -> None:
     assert "a must be" in refused(declared, notebook(line))
 
@@ -106,9 +104,7 @@ def test_every_violation_stands_in_one_sentence() -> None:
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), "1", None, 10**400])
 def test_a_float_is_a_finite_number(value: object) -> None:
-    assert "share must be float" in refused(
-        resolve, declared(notebook(CELL)), {"data": "demo", "share": value}
-    )
+    assert "share must be float" in refused(resolve, declared(notebook(CELL)), {"data": "demo", "share": value})
 
 
 def test_texts_become_values_by_the_annotation_and_nothing_is_guessed() -> None:

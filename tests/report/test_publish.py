@@ -32,9 +32,7 @@ def put(desk: Desk, text: str) -> Path:
 
 def tree(folder: Path) -> dict[str, bytes]:
     return {
-        str(path.relative_to(folder)): str(path.readlink()).encode()
-        if path.is_symlink()
-        else path.read_bytes()
+        str(path.relative_to(folder)): str(path.readlink()).encode() if path.is_symlink() else path.read_bytes()
         for path in sorted(folder.rglob("*"))
         if path.is_symlink() or path.is_file()
     }
@@ -51,9 +49,7 @@ def test_week_and_latest_are_relative_links_to_the_run(tmp_path: Path) -> None:
     shutil.move(tmp_path / "demo", tmp_path / "moved")  # the folder may be copied elsewhere as a whole
     assert (tmp_path / "moved" / "2025-W30" / "weekly.html").read_text() == "one"
     assert (tmp_path / "moved" / "latest" / "weekly.ipynb").read_text() == "one"
-    assert reports(tmp_path / "moved" / "latest") == {
-        "weekly": {"run_id": "20250724T101501Z-0000", "text": "one"}
-    }
+    assert reports(tmp_path / "moved" / "latest") == {"weekly": {"run_id": "20250724T101501Z-0000", "text": "one"}}
 
 
 def test_notebooks_of_one_week_stand_together_and_are_renewed_alone(tmp_path: Path) -> None:
@@ -212,10 +208,7 @@ def test_a_failure_is_filed_without_secrets_or_paths(tmp_path: Path) -> None:
         error = press.file_failure(
             desk, ContractError("amount is below 0; correct it."), {"db_password": "tiger", "n": 1}
         )
-    assert (
-        str(error)
-        == f"amount is below 0; correct it; the unfinished notebook and the reason are in {desk.failed}"
-    )
+    assert str(error) == f"amount is below 0; correct it; the unfinished notebook and the reason are in {desk.failed}"
     assert type(error) is ContractError
     text = (desk.failed / "weekly.ipynb").read_text()
     assert "tiger" not in text

@@ -94,9 +94,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace]:
         source = write(folder, "weekly_report", CLAIM, "# nothing but a comment", "")
         out = folder / "reports"
         good = run(source, data=data, out=out, week="2025-07-24", parameters=GIVEN)
-        yield SimpleNamespace(
-            folder=folder, data=data, out=out, source=source, good=good, shop=shop, export=export
-        )
+        yield SimpleNamespace(folder=folder, data=data, out=out, source=source, good=good, shop=shop, export=export)
 
 
 def start(desk: SimpleNamespace, notebook: str | Path, **options: Any) -> Run:
@@ -132,11 +130,7 @@ def test_a_good_run_publishes_page_notebook_and_manifest(desk: SimpleNamespace) 
     assert week.readlink() == (desk.out / "demo" / "latest").readlink() == Path("runs") / good.run_id
     executed = nbformat.read(good.notebook, as_version=4)
     assert [cell.execution_count for cell in executed.cells[1:5]] == [1, 2, 3, 4]
-    assert (
-        executed.metadata.papermill.input_path
-        == executed.metadata.papermill.output_path
-        == "weekly_report.ipynb"
-    )
+    assert executed.metadata.papermill.input_path == executed.metadata.papermill.output_path == "weekly_report.ipynb"
     assert executed.metadata.papermill.parameters["week"] == "2025-W30"
     assert not list((desk.out / ".scratch").iterdir())
 
@@ -291,9 +285,7 @@ def test_week_may_come_among_the_parameters(desk: SimpleNamespace, monkeypatch: 
 
 def test_a_notebook_that_cannot_be_trusted_is_refused(desk: SimpleNamespace) -> None:
     for tag in ("raises-exception", "skip-execution", "injected-parameters"):
-        assert f"tagged '{tag}'" in refused(
-            desk, ParameterError, write(desk.folder, "tagged", "1 / 0", tag=tag)
-        )
+        assert f"tagged '{tag}'" in refused(desk, ParameterError, write(desk.folder, "tagged", "1 / 0", tag=tag))
     untagged = desk.folder / "untagged.ipynb"
     nbformat.write(new_notebook(cells=[new_code_cell("week = 1")]), untagged)
     assert "'parameters'" in refused(desk, ParameterError, untagged)
@@ -339,9 +331,7 @@ def test_cells_are_the_witnesses_and_not_the_metadata() -> None:
     cells = [new_code_cell("a = 1", execution_count=1, metadata={"papermill": {"status": "completed"}}),
              new_code_cell("b = 2", metadata={"papermill": {"status": "completed"}})]  # fmt: skip
     node = new_notebook(cells=cells, metadata={"papermill": {"exception": None, "end_time": "2025-07-24"}})
-    with pytest.raises(
-        NotebookError, match="1 of the 2 code cells of x did not run to their end, first 'b = 2'"
-    ):
+    with pytest.raises(NotebookError, match="1 of the 2 code cells of x did not run to their end, first 'b = 2'"):
         judge(node, "x")
     cells[1].execution_count = 2
     judge(node, "x")

@@ -1,0 +1,382 @@
+"""Group-time effects and their averages against R, against a slow twin written unit by unit, and under relabelling."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import string
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from strategy_kit import did
+from strategy_kit.errors import DesignError, ParameterError
+from strategy_kit.panel import Panel
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from strategy_kit.estimates import Estimates
+
+REFERENCE = Path(__file__).resolve().parents[1] / "reference"
+# Both sides compute in doubles with sums of at most 400 terms; R prints 17 significant digits.
+TIGHT: dict[str, Any] = {"rtol": 1e-11, "atol": 1e-15}
+AVERAGES = {"simple": did.overall, "dynamic": did.event_study, "group": did.by_cohort, "calendar": did.by_period}
+LABEL = {"dynamic": "age", "group": "cohort", "calendar": "period"}
+CASES = [
+    ("s1_balanced", "never_varying"),
+    ("s1_balanced", "notyet_varying"),
+    ("s1_balanced", "never_universal"),
+    ("s1_balanced", "notyet_varying_a1"),
+    ("s2_unbalanced", "never_varying_drop"),
+]
+MPDTA = [(control, a, base) for control in ("never", "not_yet") for a in (0, 1) for base in ("varying", "universal")]
+steady = settings(deadline=None, derandomize=True, database=None, max_examples=100)
+
+
+def truth(case: str, configuration: str) -> tuple[dict[str, Any], Estimates]:
+    """What R found, and what we find with the same options."""
+    expected = json.loads((REFERENCE / case / "truth.json").read_text())["results"][configuration]
+    frame = pd.read_csv(REFERENCE / case / "panel.csv.gz")
+    panel = Panel.from_frame(frame, unit="unit", period="period", outcome="y", treated_from="cohort")
+    options = {
+        "control": {"nevertreated": "never", "notyettreated": "not_yet"}[expected["control_group"]],
+        "anticipation": expected["anticipation"],
+        "base": expected["base_period"],
+    }
+    return expected, did.group_time(panel if panel.balanced else panel.complete_units(), **options)
+
+
+def numbers(values: Any) -> np.ndarray:
+    return np.array([np.nan if v is None else v for v in values], dtype=float)
+
+
+@pytest.mark.parametrize(("case", "configuration"), CASES)
+def test_cells_equal_r(case: str, configuration: str) -> None:
+    expected, effects = truth(case, configuration)
+    rows, cells = effects.tidy(), expected["att_gt"]
+    assert rows["cohort"].tolist() == cells["group"]
+    assert rows["period"].tolist() == cells["t"]
+    np.testing.assert_allclose(rows["estimate"], cells["att"], **TIGHT)
+    np.testing.assert_allclose(rows["std_error"], numbers(cells["se"]), **TIGHT)
+    with gzip.open(REFERENCE / case / expected["cov_file"], "rt") as file:
+        covariance = np.loadtxt(file, delimiter=",")
+    missing = np.isnan(numbers(cells["se"]))
+    covariance[missing, :] = covariance[:, missing] = np.nan
+    # Entries near zero are differences of terms up to the largest variance: its rounding is what can be asked of them.
+    np.testing.assert_allclose(effects.covariance, covariance, rtol=1e-11, atol=1e-14 * np.nanmax(covariance))
+
+
+@pytest.mark.parametrize("kind", AVERAGES)
+@pytest.mark.parametrize(("case", "configuration"), CASES)
+def test_averages_equal_r(case: str, configuration: str, kind: str) -> None:
+    expected, effects = truth(case, configuration)
+    found, average = expected["aggte"][kind], AVERAGES[kind](effects)
+    top = average.glance().iloc[0]
+    np.testing.assert_allclose(
+        [top["estimate"], top["std_error"]], [found["overall_att"], found["overall_se"]], **TIGHT
+    )
+    rows = average.tidy()
+    if kind == "simple":
+        assert rows[["estimate", "std_error"]].to_numpy().tolist() == [[top["estimate"], top["std_error"]]]
+        return
+    assert rows[LABEL[kind]].tolist() == found["egt"]
+    np.testing.assert_allclose(rows["estimate"], found["att"], **TIGHT)
+    np.testing.assert_allclose(rows["std_error"], numbers(found["se"]), **TIGHT)
+    if kind == "dynamic":
+        held = np.isfinite(numbers(found["se"]))
+        covariance = np.array(found["cov"], dtype=float)
+        ours = average.covariance[np.ix_(held, held)]
+        np.testing.assert_allclose(ours, covariance[np.ix_(held, held)], rtol=1e-11, atol=1e-14 * np.nanmax(covariance))
+
+
+def test_units_that_lack_a_period_are_counted_as_r_counts_them() -> None:
+    expected, effects = truth("s2_unbalanced", "never_varying_drop")
+    assert effects.notes == ("200 of 350 units lacked a period and were left out",)
+    assert sum(effects.clusters) == expected["n_units"] == 150
+
+
+@pytest.mark.parametrize("estimator", ["reg", "ipw", "dr"])
+@pytest.mark.parametrize(("control", "anticipation", "base"), MPDTA)
+def test_mpdta_equals_r(shared: Path, estimator: str, control: str, anticipation: int, base: str) -> None:
+    frame = pd.read_csv(shared / "truth/public/mpdta.csv.gz")
+    # With anticipation R drops the cohort that has no earlier period; here the analyst has to.
+    frame = frame[(frame["first.treat"] == 0) | (frame["first.treat"] - anticipation > frame["year"].min())]
+    panel = Panel.from_frame(frame, unit="countyreal", period="year", outcome="lemp", treated_from="first.treat")
+    effects = did.group_time(panel, control=control, anticipation=anticipation, base=base)
+    word = {"never": "nevertreated", "not_yet": "notyettreated"}[control]
+    chosen = f"control == '{word}' and est == '{estimator}' and x == '~1' and base == '{base}'"
+    chosen += f" and anticipation == {anticipation}"
+    cells = pd.read_csv(shared / "truth/public/did_mpdta_attgt.csv.gz").query(chosen)
+    rows = effects.tidy()
+    # R's logit weights iterate to about 1e-9; without covariates they only restate the cohort sizes.
+    near = {"rtol": 1e-11, "atol": 1e-14} if estimator == "reg" else {"rtol": 1e-8, "atol": 1e-12}
+    assert len(cells)
+    assert rows[["cohort", "period"]].to_numpy().tolist() == cells[["group", "t"]].to_numpy().tolist()
+    np.testing.assert_allclose(rows[["estimate", "std_error"]], cells[["att", "se"]], **near)
+    averages = pd.read_csv(shared / "truth/public/did_mpdta_aggte.csv.gz").query(chosen)
+    for kind, average in ((kind, AVERAGES[kind](effects)) for kind in AVERAGES):
+        found = averages[averages["type"] == kind]
+        top = found[found["egt"].isna()][["att", "se"]]
+        np.testing.assert_allclose(average.glance()[["estimate", "std_error"]], top, **near)
+        if kind != "simple":
+            each = found[found["egt"].notna()]
+            assert average.labels.iloc[:, 0].tolist() == each["egt"].tolist()
+            np.testing.assert_allclose(average.tidy()[["estimate", "std_error"]], each[["att", "se"]], **near)
+
+
+class Twin:
+    """The estimator as the paper writes it: one influence value for each unit and cell, by loops."""
+
+    def __init__(self, y: np.ndarray, start: list[float], *, control: str, anticipation: int, base: str) -> None:
+        units, last = range(len(y)), y.shape[1]
+        if np.inf not in start:
+            final = max(start)
+            last, start = int(final) - anticipation - 1, [np.inf if g == final else g for g in start]
+        self.start, self.cells, self.estimate, columns = start, [], [], []
+        for g in sorted({g for g in start if g < np.inf}):
+            for t in range(1, last + 1):
+                before = int(g) - anticipation - 1
+                b = before if base == "universal" or t >= g else t - 1
+                if b < 1:
+                    continue
+                change = [y[i, t - 1] - y[i, b - 1] for i in units]
+                inside = [i for i in units if start[i] == g]
+                wait = np.inf if control == "never" else max(t, b) + anticipation + 1
+                outside = [i for i in units if start[i] >= wait and start[i] != g]
+                here, there = (sum(change[i] for i in side) / len(side) for side in (inside, outside))
+                value = np.zeros(len(y))
+                for i in inside:
+                    value[i] += (change[i] - here) / len(inside)
+                for i in outside:
+                    value[i] -= (change[i] - there) / len(outside)
+                self.cells.append((int(g), t))
+                self.estimate.append(here - there)
+                columns.append(value)
+        self.influence = np.array(columns).T  # (N, K), each already divided by N
+
+    def average(self, chosen: list[int]) -> tuple[float, np.ndarray]:
+        """Cells weighted by cohort shares, with the influence of every unit on those shares."""
+        n = len(self.start)
+        share = [self.start.count(self.cells[k][0]) / n for k in chosen]
+        total = sum(share)
+        value = sum(p * self.estimate[k] for p, k in zip(share, chosen, strict=True)) / total
+        influence = np.zeros(n)
+        for i in range(n):
+            for p, k in zip(share, chosen, strict=True):
+                moved = ((self.start[i] == self.cells[k][0]) - p) / n
+                influence[i] += p / total * self.influence[i, k] + (self.estimate[k] - value) / total * moved
+        return value, influence
+
+    def rows(self, label: Callable[[int, int], int | None]) -> dict[int, tuple[float, np.ndarray]]:
+        """The average of the cells that share a label."""
+        labels = [label(*cell) for cell in self.cells]
+        wanted = sorted({x for x in labels if x is not None})
+        return {x: self.average([k for k, other in enumerate(labels) if other == x]) for x in wanted}
+
+
+@st.composite
+def designs(draw: st.DrawFn) -> tuple[np.ndarray, list[float], dict[str, Any]]:
+    """A small random panel and options that it allows."""
+    periods, anticipation = draw(st.integers(5, 8)), draw(st.integers(0, 2))
+    never = draw(st.integers(0, 4).filter(lambda n: n != 1))
+    possible = range(2 + anticipation, periods + 1)
+    starts = sorted(draw(st.sets(st.sampled_from(possible), min_size=1 if never else 2, max_size=3)))
+    if not never and starts[-2] >= starts[-1] - anticipation:  # nothing of the last treated cohort would be left
+        never = 2
+    control = draw(st.sampled_from(["never", "not_yet"])) if never else "not_yet"
+    sizes = [draw(st.integers(2, 4)) for _ in starts]
+    start = [float(g) for g, n in zip(starts, sizes, strict=True) for _ in range(n)] + [np.inf] * never
+    y = np.random.default_rng(draw(st.integers(0, 10**6))).normal(size=(len(start), periods)).cumsum(axis=1)
+    options = {
+        "control": control,
+        "anticipation": anticipation,
+        "base": draw(st.sampled_from(["varying", "universal"])),
+    }
+    return y, start, options
+
+
+@given(designs())
+@steady
+def test_cells_equal_the_twin(design: tuple[np.ndarray, list[float], dict[str, Any]]) -> None:
+    y, start, options = design
+    twin, effects = Twin(y, start, **options), did.group_time(Panel.from_matrix(y, treated_from=start), **options)
+    assert [tuple(row) for row in effects.labels.to_numpy().tolist()] == twin.cells
+    np.testing.assert_allclose(effects.estimate, twin.estimate, atol=1e-12)  # outcomes are of order 1
+    fixed = np.isnan(effects.std_error)
+    anticipation = options["anticipation"]
+    base_cells = [options["base"] == "universal" and t == g - anticipation - 1 for g, t in twin.cells]
+    assert fixed.tolist() == base_cells
+    covariance = twin.influence.T @ twin.influence
+    np.testing.assert_allclose(
+        effects.covariance[np.ix_(~fixed, ~fixed)], covariance[np.ix_(~fixed, ~fixed)], atol=1e-12
+    )
+
+
+@given(designs())
+@steady
+def test_averages_equal_the_twin(design: tuple[np.ndarray, list[float], dict[str, Any]]) -> None:
+    y, start, options = design
+    twin, effects = Twin(y, start, **options), did.group_time(Panel.from_matrix(y, treated_from=start), **options)
+    n = len(y)
+    labels: dict[str, Callable[[int, int], int | None]] = {
+        "simple": lambda g, t: 0 if t >= g else None,
+        "dynamic": lambda g, t: t - g,
+        "group": lambda g, t: g if t >= g else None,
+        "calendar": lambda g, t: t if t >= g else None,
+    }
+    for kind, label in labels.items():
+        rows, average = twin.rows(label), AVERAGES[kind](effects)
+        influence = np.array([row[1] for row in rows.values()]).T
+        if kind != "simple":
+            assert average.labels.iloc[:, 0].tolist() == list(rows)
+        np.testing.assert_allclose(average.estimate, [row[0] for row in rows.values()], atol=1e-12)
+        free = np.isfinite(average.std_error)
+        assert (free | (np.abs(influence).max(axis=0) < 1e-15)).all()
+        expected = influence.T @ influence
+        np.testing.assert_allclose(average.covariance[np.ix_(free, free)], expected[np.ix_(free, free)], atol=1e-12)
+        counted = {x: row for x, row in rows.items() if kind != "dynamic" or x >= 0}
+        value = np.mean([row[0] for row in counted.values()])
+        whole = np.mean([row[1] for row in counted.values()], axis=0)
+        if kind == "group":
+            share = {g: twin.start.count(g) / n for g in counted}
+            total = sum(share.values())
+            value = sum(share[g] / total * row[0] for g, row in counted.items())
+            whole = sum(
+                share[g] / total * row[1]
+                + (row[0] - value) / total * (np.array([s == g for s in twin.start]) - share[g]) / n
+                for g, row in counted.items()
+            )
+        np.testing.assert_allclose(average.average, [value, np.sqrt(whole @ whole)], atol=1e-12)
+
+
+def long_frame(seed: int) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    unit, t = (grid.ravel() for grid in np.indices((24, 7)))
+    y = rng.normal(size=(24, 7)).cumsum(axis=1).ravel()
+    start = np.array([3.0, 5.0, 6.0, np.nan])[rng.permutation(24) % 4]
+    return pd.DataFrame({"id": unit, "t": t + 1, "y": y, "g": start[unit]})
+
+
+def dated(first: str, frequency: str) -> Callable[[pd.DataFrame], pd.DataFrame]:
+    def change(frame: pd.DataFrame) -> pd.DataFrame:
+        days = dict(enumerate(pd.date_range(first, periods=7, freq=frequency), 1))
+        return frame.assign(t=frame["t"].map(days), g=frame["g"].map(days))
+
+    return change
+
+
+def relabelled(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame.assign(id=frame["id"].map(lambda i: string.ascii_lowercase[(7 * i + 3) % 26]))
+
+
+CHANGES: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
+    "relabelled": relabelled,
+    "shuffled": lambda f: f.sample(frac=1, random_state=3),
+    "later": lambda f: f.assign(t=f["t"] + 2_000, g=f["g"] + 2_000),
+    "scaled": lambda f: f.assign(y=1_000 * f["y"]),
+    "own levels": lambda f: f.assign(y=f["y"] + np.random.default_rng(1).normal(size=24)[f["id"]]),
+    "common path": lambda f: f.assign(y=f["y"] + np.arange(8.0)[f["t"]] ** 2),
+    "weeks": dated("2025-12-01", "W-MON"),
+    "months": dated("2025-01-01", "MS"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@given(seed=st.integers(0, 10**6), control=st.sampled_from(["never", "not_yet"]))
+@settings(steady, max_examples=5)
+def test_what_does_not_matter_changes_nothing(change: str, seed: int, control: str) -> None:
+    frame, names = long_frame(seed), {"unit": "id", "period": "t", "outcome": "y", "treated_from": "g"}
+    plain, other = (
+        did.group_time(Panel.from_frame(f, **names), control=control) for f in (frame, CHANGES[change](frame))
+    )
+    factor = 1_000 if change == "scaled" else 1
+    for average in (lambda e: e, *AVERAGES.values()):
+        first, second = average(plain), average(other)
+        np.testing.assert_allclose(second.estimate, factor * first.estimate, rtol=1e-9, atol=1e-10 * factor)
+        np.testing.assert_allclose(second.covariance, factor**2 * first.covariance, rtol=1e-9, atol=1e-10 * factor**2)
+        np.testing.assert_allclose(second.average, np.multiply(factor, first.average), rtol=1e-9)
+        assert second.n_units.tolist() == first.n_units.tolist()
+    assert did.event_study(plain).labels["age"].tolist() == did.event_study(other).labels["age"].tolist()
+
+
+def noise(starts: list[float], periods: int = 6, **more: Any) -> Panel:
+    y = np.random.default_rng(4).normal(size=(len(starts), periods))
+    return Panel.from_matrix(y, treated_from=starts, **more)
+
+
+PILOTS = {"starts": [4, 4, 4, 4, 0, 0, 0, 0], "category": list("aabbccdd")}
+REFUSED: list[tuple[str, Callable[[], object], type[Exception], str]] = [
+    (
+        "category",
+        lambda: did.group_time(noise(**PILOTS)),
+        DesignError,
+        "category level.*pilot_contrast.*inference='none'",
+    ),
+    (
+        "one cohort",
+        lambda: did.group_time(noise([4, 4]), control="not_yet"),
+        DesignError,
+        "one cohort and no other unit",
+    ),
+    ("no never", lambda: did.group_time(noise([4, 4, 5])), DesignError, "control='not_yet'"),
+    ("no past", lambda: did.group_time(noise([1, 3, 0])), DesignError, "cohort 1 has no period before its start, so"),
+    (
+        "no past with anticipation",
+        lambda: did.group_time(noise([3, 5, 0]), anticipation=2),
+        DesignError,
+        "cohort 3 has no period before its start and its 2 periods of anticipation",
+    ),
+    ("no cohort", lambda: did.group_time(noise([0, np.inf, np.nan])), DesignError, "no treated cohort"),
+    ("control", lambda: did.group_time(noise([4, 0]), control="notyet"), ParameterError, "did you mean 'not_yet'"),
+    ("base", lambda: did.group_time(noise([4, 0]), base="universl"), ParameterError, "did you mean 'universal'"),
+    ("anticipation", lambda: did.group_time(noise([4, 0]), anticipation=-1), ParameterError, "0 or more, not -1"),
+    ("both", lambda: did.group_time(noise([4, 0]), base="x", inference="y"), ParameterError, "breaks 2 laws"),
+    (
+        "not cells",
+        lambda: did.overall(did.overall(did.group_time(noise([4, 0])))),
+        DesignError,
+        "start from group_time",
+    ),
+]
+
+
+@pytest.mark.parametrize(("make", "kind", "words"), [case[1:] for case in REFUSED], ids=[case[0] for case in REFUSED])
+def test_what_cannot_be_answered_is_refused(make: Callable[[], object], kind: type[Exception], words: str) -> None:
+    with pytest.raises(kind, match=words):
+        make()
+
+
+def test_unbalanced_panels_are_refused_with_the_way_out() -> None:
+    y = np.ones((3, 4))
+    y[0, 2] = np.nan
+    with pytest.raises(DesignError, match=r"1 of 3 units lack at least one of 4 periods.*complete_units\(\)"):
+        did.group_time(Panel.from_matrix(y, treated_from=[3, 3, 0]))
+
+
+def test_points_alone_are_given_at_category_level() -> None:
+    pilots = noise(**PILOTS)
+    points, free = did.group_time(pilots, inference="none"), did.group_time(noise(PILOTS["starts"]))
+    assert points.estimate.tolist() == free.estimate.tolist()
+    for result in (points, *(average(points) for average in AVERAGES.values())):
+        rows = result.tidy()
+        assert rows.drop(columns=[*result.labels, "estimate", "n_units"]).isna().all(axis=None)
+        assert np.isnan(result.glance()[["std_error", "conf_low", "conf_high", "p_value"]]).all(axis=None)
+        assert np.isfinite(result.average[0])
+
+
+def test_one_unit_against_one_has_no_standard_error() -> None:
+    assert did.group_time(noise([4, 0])).tidy()["std_error"].isna().all()
+
+
+def test_the_last_cohort_as_control_is_told_and_not_estimated() -> None:
+    effects = did.group_time(noise([3, 3, 6, 6]), control="not_yet", anticipation=1)
+    assert set(effects.labels["cohort"]) == {3}
+    assert effects.labels["period"].max() == 4  # 6 - 1 of anticipation is the first period left out
+    assert effects.clusters == (2, 2)
+    assert "the last cohort, 6, serves as control" in effects.notes[-1]

@@ -1,0 +1,227 @@
+"""Words follow numbers: every verb and decision, and a catalogue that says the same in both languages."""
+
+from __future__ import annotations
+
+import re
+from string import Formatter
+from typing import TYPE_CHECKING, get_args
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from strategy_kit.description import Plan
+from strategy_kit.errors import ParameterError
+from strategy_kit.report.claims import Decision, Spread, State, Verb, claim_for, verb_for
+from strategy_kit.report.words import Words, catalogue, marked, plain
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+LEVEL, FREEDOM, ERROR = 0.95, 8.0, 0.02
+PLAN = Plan(threshold=0.03, chance_needed=0.9)
+VERB_STRENGTH = {
+    "rose": 2,
+    "fell": 2,
+    "may_have_risen": 1,
+    "may_have_fallen": 1,
+    "no_clear_change": 0,
+    "cannot_tell": -1,
+}
+DECISION_STRENGTH = {"extend": 2, "stop": 2, "hold": 1, "cannot_tell": 0}
+steady = settings(deadline=None, derandomize=True, database=None, max_examples=300)
+spreads = st.builds(Spread, st.floats(-0.5, 0.5), st.floats(1e-4, 0.5), st.sampled_from([1.3, 4.0, 11.0, float("inf")]))
+states = st.lists(st.sampled_from(get_args(State)), max_size=4)
+
+# Estimate in standard errors (8 degrees of freedom: 2.31 makes an interval of 95%, 0.89 a chance of 80%), then what may
+# be said when all checks hold and when one limits.
+TABLE = [
+    (5.0, "rose", "extend", "may_have_risen", "hold"),
+    (2.4, "rose", "hold", "may_have_risen", "hold"),  # 0.048: rose, but the chance to beat 0.03 is 81%
+    (2.2, "may_have_risen", "hold", "may_have_risen", "hold"),
+    (0.95, "may_have_risen", "hold", "may_have_risen", "hold"),
+    (0.8, "no_clear_change", "hold", "no_clear_change", "hold"),
+    (0.0, "no_clear_change", "hold", "no_clear_change", "hold"),  # up to 0.046, beyond the threshold
+    (-0.85, "no_clear_change", "stop", "no_clear_change", "hold"),  # up to 0.029, short of it
+    (-0.95, "may_have_fallen", "stop", "may_have_fallen", "hold"),
+    (-2.2, "may_have_fallen", "stop", "may_have_fallen", "hold"),
+    (-2.4, "fell", "stop", "may_have_fallen", "hold"),
+]
+CHECKS: list[tuple[State, ...]] = [
+    (),
+    ("holds",),
+    ("limits",),
+    ("holds", "limits", "limits"),
+    ("blocks",),
+    ("limits", "blocks"),
+]
+
+
+@pytest.mark.parametrize("checks", CHECKS)
+@pytest.mark.parametrize("row", TABLE, ids=lambda row: str(row[0]))
+def test_every_verb_and_decision(row: tuple[float, Verb, Decision, Verb, Decision], checks: tuple[State, ...]) -> None:
+    size, verb, decision, capped, held = row
+    claim = claim_for(Spread(size * ERROR, ERROR, FREEDOM), LEVEL, 0.03, PLAN, checks)
+    if "blocks" in checks:
+        assert (claim.verb, claim.decision) == ("cannot_tell", "cannot_tell")
+    else:
+        assert (claim.verb, claim.decision) == ((capped, held) if "limits" in checks else (verb, decision))
+    assert claim.chance == pytest.approx(stats.t.sf((0.03 - size * ERROR) / ERROR, FREEDOM), rel=1e-9)
+
+
+def test_the_table_holds_every_verb_and_decision() -> None:
+    assert {row[1] for row in TABLE} | {"cannot_tell"} == set(get_args(Verb)) == set(VERB_STRENGTH)
+    assert {row[2] for row in TABLE} | {"cannot_tell"} == set(get_args(Decision)) == set(DECISION_STRENGTH)
+
+
+@pytest.mark.parametrize("needed", [0.5, 0.85, 0.97])
+def test_extending_takes_a_rise_and_the_chance_that_the_plan_asks(needed: float) -> None:
+    for estimate in np.linspace(-0.1, 0.2, 301):
+        spread = Spread(float(estimate), ERROR, FREEDOM)
+        claim = claim_for(spread, LEVEL, 0.03, Plan(chance_needed=needed))
+        assert (claim.decision == "extend") == (spread.interval(LEVEL)[0] > 0 and spread.chance_above(0.03) >= needed)
+
+
+@pytest.mark.parametrize("error", [0.003, 0.02, 0.06])
+def test_a_better_result_never_gets_a_worse_word(error: float) -> None:
+    order = ["fell", "may_have_fallen", "no_clear_change", "may_have_risen", "rose"]
+    ranks, steps = [], []
+    for estimate in np.linspace(-0.2, 0.2, 801):
+        claim = claim_for(Spread(float(estimate), error, FREEDOM), LEVEL, 0.03, PLAN)
+        ranks.append(order.index(claim.verb))
+        steps.append(["stop", "hold", "extend"].index(claim.decision))
+    assert ranks == sorted(ranks)
+    assert steps == sorted(steps)
+    assert len(set(ranks)) == 5
+
+
+@given(
+    spreads, states, st.integers(0, 4), st.sampled_from(["limits", "blocks"]), st.floats(0, 0.1), st.floats(0.5, 0.99)
+)
+@steady
+def test_one_more_failed_check_never_makes_it_stronger(
+    spread: Spread, checks: list[State], place: int, added: State, threshold: float, needed: float
+) -> None:
+    plan = Plan(chance_needed=needed)
+    before = claim_for(spread, LEVEL, threshold, plan, checks)
+    after = claim_for(spread, LEVEL, threshold, plan, [*checks[:place], added, *checks[place:]])
+    assert VERB_STRENGTH[after.verb] <= VERB_STRENGTH[before.verb]
+    assert DECISION_STRENGTH[after.decision] <= DECISION_STRENGTH[before.decision]
+    assert after.verb not in ("rose", "fell")
+    assert after.decision in ("hold", "cannot_tell")
+    assert after.chance == before.chance
+
+
+@given(spreads, states)
+@steady
+def test_a_mirrored_result_gets_the_mirrored_verb(spread: Spread, checks: list[State]) -> None:
+    mirror = {"rose": "fell", "may_have_risen": "may_have_fallen"}
+    mirror |= {b: a for a, b in mirror.items()}
+    verb = verb_for(spread, LEVEL, checks)
+    other = verb_for(Spread(-spread.estimate, spread.std_error, spread.degrees_of_freedom), LEVEL, checks)
+    assert other == mirror.get(verb, verb)
+
+
+@pytest.mark.parametrize(
+    "numbers", [(np.nan, 0.1, 5.0), (0.1, np.nan, 5.0), (0.1, 0.0, 5.0), (0.1, np.inf, 5.0), (0.1, 0.1, np.nan)]
+)
+def test_nothing_is_said_without_numbers(numbers: tuple[float, float, float]) -> None:
+    claim = claim_for(Spread(*numbers), LEVEL, 0.03, PLAN)
+    assert (claim.verb, claim.decision) == ("cannot_tell", "cannot_tell")
+
+
+@given(spreads, st.floats(0.05, 0.99))
+@steady
+def test_a_spread_is_the_t_law(spread: Spread, level: float) -> None:
+    law = stats.t(spread.degrees_of_freedom, spread.estimate, spread.std_error)
+    scale = abs(spread.estimate) + spread.std_error
+    np.testing.assert_allclose(spread.interval(level), law.interval(level), rtol=1e-7, atol=1e-9 * scale)
+    assert spread.chance_above(0.03) == pytest.approx(law.sf(0.03), abs=1e-9)
+    dots = spread.quantiles(50)
+    assert (np.diff(dots) > 0).all()
+    np.testing.assert_allclose(law.cdf(dots), (np.arange(50) + 0.5) / 50, atol=1e-9)
+
+
+def fields(sentence: str) -> list[str]:
+    return sorted(name for _, name, _, _ in Formatter().parse(sentence) if name is not None)
+
+
+@pytest.mark.parametrize("key", catalogue())
+def test_both_languages_say_the_same(key: str) -> None:
+    entry = catalogue()[key]
+    assert list(entry) == ["en", "zh"]
+    english, chinese = entry.values()
+    assert fields(english) == fields(chinese)
+    assert english.count("**") == chinese.count("**")
+    assert english.count("**") % 2 == 0
+    assert english.count(" | ") == chinese.count(" | ")
+    assert all(text == text.strip() and text for text in entry.values())
+    # A Chinese entry that is neither Chinese nor made of placeholders alone was not translated.
+    assert re.search(r"[\u4e00-\u9fff]", chinese) or re.fullmatch(r"(\{\w+\}|[ ·%])+", chinese)
+    assert not re.search(r"[\u4e00-\u9fff]", english)
+
+
+CALL = re.compile(r"""\b(?:say|words)\(\s*(?=f?["'])((?:f?"[^"]*"|f?'[^']*'|[^"'(),]+)+)""")
+LITERAL = re.compile(r"""f?(?:"([^"]*)"|'([^']*)')""")
+DYNAMIC = {
+    "claim.verb": get_args(Verb),
+    "reading.claim.verb": get_args(Verb),
+    "study_verb(reading)": get_args(Verb),
+    "claim.decision": get_args(Decision),
+    "_position(reading, name)": ("within", "above", "below"),
+}
+
+
+def used(root: Path) -> tuple[set[str], str]:
+    """Keys asked for by name in the report and the charts, patterns filled, and the whole text."""
+    files = [p for folder in ("report", "charts") for p in sorted((root / "strategy_kit" / folder).glob("*.py"))]
+    text = "\n".join(p.read_text(encoding="utf-8") for p in files if p.name != "words.py")
+    keys: set[str] = set()
+    for call in CALL.finditer(text):
+        for double, single in LITERAL.findall(call.group(1)):
+            key = double or single
+            hole = re.search(r"\{(.+)\}", key)
+            if hole is None:
+                keys.add(key)
+            elif hole.group(1) in DYNAMIC:
+                keys |= {key.replace(hole.group(0), word) for word in DYNAMIC[hole.group(1)]}
+    return keys, text
+
+
+def test_every_key_that_is_asked_for_exists(root: Path) -> None:
+    keys, _ = used(root)
+    assert len(keys) > 80
+    assert not keys - set(catalogue())
+
+
+def test_every_key_is_used(root: Path) -> None:
+    keys, text = used(root)
+    from strategy_kit.metrics import METRICS
+
+    families = {f"metric_{name}" for name in METRICS}
+    families |= {f"column_{word}" for word in re.findall(r'"(\w+)"', text)}
+    families |= set(re.findall(r'"(\w+)"', text))  # a bare word handed on, such as "side_above"
+    unused = {key for key in catalogue() if not key.startswith("label_")} - keys - families
+    assert not unused
+
+
+def test_labels_are_known_names_or_the_name_itself() -> None:
+    assert Words("en").label("sports_outdoors") == "Sports & outdoors"
+    assert Words("zh").label("sports_outdoors") == "运动户外"
+    assert Words("zh").label("garden_tools") == "garden tools"
+
+
+def test_an_unknown_language_is_refused() -> None:
+    with pytest.raises(ParameterError, match=r"language is one of en, zh, not 'eng' \(did you mean 'en'\?\)"):
+        Words("eng")  # type: ignore[arg-type]
+
+
+@given(st.text(max_size=30))
+@steady
+def test_marks_become_strong_and_nothing_else_becomes_html(text: str) -> None:
+    html = marked(text)
+    assert re.sub(r"</?strong>", "", html).count("<") == 0
+    assert html.count("<strong>") == html.count("</strong>")
+    assert "**" not in plain(text)

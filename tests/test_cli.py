@@ -1,0 +1,145 @@
+"""The command line: one sentence, one exit code, one line of JSON."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tomllib
+from typing import TYPE_CHECKING
+
+import pandas as pd
+import pytest
+
+import strategy_kit as sk
+from strategy_kit.cli import main
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+TOML = 'name = "shop"\ncurrency = "CNY"\ntimezone = "UTC"\ndata_through = 2025-02-02\n[tables]\norder_lines = "o.csv"\nmerchants = "m.csv"\n'
+LINES = "order_id,line_id,buyer_id,merchant_id,category,paid_at,amount\na,1,b,m,beauty,2025-01-06,5\na,2,b,m,,2025-01-06,6\n"
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    """A valid data set with one warning."""
+    folder = tmp_path / "shop"
+    folder.mkdir()
+    (folder / "dataset.toml").write_text(TOML, encoding="utf-8")
+    (folder / "o.csv").write_text(LINES, encoding="utf-8")
+    (folder / "m.csv").write_text("merchant_id,category\nm,beauty\n", encoding="utf-8")
+    return folder
+
+
+def last_line(capsys: pytest.CaptureFixture[str]) -> tuple[dict[str, object], str]:
+    out, err = capsys.readouterr()
+    return json.loads(out.splitlines()[-1]), err
+
+
+def test_check_of_the_sample_exits_0(sample: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", str(sample), "--json"]) == 0
+    laws = len(sk.open_dataset(sample).check())
+    found, err = last_line(capsys)
+    assert found == {"command": "check", "laws": laws, "errors": 0, "warnings": 0, "exit_code": 0}
+    assert err == ""
+
+
+def test_check_without_json_prints_none(small: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", str(small)]) == 0
+    out, err = capsys.readouterr()
+    assert "0 errors, 1 warnings" in out.splitlines()[-1]
+    assert "{" not in out
+    assert err.startswith("warning: order_lines: category is known: 1 rows, first: order_id a, line_id 2, category missing")
+
+
+def test_check_of_broken_laws_exits_4_and_names_all(small: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (small / "o.csv").write_text(LINES + "a,1,b,stranger,beauty,2025-01-07,-3\n", encoding="utf-8")
+    assert main(["check", str(small), "--json"]) == 4
+    found, err = last_line(capsys)
+    assert (found["errors"], found["warnings"], found["exit_code"]) == (3, 1, 4)
+    for words in ("amount is not negative", "is on the roster", "never repeat", "refunds belong in refund_amount"):
+        assert words in err
+    assert err.splitlines()[-1].startswith("warning"), "errors come first"
+
+
+def test_check_of_what_cannot_be_opened(small: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (small / "o.csv").write_text(LINES.replace("amount", "amuont").replace(",b,", ",,"), encoding="utf-8")
+    assert main(["check", str(small), "--json"]) == 4
+    found, err = last_line(capsys)
+    assert found == {"command": "check", "error": "ContractError", "exit_code": 4}
+    assert err.startswith("strategy-kit check: ")
+    assert err.count("\n") == 1, "one sentence"
+    assert "did you mean 'amuont'?" in err
+
+
+@pytest.mark.parametrize("flags", [[], ["--json"]])
+def test_check_of_no_folder_exits_2(tmp_path: Path, capsys: pytest.CaptureFixture[str], flags: list[str]) -> None:
+    assert main(["check", str(tmp_path / "nowhere"), *flags]) == 2
+    out, err = capsys.readouterr()
+    assert "nowhere does not exist" in err
+    assert "Traceback" not in err
+    assert (out == "") == (not flags)
+    assert not flags or json.loads(out)["error"] == "ParameterError"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_simulate_writes_a_data_set_that_checks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "tiny"
+    given = ["simulate", str(out), "--merchants", "45", "--weeks", "12", "--seed", "3", "--json"]
+    assert main(given) == 0
+    assert last_line(capsys)[0] == {"command": "simulate", "folder": str(out), "exit_code": 0}
+    assert main(["check", str(out)]) == 0
+    source = tomllib.loads((out / "dataset.toml").read_text(encoding="utf-8"))["source"]
+    assert "--seed 3 --merchants 45 --weeks 12" in source
+    assert len(pd.read_parquet(out / "merchants.parquet")) == 45
+
+
+def test_simulate_refuses_all_at_once_and_leaves_no_trace(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "mine.txt").write_text("precious")
+    assert main(["simulate", str(tmp_path), "--merchants", "3", "--weeks", "1", "--json"]) == 2
+    found, err = last_line(capsys)
+    assert (found["error"], found["exit_code"]) == ("ParameterError", 2)
+    for words in ("merchants must be", "weeks must be", "holds something"):
+        assert words in err
+    assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
+
+
+@pytest.mark.parametrize(("date", "words"), [("2018-02-05", "olist_orders_dataset"), ("tomorrow", "2018-02-05, not 'tomorrow'")])
+def test_import_of_nothing_exits_2(tmp_path: Path, capsys: pytest.CaptureFixture[str], date: str, words: str) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    assert main(["import", "olist", str(source), str(tmp_path / "out"), "--pilot-date", date, "--json"]) == 2
+    found, err = last_line(capsys)
+    assert found == {"command": "import", "error": "ParameterError", "exit_code": 2}
+    assert words in err
+    assert not (tmp_path / "out").exists()
+
+
+def test_doctor_names_what_is_installed(capsys: pytest.CaptureFixture[str]) -> None:
+    code = main(["doctor", "--json"])
+    found, _ = last_line(capsys)
+    packages = found["found"]
+    assert isinstance(packages, dict)
+    assert packages["pandas"] == pd.__version__
+    assert packages["python"].split(".")[:2] == [str(n) for n in sys.version_info[:2]]
+    assert code == found["exit_code"] == int(any(str(state).startswith("missing") for state in packages.values()))
+
+
+@pytest.mark.parametrize(
+    "given",
+    [[], ["chek", "x"], ["check"], ["simulate", "x", "--weeks", "many"], ["import", "amazon", "a", "b"], ["check", "x", "--jsn"]],
+)
+def test_words_that_are_no_command_exit_2(given: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as raised:
+        main(given)
+    assert raised.value.code == 2
+    assert "usage: strategy-kit" in capsys.readouterr().err
+
+
+def test_the_module_is_a_program(small: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "strategy_kit.cli", "check", str(small), "--json"], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, json.loads(done.stdout.splitlines()[-1])["warnings"]) == (0, 1)
+    assert done.stderr.count("\n") == 1
