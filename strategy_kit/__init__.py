@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from strategy_kit import charts, importers, report, simulate
 
-# jsonschema builds a grammar for more than a second at import where this package is installed, for the "iri" format that
-# nothing here uses; whoever needs it imports rfc3987_syntax before strategy_kit.
+# jsonschema builds a grammar for more than a second at import where this package is installed, for a format that nothing
+# here uses; whoever needs it imports rfc3987_syntax before strategy_kit.
 sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
 
 __version__ = "0.1.0"

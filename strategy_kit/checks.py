@@ -35,10 +35,8 @@ def column_laws(engine: Engine, table: str) -> list[str]:
     """Name every required column that is missing and every column of the wrong kind."""
     types = engine.types(table)
     contract = TABLES[table]
-    laws = []
-    for column in contract.required:
-        if column not in types:
-            laws.append(f"{table}.{column} is missing{nearest(column, [c for c in types if c not in contract.columns])}")
+    strange = [column for column in types if column not in contract.columns]
+    laws = [f"{table}.{c} is missing{nearest(c, strange)}" for c in contract.required if c not in types]
     for column, kind in contract.columns.items():
         if column in types and kind_of(types[column]) not in _ACCEPTED[kind]:
             laws += _kind_law(engine, table, column, kind, types[column])
@@ -91,7 +89,11 @@ def _kind_law(engine: Engine, table: str, column: str, kind: Kind, given: str) -
 def _finite_laws(engine: Engine, table: str, column: str) -> list[str]:
     wrong = f"isinf({quoted(column)}) or not isnan({quoted(column)}) and abs({quoted(column)}) >= {_LARGEST}"
     rows = engine.frame(f"select count(*) as n from {quoted(table)} where {wrong}")["n"][0]
-    return [f"{table}.{column} must be finite and below {_LARGEST:.0e}, but {rows} rows are not; correct them"] if rows else []
+    return (
+        [f"{table}.{column} must be finite and below {_LARGEST:.0e}, but {rows} rows are not; correct them"]
+        if rows
+        else []
+    )
 
 
 def run_laws(engine: Engine, tables: list[str], window: Mapping[str, dt.date]) -> pd.DataFrame:
@@ -118,7 +120,9 @@ def _table_laws(engine: Engine, table: str, window: Mapping[str, dt.date]) -> pd
     parts = ["count(*) as total"]
     for number, law in enumerate(laws):
         shown = example + "".join(
-            f" || ', {c} ' || coalesce(cast({quoted(c)} as varchar), 'missing')" for c in law.columns if c not in contract.key
+            f" || ', {c} ' || coalesce(cast({quoted(c)} as varchar), 'missing')"
+            for c in law.columns
+            if c not in contract.key
         )
         broken = law.broken.format(**window)
         parts.append(f"count(*) filter (where {broken}) as n{number}")

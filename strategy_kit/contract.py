@@ -56,7 +56,9 @@ def _among(column: str, values: tuple[str, ...]) -> Law:
 
 
 def _ordered(first: str, second: str) -> Law:
-    return Law(f"{second} is not before {first}", f"{second} < {first}", (first, second), "exchange or correct the dates")
+    return Law(
+        f"{second} is not before {first}", f"{second} < {first}", (first, second), "exchange or correct the dates"
+    )
 
 
 ON_ROSTER = Law(
@@ -145,7 +147,9 @@ TABLES: dict[str, Table] = {
             ON_ROSTER,
             _ordered("period_start", "period_end"),
             *_not_negative("floor", "stretch"),
-            Law("stretch is not below floor", "stretch < floor", ("floor", "stretch"), "exchange or correct the targets"),
+            Law(
+                "stretch is not below floor", "stretch < floor", ("floor", "stretch"), "exchange or correct the targets"
+            ),
         ),
     ),
     "offplatform_sales": Table(

@@ -34,6 +34,11 @@ class Dataset:
     """Tables that passed the opening checks, in the engine that holds them.
 
     Made by `open_dataset` or `dataset_from_frames`, not by hand.
+
+    Examples
+    --------
+    >>> open_dataset("data/sample").pilot.categories
+    ['apparel', 'beauty', 'sports_outdoors']
     """
 
     description: Description
@@ -43,10 +48,9 @@ class Dataset:
 
     def __repr__(self) -> str:
         kind = "synthetic" if self.description.synthetic else "real"
-        return (
-            f"Dataset {self.name!r} ({kind} data): {', '.join(self.tables)}; "
-            f"{self.data_from} to {self.data_through}, {self.description.timezone}, {self.description.currency}"
-        )
+        about = self.description
+        window = f"{about.data_from or 'first order'} to {about.data_through or 'last order'}"
+        return f"Dataset {self.name!r} ({kind} data): {', '.join(self.tables)}; {window}, {about.timezone}, {about.currency}"
 
     @property
     def name(self) -> str:
@@ -68,7 +72,9 @@ class Dataset:
             If the data set names no pilot categories.
         """
         if self.description.pilot is None:
-            raise DesignError(f"data set {self.name!r} names no pilot categories; add a [pilot] table to its dataset.toml")
+            raise DesignError(
+                f"data set {self.name!r} names no pilot categories; add a [pilot] table to its dataset.toml"
+            )
         return self.description.pilot
 
     @cached_property
@@ -108,18 +114,19 @@ class Dataset:
         >>> int(issues.query("severity == 'error'")["rows"].sum())
         0
         """
-        window = {"data_from": self.description.data_from or dt.date.min, "data_through": self.data_through}
+        about = self.description
+        window = {"data_from": about.data_from or dt.date.min, "data_through": about.data_through or dt.date.max}
         found = checks.run_laws(self.engine, list(self.tables), window)
         own = pd.DataFrame(self._own_laws(), columns=checks.COLUMNS)
         return pd.concat([found, own], ignore_index=True)
 
     def _own_laws(self) -> list[list[object]]:
-        stated = self.description.data_through is not None
-        laws: list[list[object]] = [
-            ["data_through is stated", "warning", "dataset.toml", int(not stated), float(not stated),
-             "" if stated else f"taken as {self.data_through}, the day of the last order",
-             "" if stated else "write the last complete business day into dataset.toml"]
-        ]  # fmt: skip
+        law = ["data_through is stated", "warning", "dataset.toml"]
+        laws: list[list[object]] = [[*law, 0, 0.0, "", ""]]
+        if self.description.data_through is None:
+            last = self.engine.frame("select cast(max(paid_at) as varchar)[:10] as day from order_lines")["day"][0]
+            guess = f"taken as {last}, the day of the last order"
+            laws = [[*law, 1, 1.0, guess, "write the last complete business day into dataset.toml"]]
         if self.description.pilot is not None:
             known = self.engine.frame("select distinct category from merchants")["category"].dropna().tolist()
             absent = [c for c in self.description.pilot.categories if c not in known]
@@ -276,7 +283,9 @@ class Dataset:
         first, last = (None if day is None else pd.Timestamp(day).date() for day in (since, through))
         periods = [p for p in self.complete_periods(period, last) if first is None or p >= first]
         if len(periods) < _BEFORE_AND_AFTER:
-            raise DesignError(f"data set {self.name!r} has {len(periods)} complete {period}s; a panel needs at least two")
+            raise DesignError(
+                f"data set {self.name!r} has {len(periods)} complete {period}s; a panel needs at least two"
+            )
         return periods
 
 
@@ -358,12 +367,16 @@ def dataset_from_frames(
     frames = {name: value for name, value in given.items() if isinstance(value, pd.DataFrame)}
     keys = {name: value for name, value in others.items() if name not in frames and name not in TABLES}
     unknown = [f"{t} must be a pandas frame, not {given[t]!r}" for t in given if t in TABLES and t not in frames]
-    unknown += [f"{name!r} is not a table of the contract{nearest(name, TABLES)}" for name in frames if name not in TABLES]
+    unknown += [
+        f"{name!r} is not a table of the contract{nearest(name, TABLES)}" for name in frames if name not in TABLES
+    ]
     known = [f for f in Description.__dataclass_fields__ if f != "pilot"]
     unknown += [f"{name!r} is not a key{nearest(name, [*known, *TABLES])}" for name in keys if name not in known]
     refuse(ParameterError, "dataset_from_frames", unknown)
     head = {"name": "frames", "timezone": timezone, "currency": currency, **keys}
-    description = describe(head | ({} if pilot is None or isinstance(pilot, Pilot) else {"pilot": pilot}), "the data set")
+    description = describe(
+        head | ({} if pilot is None or isinstance(pilot, Pilot) else {"pilot": pilot}), "the data set"
+    )
     if isinstance(pilot, Pilot):
         description = replace(description, pilot=pilot)
     database = DuckDBEngine()
@@ -379,5 +392,3 @@ def _checked(shop: Dataset) -> Dataset:
     for table in shop.tables:
         shop.engine.refine(table, checks.refinements(shop.engine, table, shop.description.timezone))
     return shop
-
-

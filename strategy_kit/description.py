@@ -121,9 +121,7 @@ def describe(given: Mapping[str, Any], subject: str, laws: Sequence[str] = ()) -
         laws += _key_laws(plan_given, _PLAN_KEYS, "plan.")
     refuse(ContractError, subject, laws)
     plain = {key: value for key, value in given.items() if key not in ("pilot", "plan")}
-    return Description(
-        **plain, pilot=None if pilot_given is None else _pilot(pilot_given), plan=Plan(**plan_given)
-    )
+    return Description(**plain, pilot=None if pilot_given is None else _pilot(pilot_given), plan=Plan(**plan_given))
 
 
 def pilot_table(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -143,7 +141,11 @@ def _days(value: Any) -> Any:
     """Read midnights, as TOML and pandas write days, as dates; at every depth."""
     if isinstance(value, Mapping):
         return {key: _days(part) for key, part in value.items()}
-    if isinstance(value, dt.datetime) and value.tzinfo is None and value == dt.datetime.combine(value.date(), dt.time()):
+    if (
+        isinstance(value, dt.datetime)
+        and value.tzinfo is None
+        and value == dt.datetime.combine(value.date(), dt.time())
+    ):
         return value.date()
     return value
 
@@ -154,8 +156,8 @@ def _key_laws(given: Mapping[str, Any], known: Mapping[str, Any], prefix: str) -
         value = given.get(key)
         wrong = isinstance(value, dt.datetime) or (isinstance(value, bool) and kinds is not bool)
         if key in given and (wrong or not isinstance(value, kinds)):
-            kinds = kinds if isinstance(kinds, tuple) else (kinds,)
-            laws.append(f"{prefix}{key} must be {' or '.join(_WORDS[k] for k in kinds)}, not {value!r}")
+            allowed = kinds if isinstance(kinds, tuple) else (kinds,)
+            laws.append(f"{prefix}{key} must be {' or '.join(_WORDS[k] for k in allowed)}, not {value!r}")
     return laws
 
 

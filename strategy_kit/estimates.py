@@ -81,6 +81,14 @@ class Estimates:
         Further tidy frames, such as the contrasts of single groups.
     notes
         Sentences on what was left out or assumed.
+
+    Examples
+    --------
+    >>> from strategy_kit.did import overall, group_time
+    >>> from strategy_kit.panel import Panel
+    >>> panel = Panel.from_matrix(np.array([[1.0, 4.0], [1.0, 2.0], [3.0, 3.0]]), treated_from=[2, 0, 0])
+    >>> overall(group_time(panel)).glance()[["estimate", "clusters_treated", "assigned_at"]].to_numpy().tolist()
+    [[2.5, 1, 'merchant']]
     """
 
     estimator: str
@@ -196,7 +204,7 @@ class Estimates:
 
     def _repr_html_(self) -> str:
         notes = "".join(f"<p>{note}</p>" for note in self.notes)
-        return notes + self.tidy().to_html(index=False, border=0, float_format="%.4g")
+        return notes + str(self.tidy().to_html(index=False, border=0, float_format="{:.4g}".format))
 
 
 def _refuse_level(level: float) -> None:

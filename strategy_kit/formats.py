@@ -51,7 +51,7 @@ def percent(share: float, digits: int = 1, *, signed: bool = False) -> str:
 
 
 def money(value: float, currency: str, language: Language, *, signed: bool = False, scale: float | None = None) -> str:
-    """Write an amount with three significant digits, its scale and its currency.
+    r"""Write an amount with three significant digits, its scale and its currency.
 
     Parameters
     ----------
@@ -63,14 +63,14 @@ def money(value: float, currency: str, language: Language, *, signed: bool = Fal
     Examples
     --------
     >>> money(1.43e9, "CNY", "en"), money(60.24e6, "CNY", "zh"), money(-420.5, "BRL", "en")
-    ('¥1.43\\xa0billion', '6,024\\xa0万元', '−\\u2060R$420')
+    ('¥1.43\xa0billion', '6,024\xa0万元', '−\u2060R$420')
     """
     if not math.isfinite(value):
         return number(value)
     scale = shared_scale(value, language=language) if scale is None else scale
     word = dict(_SCALES[language]).get(scale, "")
     shown = value / scale
-    places = 0 if shown == 0 else max(0, 2 - int(math.floor(math.log10(abs(shown)))) if abs(shown) < 100 else 0)
+    places = 0 if shown == 0 else max(0, 2 - math.floor(math.log10(abs(shown))) if abs(shown) < 100 else 0)
     digits = number(abs(shown), min(places, 2))
     sign = (MINUS if value < 0 else "+" * signed) if any(d in digits for d in "123456789") else ""
     if language == "zh":
@@ -80,12 +80,12 @@ def money(value: float, currency: str, language: Language, *, signed: bool = Fal
 
 
 def money_range(low: float, high: float, currency: str, language: Language) -> str:
-    """Write an interval of amounts, both ends in one scale and signed.
+    r"""Write an interval of amounts, both ends in one scale and signed.
 
     Examples
     --------
     >>> money_range(-0.42e9, 3.15e9, "CNY", "en")
-    '−\\u2060¥0.42\\xa0billion to +\\u2060¥3.15\\xa0billion'
+    '−\u2060¥0.42\xa0billion to +\u2060¥3.15\xa0billion'
     """
     scale = shared_scale(low, high, language=language)
     ends = (money(end, currency, language, signed=True, scale=scale) for end in (low, high))

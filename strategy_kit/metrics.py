@@ -39,7 +39,8 @@ class Metric:
 
 
 _SOLD = (
-    Metric("gmv", "currency", "sum(amount)", columns=("amount",), en="paid sales, refunds not deducted", zh="支付成交额，未扣退款"),
+    Metric("gmv", "currency", "sum(amount)", columns=("amount",),
+           en="paid sales, refunds not deducted", zh="支付成交额，未扣退款"),
     Metric("orders", "count", "count(distinct order_id)", additive=False, en="paid orders", zh="支付订单数"),
     Metric("buyers", "count", "count(distinct buyer_id)", additive=False, en="distinct paying buyers", zh="支付买家数（去重）"),
     Metric("units", "count", "sum(quantity)", columns=("quantity",), en="units sold", zh="销售件数"),

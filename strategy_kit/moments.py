@@ -21,7 +21,8 @@ class Moments:
     mean
         (G, T) mean outcome path.
     covariance
-        (G, T, T) covariance of the path across the cohort's units, divided by n.
+        (G, T, T) covariance, across the cohort's units and divided by n, of the path less each unit's own mean. Every
+        comparison over time is the same with and without that mean, and keeps its digits where levels are large.
     """
 
     count: Array
@@ -43,7 +44,7 @@ class Moments:
         --------
         >>> moments = Moments.of(np.array([[1.0, 2.0], [3.0, 6.0]]), np.array([0, 0]), 1)
         >>> moments.mean.tolist(), moments.covariance.tolist()
-        ([[2.0, 4.0]], [[[1.0, 2.0], [2.0, 4.0]]])
+        ([[2.0, 4.0]], [[[0.25, -0.25], [-0.25, 0.25]]])
         """
         periods = outcome.shape[1]
         order = np.argsort(cohort, kind="stable")
@@ -52,13 +53,18 @@ class Moments:
         mean, covariance = np.zeros((n_cohorts, periods)), np.zeros((n_cohorts, periods, periods))
         for g in range(n_cohorts):
             rows = order[bounds[g] : bounds[g + 1]]
-            shift = outcome[rows[:_BLOCK_ROWS]].mean(axis=0)
-            total, cross = np.zeros(periods), np.zeros((periods, periods))
+            level, shift, total, cross = 0.0, np.zeros(periods), np.zeros(periods), np.zeros((periods, periods))
             for first in range(0, len(rows), _BLOCK_ROWS):
-                block = outcome[rows[first : first + _BLOCK_ROWS]] - shift
+                block = outcome[rows[first : first + _BLOCK_ROWS]]
+                own = block.mean(axis=1, keepdims=True)
+                block -= own
+                if first == 0:
+                    shift = block.mean(axis=0)
+                block -= shift
+                level += float(own.sum())
                 total += block.sum(axis=0)
                 cross += block.T @ block
             offset = total / len(rows)
-            mean[g] = shift + offset
+            mean[g] = level / len(rows) + shift + offset
             covariance[g] = cross / len(rows) - np.outer(offset, offset)
         return cls(count, mean, covariance)

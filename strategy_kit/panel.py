@@ -11,6 +11,7 @@ import pandas as pd
 
 from strategy_kit.errors import ContractError, DesignError, nearest, refuse
 from strategy_kit.moments import Moments
+from strategy_kit.panel_input import cohorts_of, constant_law, row_laws, times_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,6 +43,11 @@ class Panel:
         Of the outcome.
     notes
         Sentences on what was left out.
+
+    Examples
+    --------
+    >>> Panel.from_matrix(np.zeros((3, 4)), treated_from=[3, 4, 0]).starts.tolist()
+    [2, 3]
     """
 
     outcome: Array
@@ -94,16 +100,16 @@ class Panel:
         absent = [f"column {c!r} is missing{nearest(c, map(str, frame.columns))}" for c in named if c not in frame]
         refuse(ContractError, "panel", absent)
         unit_code, units = pd.factorize(frame[unit], sort=True)
-        period_code, periods = pd.factorize(_times(frame[period], "period"), sort=True)
+        period_code, periods = pd.factorize(times_of(frame[period], "period"), sort=True)
         values = pd.to_numeric(frame[outcome], errors="coerce").to_numpy(dtype=float)
-        starts = _times(frame[treated_from], "treated_from")
+        starts = times_of(frame[treated_from], "treated_from")
         first = np.full(len(units), -1)
         known = np.flatnonzero(unit_code >= 0)[::-1]
         first[unit_code[known]] = known
-        laws = _row_laws(frame, (unit, period, outcome), (unit_code, period_code, values))
-        laws += _constant_law(starts, first, unit_code, units, treated_from)
+        laws = row_laws(frame, (unit, period, outcome), (unit_code, period_code, values))
+        laws += constant_law(starts, first, unit_code, units, treated_from)
         if category is not None:
-            laws += _constant_law(frame[category], first, unit_code, units, category)
+            laws += constant_law(frame[category], first, unit_code, units, category)
         refuse(ContractError, "panel", laws)
         matrix = np.full((len(units), len(periods)), np.nan)
         matrix[unit_code, period_code] = values
@@ -150,8 +156,8 @@ class Panel:
         """
         outcome = np.asarray(outcome, dtype=float)
         numbers = np.arange(1, outcome.shape[1] + 1)
-        times = pd.Index(_times(pd.Series(numbers if periods is None else periods), "period"))
-        given = _times(pd.Series(treated_from).reset_index(drop=True), "treated_from")
+        times = pd.Index(times_of(pd.Series(numbers if periods is None else periods), "period"))
+        given = times_of(pd.Series(treated_from).reset_index(drop=True), "treated_from")
         labels = pd.RangeIndex(len(outcome)) if units is None else pd.Index(units)
         laws = [] if times.is_monotonic_increasing and times.is_unique else ["periods must ascend without repeats"]
         if (len(labels), len(times)) != outcome.shape or len(given) != len(outcome):
@@ -162,7 +168,7 @@ class Panel:
         if np.isinf(outcome).any():
             laws.append(f"{name} must be finite, or missing where a unit was not observed")
         refuse(ContractError, "panel", laws)
-        cohort, cohorts, notes = _cohorts(given, times)
+        cohort, cohorts, notes = cohorts_of(given, times)
         groups = None if category is None else pd.Series(np.asarray(category), index=labels)
         return cls(outcome, labels, times, cohorts, cohort, groups, name, notes)
 
@@ -232,7 +238,7 @@ class Panel:
         DesignError
             If an outcome is zero or negative: a log of zero is never replaced by something else.
         """
-        empty = (self.outcome <= 0).any(axis=1)
+        empty = np.asarray((self.outcome <= 0).any(axis=1))
         if empty.any():
             listed = ", ".join(map(str, self.units[empty][:3]))
             raise DesignError(
@@ -294,105 +300,14 @@ def ages(periods: pd.Index, cohorts: pd.Index) -> Array:
     >>> ages(pd.DatetimeIndex(["2025-03-01"]), pd.DatetimeIndex(["2025-05-01"])).tolist()
     [-2]
     """
-    if not isinstance(periods, pd.DatetimeIndex):
+    if not (isinstance(periods, pd.DatetimeIndex) and isinstance(cohorts, pd.DatetimeIndex)):
         return np.asarray(periods) - np.asarray(cohorts)
     if (periods.day == 1).all() and (cohorts.day == 1).all():
         return np.asarray((periods.year - cohorts.year) * 12 + periods.month - cohorts.month)
-    days = np.asarray((periods - cohorts).days)
+    days: Array = np.asarray((periods - cohorts).days)
     return days // 7 if (days % 7 == 0).all() else days
 
 
 def _weekly(periods: pd.Index) -> bool:
     dated = isinstance(periods, pd.DatetimeIndex) and len(periods) > 1
     return dated and bool((np.diff(periods) == np.timedelta64(7, "D")).all())
-
-
-def _times(values: pd.Series, what: str) -> pd.Series:
-    if pd.api.types.is_bool_dtype(values):
-        raise ContractError(f"{what} must be integers, dates or timestamps, not true and false")
-    if pd.api.types.is_numeric_dtype(values):
-        return values
-    if isinstance(values.dtype, pd.PeriodDtype):
-        return values.dt.to_timestamp()
-    kind = pd.api.types.infer_dtype(values, skipna=True)
-    if kind in {"integer", "floating", "mixed-integer-float"}:
-        return pd.to_numeric(values.where(values.notna(), np.nan))
-    if kind.startswith("mixed"):
-        raise ContractError(f"{what} must be all integers, or all dates or timestamps, not a mixture")
-    try:
-        times = pd.to_datetime(values, format="ISO8601").dt.as_unit("us")
-    except (ValueError, TypeError) as error:
-        raise ContractError(f"{what} must be integers, dates or timestamps: {str(error).splitlines()[0]}") from error
-    if times.dt.tz is not None:
-        raise ContractError(f"{what} must be local business time; take the time zone {times.dt.tz} off first")
-    return times
-
-
-def _cohorts(given: pd.Series, periods: pd.Index) -> tuple[Array, pd.Index, tuple[str, ...]]:
-    dated = isinstance(periods, pd.DatetimeIndex)
-    if dated != pd.api.types.is_datetime64_any_dtype(given) and not given.isna().all():
-        raise ContractError("periods and treated_from must both be numbers or both be dates")
-    values = given.to_numpy()
-    if dated:
-        values = pd.to_datetime(given).to_numpy().astype(periods.to_numpy().dtype)
-        inside = ~np.isnat(values)
-        late = inside & (values >= _end(periods))
-        position = np.searchsorted(periods, values[inside & ~late], side="right") - 1
-        values[inside & ~late] = periods.to_numpy()[np.maximum(position, 0)]
-    else:
-        values = values.astype(float)
-        inside = np.isfinite(values) & ~((values == 0) & (periods[0] > 0))
-        late = inside & (values > periods[-1])
-    held = inside & ~late
-    cohort = np.full(len(values), -1)
-    cohort[held], found = pd.factorize(values[held], sort=True)
-    cohorts = pd.Index(found)
-    if not dated and len(cohorts) and (cohorts == cohorts.astype(int)).all():
-        cohorts = cohorts.astype(int)
-    note = f"{int(late.sum())} units start after the last period and count as never treated"
-    return cohort, cohorts, (note,) if late.any() else ()
-
-
-def _end(periods: pd.DatetimeIndex) -> np.datetime64:
-    """Return the end of the last period, which is as long as the shortest one."""
-    if len(periods) > 1 and (periods.day == 1).all():
-        months = np.diff(periods.year * 12 + periods.month).min()
-        return (periods[-1] + pd.DateOffset(months=int(months))).to_datetime64()
-    step = np.diff(periods).min() if len(periods) > 1 else np.timedelta64(1, "D")
-    return periods.to_numpy()[-1] + step
-
-
-def _row_laws(frame: pd.DataFrame, names: tuple[str, str, str], codes: tuple[Array, Array, Array]) -> list[str]:
-    (unit, period, outcome), (unit_code, period_code, values) = names, codes
-    laws = []
-    for name, code in ((unit, unit_code), (period, period_code)):
-        if (code < 0).any():
-            laws.append(f"{name} is missing in {int((code < 0).sum())} rows; fill it or leave the rows out")
-    wrong = ~np.isfinite(values)
-    if wrong.any():
-        row = int(np.flatnonzero(wrong)[0])
-        laws.append(
-            f"{outcome} must be a finite number, but {int(wrong.sum())} rows are missing, infinite or text "
-            f"(first: {frame[outcome].iloc[row]}, unit {frame[unit].iloc[row]}); fill them or leave the rows out"
-        )
-    cell = unit_code * (period_code.max(initial=0) + 1) + period_code
-    counts = np.bincount(cell[(unit_code >= 0) & (period_code >= 0)])
-    if (counts > 1).any():
-        row = int(np.flatnonzero(cell == int(np.argmax(counts > 1)))[0])
-        laws.append(
-            f"{unit} and {period} must not repeat, but {int((counts - 1)[counts > 1].sum())} rows do "
-            f"(first: {frame[unit].iloc[row]}, {frame[period].iloc[row]}); sum or drop them first"
-        )
-    return laws if len(frame) else ["the frame has no row"]
-
-
-def _constant_law(values: pd.Series, first: Array, unit_code: Array, units: pd.Index, column: str) -> list[str]:
-    code, _ = pd.factorize(values)
-    moved = (code != code[first][unit_code]) & (unit_code >= 0)
-    if not moved.any():
-        return []
-    unit = units[unit_code[int(np.flatnonzero(moved)[0])]]
-    return [
-        f"{column} must be the same in all rows of a unit, but it changes in {len(np.unique(unit_code[moved]))} units "
-        f"(first: {unit}); a treatment starts once and stays"
-    ]

@@ -95,6 +95,7 @@ def parse_week(text: str) -> dt.date:
     >>> parse_week("2025-W30")
     datetime.date(2025, 7, 21)
     """
+    text = str(text)
     try:
         if re.fullmatch(r"\d{4}-W\d{2}", text):
             return dt.date.fromisocalendar(int(text[:4]), int(text[6:]), 1)

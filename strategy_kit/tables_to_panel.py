@@ -52,9 +52,18 @@ def category_panel(shop: Dataset, outcome: str, period: Period, periods: list[dt
     """Carry out `Dataset.category_panel`, where everything is described."""
     pilots = shop.pilot.starts
     found = shop.engine.frame(f"select distinct {CATEGORY} as category from order_lines order by 1")
+    unsold = [category for category in pilots if category not in set(found["category"])]
+    if unsold:
+        raise DesignError(
+            f"pilot category {', '.join(unsold)} has no order line, so it cannot be compared; correct [pilot]"
+        )
     roster = found.assign(treated_from=pd.to_datetime(found["category"].map(pilots))).set_index("category", drop=False)
     panel = _panel(shop, outcome, period, periods, roster, key=CATEGORY)
     before = panel.periods < (panel.cohorts[0] if len(panel.cohorts) else pd.Timestamp(min(pilots.values())))
+    if not before.any():
+        raise DesignError(
+            f"no period lies before {panel.periods[0].date()}, when the pilots start; begin the data earlier"
+        )
     share = panel.outcome[:, before].sum(axis=1) / max(panel.outcome[:, before].sum(), 1e-300)
     small = ((share < pool_below) | (panel.outcome == 0).any(axis=1)) & (panel.cohort < 0)
     if pool_below <= 0 or not small.any():
@@ -76,7 +85,8 @@ def _roster(shop: Dataset, period: Period) -> pd.DataFrame:
         f"""select m.merchant_id, any_value(m.category) as category, min(s.started_on) as treated_from,
                    coalesce(any_value(m.{opened}), min(o.first)) as opened
             from merchants m left join support s using (merchant_id)
-            left join (select merchant_id, cast(date_trunc('{period}', min(paid_at)) as date) as first from order_lines group by all) o
+            left join (select merchant_id, cast(date_trunc('{period}', min(paid_at)) as date) as first
+                       from order_lines group by all) o
                 using (merchant_id)
             group by m.merchant_id order by m.merchant_id""".replace("m.null", "null")
     ).set_index("merchant_id")
@@ -90,7 +100,8 @@ def _panel(
         raise ParameterError(f"{outcome} is a ratio, which has no value where nothing was sold; use one of its parts")
     sold = SOLD if "status" in shop.columns("order_lines") else "true"
     sums = shop.engine.frame(
-        f"""select {key} as unit, cast(date_trunc('{period}', paid_at) as date) as period, cast({metric.sql} as double) as y
+        f"""select {key} as unit, cast(date_trunc('{period}', paid_at) as date) as period,
+                   cast({metric.sql} as double) as y
             from order_lines where {sold} and paid_at >= $first and paid_at < cast($last as date) + interval 1 {period}
             group by 1, 2""",
         {"first": periods[0], "last": periods[-1]},

@@ -17,8 +17,20 @@ from strategy_kit.cli import main
 if TYPE_CHECKING:
     from pathlib import Path
 
-TOML = 'name = "shop"\ncurrency = "CNY"\ntimezone = "UTC"\ndata_through = 2025-02-02\n[tables]\norder_lines = "o.csv"\nmerchants = "m.csv"\n'
-LINES = "order_id,line_id,buyer_id,merchant_id,category,paid_at,amount\na,1,b,m,beauty,2025-01-06,5\na,2,b,m,,2025-01-06,6\n"
+TOML = """\
+name = "shop"
+currency = "CNY"
+timezone = "UTC"
+data_through = 2025-02-02
+[tables]
+order_lines = "o.csv"
+merchants = "m.csv"
+"""
+LINES = """\
+order_id,line_id,buyer_id,merchant_id,category,paid_at,amount
+a,1,b,m,beauty,2025-01-06,5
+a,2,b,m,,2025-01-06,6
+"""
 
 
 @pytest.fixture
@@ -50,7 +62,9 @@ def test_check_without_json_prints_none(small: Path, capsys: pytest.CaptureFixtu
     out, err = capsys.readouterr()
     assert "0 errors, 1 warnings" in out.splitlines()[-1]
     assert "{" not in out
-    assert err.startswith("warning: order_lines: category is known: 1 rows, first: order_id a, line_id 2, category missing")
+    assert err.startswith(
+        "warning: order_lines: category is known: 1 rows, first: order_id a, line_id 2, category missing"
+    )
 
 
 def test_check_of_broken_laws_exits_4_and_names_all(small: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -58,7 +72,12 @@ def test_check_of_broken_laws_exits_4_and_names_all(small: Path, capsys: pytest.
     assert main(["check", str(small), "--json"]) == 4
     found, err = last_line(capsys)
     assert (found["errors"], found["warnings"], found["exit_code"]) == (3, 1, 4)
-    for words in ("amount is not negative", "is on the roster", "never repeat", "refunds belong in refund_amount"):
+    for words in (
+        "amount is not negative",
+        "is on the roster",
+        "never repeat",
+        "refunds belong in refund_amount",
+    ):
         assert words in err
     assert err.splitlines()[-1].startswith("warning"), "errors come first"
 
@@ -105,7 +124,9 @@ def test_simulate_refuses_all_at_once_and_leaves_no_trace(tmp_path: Path, capsys
     assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
 
 
-@pytest.mark.parametrize(("date", "words"), [("2018-02-05", "olist_orders_dataset"), ("tomorrow", "2018-02-05, not 'tomorrow'")])
+@pytest.mark.parametrize(
+    ("date", "words"), [("2018-02-05", "olist_orders_dataset"), ("tomorrow", "2018-02-05, not 'tomorrow'")]
+)
 def test_import_of_nothing_exits_2(tmp_path: Path, capsys: pytest.CaptureFixture[str], date: str, words: str) -> None:
     source = tmp_path / "source"
     source.mkdir()
@@ -128,7 +149,14 @@ def test_doctor_names_what_is_installed(capsys: pytest.CaptureFixture[str]) -> N
 
 @pytest.mark.parametrize(
     "given",
-    [[], ["chek", "x"], ["check"], ["simulate", "x", "--weeks", "many"], ["import", "amazon", "a", "b"], ["check", "x", "--jsn"]],
+    [
+        [],
+        ["chek", "x"],
+        ["check"],
+        ["simulate", "x", "--weeks", "many"],
+        ["import", "amazon", "a", "b"],
+        ["check", "x", "--jsn"],
+    ],
 )
 def test_words_that_are_no_command_exit_2(given: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as raised:
@@ -139,7 +167,19 @@ def test_words_that_are_no_command_exit_2(given: list[str], capsys: pytest.Captu
 
 def test_the_module_is_a_program(small: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "strategy_kit.cli", "check", str(small), "--json"], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "strategy_kit.cli", "check", str(small), "--json"],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert (done.returncode, json.loads(done.stdout.splitlines()[-1])["warnings"]) == (0, 1)
     assert done.stderr.count("\n") == 1
+
+
+def test_the_public_door_opens_late_rooms_and_knows_no_others() -> None:
+    for name in sk.__all__:
+        assert getattr(sk, name) is not None
+        assert name in dir(sk)
+    assert sk.simulate.__name__ == "strategy_kit.simulate"
+    with pytest.raises(AttributeError, match="'strategy_kit' has no attribute 'aac'"):
+        _ = sk.aac  # type: ignore[attr-defined]

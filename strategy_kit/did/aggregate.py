@@ -145,7 +145,9 @@ def by_period(effects: Estimates) -> Estimates:
     period = effects.labels["period"].to_numpy()
     distinct = np.unique(period[after])
     chosen = (period == distinct[:, None]) & after
-    return _averaged(effects, "by_period", pd.DataFrame({"period": distinct}), chosen, _plain(np.ones(len(distinct), bool)))
+    return _averaged(
+        effects, "by_period", pd.DataFrame({"period": distinct}), chosen, _plain(np.ones(len(distinct), bool))
+    )
 
 
 def _age(effects: Estimates) -> Array:
@@ -180,7 +182,13 @@ def _averaged(
     held = (chosen @ member) > 0
     counts = np.rint(held @ (parts.shares * parts.n_units)).astype(int)
     result = replace(
-        effects, estimator=estimator, labels=labels, estimate=estimate, covariance=covariance, n_units=counts, parts=averaged
+        effects,
+        estimator=estimator,
+        labels=labels,
+        estimate=estimate,
+        covariance=covariance,
+        n_units=counts,
+        parts=averaged,
     )
     value, spread = whole(result, averaged, held)
     return replace(result, average=(value, spread if np.isfinite(effects.std_error).any() else np.nan))

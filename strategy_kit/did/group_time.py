@@ -93,7 +93,9 @@ def group_time(
     if len(starts) == len(moments.count):
         starts, last, notes = _last_cohort_as_control(panel, control, anticipation)
     _refuse_no_past(panel, starts, anticipation)
-    cells = _cells(starts, len(moments.count), last, control=control, anticipation=anticipation, universal=base == "universal")
+    cells = _cells(
+        starts, len(moments.count), last, control=control, anticipation=anticipation, universal=base == "universal"
+    )
     estimate, parts = _moment_parts(moments, cells)
     labels = pd.DataFrame({"cohort": panel.cohorts[cells.cohort], "period": panel.periods[cells.period]})
     treated = int(moments.count[: len(starts)].sum())
@@ -115,7 +117,11 @@ def group_time(
 
 
 def _refuse_options(control: str, base: str, inference: str, anticipation: int) -> None:
-    given = (("control", control, get_args(Control)), ("base", base, get_args(Base)), ("inference", inference, get_args(Inference)))
+    given = (
+        ("control", control, get_args(Control)),
+        ("base", base, get_args(Base)),
+        ("inference", inference, get_args(Inference)),
+    )
     laws = [
         f"{name} is one of {', '.join(known)}, not {value!r}{nearest(str(value), known)}"
         for name, value, known in given
@@ -149,12 +155,12 @@ def _last_cohort_as_control(panel: Panel, control: Control, anticipation: int) -
             "or never"
         )
     last = int(starts[-1]) - anticipation
-    note = f"no unit was never treated: the last cohort, {panel.cohorts[-1]}, serves as control, up to the period before it starts"
+    note = f"no unit was never treated: the last cohort, {panel.cohorts[-1]}, serves as control until it starts"
     return starts[:-1], last, (note,)
 
 
 def _refuse_no_past(panel: Panel, starts: Array, anticipation: int) -> None:
-    none = [str(panel.cohorts[g]) for g in np.flatnonzero(starts - anticipation < 1)]
+    none = [str(panel.cohorts[g]) for g in np.flatnonzero(starts - anticipation < 1).tolist()]
     if none:
         before = f" and its {anticipation} periods of anticipation" if anticipation else ""
         raise DesignError(
@@ -163,9 +169,7 @@ def _refuse_no_past(panel: Panel, starts: Array, anticipation: int) -> None:
         )
 
 
-def _cells(
-    starts: Array, n_cohorts: int, last: int, *, control: Control, anticipation: int, universal: bool
-) -> _Cells:
+def _cells(starts: Array, n_cohorts: int, last: int, *, control: Control, anticipation: int, universal: bool) -> _Cells:
     cohort, period = (a.ravel() for a in np.meshgrid(np.arange(len(starts)), np.arange(last), indexing="ij"))
     past = starts[cohort] - anticipation - 1
     base = past if universal else np.where(period >= starts[cohort], past, period - 1)

@@ -1,4 +1,4 @@
-"""The pilot question: did the piloted groups change more than the others, judged group by group?"""
+"""The pilot question: did the piloted groups change more than the others, judged group by group."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import pandas as pd
 
 from strategy_kit.errors import DesignError
 from strategy_kit.estimates import Estimates
-from strategy_kit.inference import Randomisation, Student, own_and_pooled, welch
+from strategy_kit.inference import Student, welch
+from strategy_kit.randomisation import Randomisation, own_and_pooled
 
 if TYPE_CHECKING:
     from strategy_kit.panel import Panel
@@ -30,7 +31,7 @@ def pilot_contrast(panel: Panel, *, seed: int = 0) -> Estimates:
     panel
         Observed in every period; the outcome is used as it is.
     seed
-        Of the draw, should the starts be dealt in more than 50,000 ways.
+        Of the sample, should there be more than 50,000 ways to deal the starts.
 
     Returns
     -------
@@ -146,8 +147,8 @@ def _balance(paths: Array, treated: Array, before: int, law: Randomisation) -> p
     other = spread[~treated].mean()
     measures = {
         "volatility_ratio": spread[treated].mean() / other if other > 0 else np.nan,
-        "smallest_p_value": 1 / len(law.assignments),
-        "assignments": float(len(law.assignments)),
+        "smallest_p_value": law.smallest_p_value,
+        "assignments": float(law.count),
         "exact": float(law.exact),
     }
     return pd.DataFrame({"measure": list(measures), "value": list(measures.values())})

@@ -18,7 +18,13 @@ if TYPE_CHECKING:
 
 
 class DuckDBEngine:
-    """An in-memory DuckDB over files or frames; nothing is written to disk unless a query spills."""
+    """An in-memory DuckDB over files or frames; nothing is written to disk unless a query spills.
+
+    Examples
+    --------
+    >>> DuckDBEngine().frame("select $n + 1 as next", {"n": 41})["next"].tolist()
+    [42]
+    """
 
     def __init__(self) -> None:
         self._connection = duckdb.connect(":memory:")
@@ -30,9 +36,7 @@ class DuckDBEngine:
         listed = ", ".join("'" + path.replace("'", "''") + "'" for path in paths)
         options = "union_by_name = true" if reader == "read_parquet" else "union_by_name = true, sample_size = -1"
         with _readable(table):
-            self._connection.execute(
-                f"create view {_raw(table)} as select * from {reader}([{listed}], {options})"
-            )
+            self._connection.execute(f"create view {_raw(table)} as select * from {reader}([{listed}], {options})")
         self.refine(table, {})
 
     def add_frame(self, table: str, frame: pd.DataFrame) -> None:
@@ -46,9 +50,7 @@ class DuckDBEngine:
         replaced = ", ".join(f"{sql} as {quoted(name)}" for name, sql in columns.items())
         chosen = f"* replace ({replaced})" if replaced else "*"
         with _readable(table):
-            self._connection.execute(
-                f"create or replace view {quoted(table)} as select {chosen} from {_raw(table)}"
-            )
+            self._connection.execute(f"create or replace view {quoted(table)} as select {chosen} from {_raw(table)}")
 
     def types(self, table: str) -> dict[str, str]:
         """Return column -> type name of the database, in file order."""

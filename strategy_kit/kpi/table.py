@@ -51,6 +51,8 @@ def table(shop: Dataset, *, by: Sequence[str], metrics: Sequence[str]) -> pd.Dat
     >>> sk.kpi.table(sk.open_dataset("data/sample"), by=["pilot"], metrics=["gmv", "orders"]).columns.tolist()
     ['pilot', 'gmv', 'orders', 'complete']
     """
+    if isinstance(by, str) or isinstance(metrics, str):
+        raise ParameterError("by and metrics are lists of names, such as by=['category', 'month']")
     expressions, period = _grouping(shop, by)
     asked = chosen(metrics, shop.columns("order_lines"))
     needed = list({part.name: part for metric in asked for part in parts(metric)}.values())
@@ -59,7 +61,9 @@ def table(shop: Dataset, *, by: Sequence[str], metrics: Sequence[str]) -> pd.Dat
         sums = _filled(shop, sums, by, period, needed)
     result = sums[list(by)].copy()
     for metric in asked:
-        result[metric.name] = sums[metric.name] if metric.sql else _ratio(sums[metric.numerator], sums[metric.denominator])
+        result[metric.name] = (
+            sums[metric.name] if metric.sql else _ratio(sums[metric.numerator], sums[metric.denominator])
+        )
     result["complete"] = True if period is None else _complete(shop, result[period], period)
     return result.sort_values(list(by), ignore_index=True)
 
@@ -87,7 +91,9 @@ def _sums(shop: Dataset, expressions: dict[str, str], needed: list[Metric]) -> p
     keys = [f"{sql} as {quoted(name)}" for name, sql in expressions.items()]
     whole = [m.unit == "count" and not (m.columns and _fractional(shop)) for m in needed]
     kinds = ["bigint" if exact else "double" for exact in whole]
-    values = [f"cast(coalesce({m.sql}, 0) as {kind}) as {quoted(m.name)}" for m, kind in zip(needed, kinds, strict=True)]
+    values = [
+        f"cast(coalesce({m.sql}, 0) as {kind}) as {quoted(m.name)}" for m, kind in zip(needed, kinds, strict=True)
+    ]
     join = ""
     if any(sql.startswith("m.") for sql in expressions.values()):
         # no name of the roster may shadow a column that a metric reads
@@ -112,7 +118,9 @@ def _filled(shop: Dataset, sums: pd.DataFrame, by: Sequence[str], period: Period
     spine = [first]
     while spine[-1] < last:
         spine.append(next_start(spine[-1], period))
-    opened = sums.groupby(groups, dropna=False, sort=False)[period].min().rename("opened").reset_index() if groups else None
+    opened = (
+        sums.groupby(groups, dropna=False, sort=False)[period].min().rename("opened").reset_index() if groups else None
+    )
     if opened is not None and len(opened) * len(spine) == len(sums):
         return sums
     calendar = pd.DataFrame({period: pd.DatetimeIndex(spine).as_unit(sums[period].dt.unit)})

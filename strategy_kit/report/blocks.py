@@ -109,7 +109,8 @@ def trust_strip(heading: str, failed: str, checks: Sequence[Check]) -> Block:
         for c in checks
     )
     return Block(
-        f'<section class="sk-trust sk-wide" id="trust"><h2 class="sk-section-name">{escape(heading)}</h2><ul>{cells}</ul></section>',
+        f'<section class="sk-trust sk-wide" id="trust"><h2 class="sk-section-name">{escape(heading)}</h2>'
+        f"<ul>{cells}</ul></section>",
         "\n".join(f"{c.label}: {c.value}. {c.note}" for c in checks),
     )
 
@@ -131,7 +132,8 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], caption: str) -
         f'<tr><th scope="row">{row[0]}</th>{"".join(f"<td>{cell}</td>" for cell in row[1:])}</tr>' for row in rows
     )
     return Block(
-        f'<div class="sk-scroll"><table class="sk-table sk-measures"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+        f'<div class="sk-scroll"><table class="sk-table sk-measures"><thead><tr>{head}</tr></thead>'
+        f"<tbody>{body}</tbody></table></div>"
         f'<p class="sk-caption">{escape(caption)}</p>',
         caption,
     )
@@ -147,6 +149,7 @@ def provenance(heading: str, entries: Sequence[tuple[str, str]], last: str) -> B
     items = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(text)}</dd></div>" for name, text in entries)
     closing = f'<p class="sk-limit">{escape(last)}</p>' if last else ""
     return Block(
-        f'<footer class="sk-provenance sk-wide"><h2 class="sk-section-name">{escape(heading)}</h2><dl>{items}</dl>{closing}</footer>',
+        f'<footer class="sk-provenance sk-wide"><h2 class="sk-section-name">{escape(heading)}</h2>'
+        f"<dl>{items}</dl>{closing}</footer>",
         "\n".join(f"{name}: {text}" for name, text in entries),
     )

@@ -96,8 +96,8 @@ def sparkline(values: Array, low: float, high: float, alt: str) -> str:
         f'<svg viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img" aria-label="{escape(alt)}">'
         f'<rect x="0" y="{y(high)}" width="{width}" height="{max(y(low) - y(high), 1):.1f}" fill="#ECEEEF"/>'
         f'<path d="{path}" fill="none" stroke="{PILOT}" stroke-width="1.75"/>'
-        f'<circle cx="{xs[-1]}" cy="{y(values[-1])}" r="4" fill="{PILOT if outside else PAPER}" stroke="{PILOT}" stroke-width="1.5"/>'
-        "</svg>"
+        f'<circle cx="{xs[-1]}" cy="{y(values[-1])}" r="4" fill="{PILOT if outside else PAPER}" stroke="{PILOT}" '
+        'stroke-width="1.5"/></svg>'
     )
 
 

@@ -47,7 +47,9 @@ def placebo_strip(reading: Reading) -> Any:
             say("column_change"): [told(value) for value in rows["contrast"]],
         }
     )
-    pilots = listed(say, [f"{r.group} {told(r.contrast)}" for r in rows[rows["treated"]].itertuples()])
+    pilots = listed(
+        say, [f"{name} {told(value)}" for name, value in rows.loc[rows["treated"], ["group", "contrast"]].to_numpy()]
+    )
     return charts.figure(
         chart,
         title=say("strip_title", **counts),
@@ -115,7 +117,7 @@ def kpi_trend(reading: Reading) -> Any:
     money = {name: [formats.money(v, currency, say.language) for v in wide[name]] for name in ("pilot", "other")}
     table = pd.DataFrame(
         {
-            say("column_week"): wide.index.strftime("%Y-%m-%d"),
+            say("column_week"): pd.DatetimeIndex(wide.index).strftime("%Y-%m-%d"),
             say("series_pilot"): money["pilot"],
             say("series_other"): money["other"],
         }
@@ -145,7 +147,7 @@ def cohort_triangle(reading: Reading) -> Any:
     wide = frame.assign(share=share).pivot_table(index=["cohort", "cohort_size"], columns="age", values="share")
     table = pd.DataFrame(
         {
-            say("column_cohort"): wide.index.get_level_values(0).strftime("%Y-%m"),
+            say("column_cohort"): pd.DatetimeIndex(wide.index.get_level_values(0)).strftime("%Y-%m"),
             say("column_size"): [formats.number(n) for n in wide.index.get_level_values(1)],
             **{str(age): ["" if np.isnan(v) else formats.percent(v, 0) for v in wide[age]] for age in wide.columns},
         }

@@ -6,7 +6,6 @@ from math import expm1, log1p
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from strategy_kit import formats
 from strategy_kit.periods import week_label
@@ -15,6 +14,8 @@ from strategy_kit.report.reading import LEVEL, RANGE_WEEKS, Reading, listed, stu
 from strategy_kit.report.words import marked, plain
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from strategy_kit.report.blocks import Block
 
 _LEVEL_WORD = "95%"
@@ -149,9 +150,7 @@ def kept_selling(reading: Reading) -> tuple[str, str]:
 
 def provenance(reading: Reading) -> Block:
     """Return the foot of the page: data, source, method, words, versions."""
-    import duckdb
-
-    from strategy_kit import __version__
+    from importlib.metadata import version
 
     say, shop = reading.words, reading.shop
     window = (
@@ -163,7 +162,10 @@ def provenance(reading: Reading) -> Block:
         (say("prov_source"), shop.description.source or "–"),
         (say("prov_method"), say("prov_method_text")),
         (say("prov_words"), say("prov_words_text")),
-        (say("prov_versions"), f"strategy_kit {__version__}, pandas {pd.__version__}, duckdb {duckdb.__version__}"),
+        (
+            say("prov_versions"),
+            ", ".join(f"{package} {version(package)}" for package in ("strategy-kit", "pandas", "duckdb")),
+        ),
     ]
     return blocks.provenance(
         say("section_provenance"), entries, say("prov_invented") if shop.description.synthetic else ""
@@ -260,7 +262,8 @@ def against_others(reading: Reading) -> pd.DataFrame:
 def _rank_point(reading: Reading) -> str:
     pilots, others = reading.contrast.clusters
     n, total = reading.rank
-    judged = float(reading.contrast.tidy().set_index("method").loc["randomisation", "p_value"])
+    rows = reading.contrast.tidy()
+    judged = float(rows.loc[rows["method"] == "randomisation", "p_value"].iloc[0])
     counts = {"n": formats.number(n), "total": formats.number(total), "pilots": pilots, "all": pilots + others}
     return reading.words("point_rank", p=f"{judged:.2g}", **counts)
 

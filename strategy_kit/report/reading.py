@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from strategy_kit.dataset import Dataset
     from strategy_kit.estimates import Estimates
     from strategy_kit.panel import Panel
+    from strategy_kit.report.claims import State
 
 LEVEL = 0.95
 POOL_BELOW = 0.005
@@ -47,6 +48,12 @@ class Reading:
         Weekly KPIs of pilots and others.
     cohorts
         Monthly triangle of merchants.
+
+    Examples
+    --------
+    >>> import strategy_kit as sk
+    >>> read_week(sk.open_dataset("data/sample")).weeks_after
+    10
     """
 
     shop: Dataset
@@ -69,8 +76,9 @@ class Reading:
     @property
     def claim(self) -> Claim:
         """What may be said and advised; a placebo says nothing."""
-        states = [check.state for check in self.checks] + ["blocks" for _ in [0] if self.shop.pilot.placebo]
-        return claim_for(self.spread, LEVEL, log1p(self.shop.plan.threshold), self.shop.plan, states)  # type: ignore[arg-type]
+        states: list[State] = [check.state for check in self.checks]
+        states += ["blocks"] if self.shop.pilot.placebo else []
+        return claim_for(self.spread, LEVEL, log1p(self.shop.plan.threshold), self.shop.plan, states)
 
     @property
     def study_spread(self) -> Spread | None:

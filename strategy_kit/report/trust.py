@@ -10,7 +10,6 @@ import pandas as pd
 
 from strategy_kit import formats
 from strategy_kit.did import pilot_contrast
-from strategy_kit.report.claims import State
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     from strategy_kit.dataset import Dataset
     from strategy_kit.estimates import Estimates
     from strategy_kit.panel import Panel
+    from strategy_kit.report.claims import State
     from strategy_kit.report.words import Words
 
 VOLATILITY = (0.5, 2.0)
@@ -118,7 +118,8 @@ def _policies(shop: Dataset, last: dt.date, words: Words) -> Check:
     if "policies" not in shop.tables:
         return Check(label, words("check_policies_none"), words("check_policies_absent"))
     found = shop.engine.frame(
-        "select policy from policies where started_on between $first and cast($last as date) + interval 6 day order by started_on",
+        "select policy from policies "
+        "where started_on between $first and cast($last as date) + interval 6 day order by started_on",
         {"first": shop.pilot.starts_on, "last": last},
     )["policy"].to_list()
     if not found:

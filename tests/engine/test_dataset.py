@@ -56,7 +56,10 @@ def folder(place: Path, head: dict[str, str] | None = None, **tables: pd.DataFra
     """Write a data set: `head` in TOML, frames as Parquet; a text is a pattern for which nothing is written."""
     given: dict[str, pd.DataFrame | str] = {"order_lines": lines(), "merchants": roster()} | tables
     text = [f"{key} = {value}" for key, value in (HEAD if head is None else head).items()]
-    text += ["[tables]", *(f'{t} = "{v if isinstance(v, str) else t + ".parquet"}"' for t, v in given.items())]
+    text += [
+        "[tables]",
+        *(f'{t} = "{v if isinstance(v, str) else t + ".parquet"}"' for t, v in given.items()),
+    ]
     for table, frame in given.items():
         if not isinstance(frame, str):
             frame.to_parquet(place / f"{table}.parquet", index=False)
@@ -97,7 +100,12 @@ def test_leading_zeros_of_keys_survive_csv(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("how", ["frame", "parquet", "csv"])
 def test_an_instant_belongs_to_the_local_day(tmp_path: Path, how: str) -> None:
-    instants = ["2025-01-06T15:59:59Z", "2025-01-06T16:30:00Z", "2025-01-31T16:00:00Z", "2025-02-01T00:00:00Z"]
+    instants = [
+        "2025-01-06T15:59:59Z",
+        "2025-01-06T16:30:00Z",
+        "2025-01-31T16:00:00Z",
+        "2025-02-01T00:00:00Z",
+    ]
     given = lines(paid_at=pd.to_datetime(instants))
     if how == "csv":
         lines(paid_at=instants).to_csv(tmp_path / "o.csv", index=False)
@@ -130,8 +138,10 @@ def test_every_resolution_of_time_is_read(unit: str) -> None:
 @pytest.mark.parametrize("money", [float, "float32", lambda x: Decimal(str(x)), "Float64"])
 def test_every_kind_of_money_is_read_to_the_cent(money: Any) -> None:
     given = lines()
-    given["amount"] = given["amount"].map(money).astype(object) if callable(money) and money is not float else (
-        given["amount"].astype(money)
+    given["amount"] = (
+        given["amount"].map(money).astype(object)
+        if callable(money) and money is not float
+        else (given["amount"].astype(money))
     )
     table = kpis(frames(given))
     pd.testing.assert_frame_equal(table, kpis(frames()))
@@ -235,19 +245,18 @@ def test_what_is_not_a_data_set_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("pattern", ["", "/abs/x.parquet", "missing.parquet", "*.csv"])
 def test_a_table_without_a_file_is_refused(tmp_path: Path, pattern: str) -> None:
     with pytest.raises(ContractError) as raised:
-        sk.open_dataset(folder(tmp_path, order_lines=pattern, merchants="none*.csv" if pattern == "*.csv" else roster()))
+        sk.open_dataset(folder(tmp_path, order_lines=pattern, merchants="none*.csv"))
     assert "tables.order_lines" in str(raised.value)
     assert repr(pattern) in str(raised.value)
-    assert ("tables.merchants: no file matches 'none*.csv'" in str(raised.value)) == (pattern == "*.csv")
+    laid = not pattern or pattern.startswith("/")
+    assert ("tables.merchants: no file matches 'none*.csv'" in str(raised.value)) != laid, "a pattern is read first"
 
 
 def test_unknown_and_missing_tables_are_refused(tmp_path: Path) -> None:
     folder(tmp_path, order_line=lines(), suport=roster())
     with pytest.raises(ContractError, match=r"'order_line' is not a table .*'order_lines'.*'suport'.*'support'"):
         sk.open_dataset(tmp_path)
-    (tmp_path / "dataset.toml").write_text(
-        'name = "x"\ncurrency = "CNY"\ntimezone = "UTC"\n[tables]\ncalendar = "none.csv"\n'
-    )
+    (tmp_path / "dataset.toml").write_text('name = "x"\ncurrency = "a"\ntimezone = "UTC"\ntables = {calendar = "c"}')
     with pytest.raises(ContractError, match=r"tables.order_lines is missing.*tables.merchants is missing.*calendar"):
         sk.open_dataset(tmp_path)
     (tmp_path / "order_lines.parquet").write_bytes(b"not a parquet file at all")
@@ -259,15 +268,12 @@ def test_unknown_and_missing_tables_are_refused(tmp_path: Path) -> None:
 # What is wrong with the lines -> words of the message.
 COLUMNS: dict[str, tuple[pd.DataFrame, list[str]]] = {
     "missing": (lines().drop(columns="buyer_id"), ["order_lines.buyer_id is missing"]),
-    "misspelt": (lines().rename(columns={"amount": "amuont"}), ["order_lines.amount is missing (did you mean 'amuont'?)"]),
-    "text in a number": (
-        lines(amount=["10", "n/a", "5", "n/a"]),
-        ["order_lines.amount must be a number", "2 rows cannot be read as one", "'n/a'"],
-    ),
-    "text in a date": (
-        lines(paid_at=["2025-01-06", "soon", "2025-01-07", "2025-01-08"]),
-        ["order_lines.paid_at must be a timestamp", "1 rows cannot be read as one", "'soon'"],
-    ),
+    "misspelt": (lines().rename(columns={"amount": "amuont"}),
+                 ["order_lines.amount is missing (did you mean 'amuont'?)"]),
+    "text in a number": (lines(amount=["10", "n/a!", "5", "n/a!"]),
+                         ["order_lines.amount must be a number", "2 rows cannot be read as one", "'n/a!'"]),
+    "text in a date": (lines(paid_at=["2025-01-06", "soon", "2025-01-07", "2025-01-08"]),
+                       ["order_lines.paid_at must be a timestamp", "1 rows cannot be read as one", "'soon'"]),
     "number as a date": (lines(paid_at=[20250106] * 4), ["order_lines.paid_at must be a timestamp"]),
     "infinite": (lines(amount=[np.inf, 1.0, -np.inf, 1.0]), ["order_lines.amount must be finite", "2 rows"]),
     "infinite count": (lines(quantity=[np.inf, 1.0, 1.0, 1.0]), ["order_lines.quantity must be finite", "1 rows"]),
@@ -278,7 +284,7 @@ COLUMNS: dict[str, tuple[pd.DataFrame, list[str]]] = {
         lines(amount=["a", "b", "c", "d"], category=[1, 2, 3, 4]).drop(columns=["buyer_id", "order_id"]),
         ["breaks 4 laws", "amount must", "category must", "buyer_id is missing", "order_id is missing"],
     ),
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("case", COLUMNS)
@@ -287,14 +293,12 @@ def test_wrong_columns_are_refused(tmp_path: Path, case: str, how: str) -> None:
     given, words = COLUMNS[case]
     if how == "csv" and case in ("number as a date", "number as text", "infinite", "infinite count"):
         pytest.skip("a CSV file has no kinds of its own, and infinity in it is text")
+    given.to_csv(tmp_path / "o.csv", index=False)
+    place = tmp_path if how == "frame" else folder(tmp_path, order_lines="o.csv" if how == "csv" else given)
     with pytest.raises(ContractError) as raised:
-        if how == "csv":
-            given.to_csv(tmp_path / "o.csv", index=False)
-            sk.open_dataset(folder(tmp_path, order_lines="o.csv"))
-        else:
-            _ = frames(given) if how == "frame" else sk.open_dataset(folder(tmp_path, order_lines=given))
+        _ = frames(given) if how == "frame" else sk.open_dataset(place)
     absent = [word for word in words if word not in str(raised.value)]
-    assert absent == [] or (how == "csv" and case == "all at once"), str(raised.value)
+    assert absent == [], str(raised.value)
 
 
 def test_faults_of_several_tables_are_named_together() -> None:
@@ -323,11 +327,19 @@ def test_wrong_keywords_are_refused(given: dict[str, Any], error: type[Exception
 @pytest.mark.parametrize("day", [dt.date(2025, 1, 13), pd.Timestamp("2025-01-13"), dt.datetime(2025, 1, 13)])
 def test_the_pilot_is_read_in_each_of_its_forms(day: Any) -> None:
     plain = {"categories": ["beauty", "toys"], "starts_on": day}
-    own = {"categories": ["beauty", "toys"], "starts_on": {"beauty": day, "toys": dt.date(2025, 1, 20)}, "placebo": True}
+    own = {
+        "categories": ["beauty", "toys"],
+        "starts_on": {"beauty": day, "toys": dt.date(2025, 1, 20)},
+        "placebo": True,
+    }
     assert frames(pilot=plain).pilot.starts == dict.fromkeys(["beauty", "toys"], dt.date(2025, 1, 13))
     assert frames(pilot={"beauty": day}).pilot.starts == {"beauty": dt.date(2025, 1, 13)}
     given = frames(pilot=own).pilot
-    assert (given.starts_on, given.starts["toys"], given.placebo) == (dt.date(2025, 1, 13), dt.date(2025, 1, 20), True)
+    assert (given.starts_on, given.starts["toys"], given.placebo) == (
+        dt.date(2025, 1, 13),
+        dt.date(2025, 1, 20),
+        True,
+    )
     assert frames(pilot=given).pilot == given
     with pytest.raises(DesignError, match="names no pilot categories"):
         _ = frames().pilot
@@ -347,11 +359,11 @@ def test_a_week_must_be_complete_and_hold_orders() -> None:
     assert frames(**WINDOW | {"data_through": dt.date(2025, 1, 19)}).week() == dt.date(2025, 1, 13)
     cut = frames(**WINDOW | {"data_through": dt.date(2025, 1, 18)})
     assert week_label(cut.week()) == "2025-W02", "a Saturday does not close its week"
-    with pytest.raises(ParameterError, match="2025-W03 is not complete.*last complete week is 2025-W02"):
+    with pytest.raises(ParameterError, match=r"2025-W03 is not complete.*last complete week is 2025-W02"):
         cut.week("2025-W03")
     with pytest.raises(ParameterError, match="2025-W04 has no order at all"):
         shop.week("2025-W04")
-    with pytest.raises(ParameterError, match="2025-W01 has no complete data.*2025-01-06 to 2025-02-02"):
+    with pytest.raises(ParameterError, match=r"2025-W01 has no complete data.*2025-01-06 to 2025-02-02"):
         shop.week("2025-W01")
     with pytest.raises(ParameterError, match="2025-W02 has no complete data"):
         frames(**WINDOW | {"data_from": dt.date(2025, 1, 7)}).week("2025-W02")
@@ -359,7 +371,9 @@ def test_a_week_must_be_complete_and_hold_orders() -> None:
         shop.week("2025-W06")
 
 
-@pytest.mark.parametrize("text", ["", "W03", "2025-W3", "2025-W54", "2025-W53", "2025W03", "2025-02-30", "２０２５-W03x"])
+@pytest.mark.parametrize(
+    "text", ["", "W03", "2025-W3", "2025-W54", "2025-W53", "2025W03", "2025-02-30", "２０２５-W03x"]
+)
 def test_a_malformed_week_is_refused(text: str) -> None:
     with pytest.raises(ParameterError, match="week"):
         frames(**WINDOW).week(text)
@@ -382,12 +396,3 @@ def test_complete_periods_lie_whole_inside_the_window(period: Period) -> None:
 def test_an_unknown_period_is_refused() -> None:
     with pytest.raises(ParameterError, match="one of day, week, month, not 'quarter'"):
         frames().complete_periods("quarter")  # type: ignore[arg-type]
-
-
-def test_the_public_door_opens_late_rooms_and_knows_no_others() -> None:
-    for name in sk.__all__:
-        assert getattr(sk, name) is not None
-        assert name in dir(sk)
-    assert sk.simulate.__name__ == "strategy_kit.simulate"
-    with pytest.raises(AttributeError, match="'strategy_kit' has no attribute 'aac'"):
-        _ = sk.aac  # type: ignore[attr-defined]

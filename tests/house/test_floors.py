@@ -13,9 +13,9 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "strategy_kit"
 
 FLOORS = (
-    {"errors", "formats", "periods", "settings", "engine", "inference"},
+    {"errors", "formats", "periods", "settings", "engine", "inference", "randomisation"},
     {
-        *("contract", "description", "checks", "dataset", "panel", "tables_to_panel", "moments"),
+        *("contract", "description", "checks", "dataset", "panel", "panel_input", "tables_to_panel", "moments"),
         *("estimates", "metrics", "festivals", "glossary"),
     },
     {

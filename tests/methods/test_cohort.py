@@ -37,7 +37,7 @@ def twin(lines: pd.DataFrame, last: dt.date, unit: str, period: str) -> list[lis
     sold = sold.assign(at=[begin(t.date(), period) for t in sold["paid_at"]], unit=sold[KEYS[unit]])
     born = sold.groupby("unit")["at"].min().to_dict()
     sold = sold.assign(cohort=[born[u] for u in sold["unit"]])
-    cells = {key: part for key, part in sold.groupby(["cohort", "at"])}
+    cells = dict(iter(sold.groupby(["cohort", "at"])))
     cohorts, longest, tomorrow = sorted(set(born.values())), 0, last + dt.timedelta(days=1)
     for cohort, at in [*cells, *((cohorts[0], day) for day in pd.date_range(cohorts[0], last).date)]:
         age = next(k for k in range(2000) if shifted(cohort, k + 1, period) > at)
@@ -54,7 +54,15 @@ def twin(lines: pd.DataFrame, last: dt.date, unit: str, period: str) -> list[lis
             }
             observed = shifted(cohort, age + 1, period) <= tomorrow
             size = sum(b == cohort for b in born.values())
-            rows.append([pd.Timestamp(cohort), age, *(float(m) if observed else np.nan for m in measured.values()), size, observed])
+            rows.append(
+                [
+                    pd.Timestamp(cohort),
+                    age,
+                    *(float(m) if observed else np.nan for m in measured.values()),
+                    size,
+                    observed,
+                ]
+            )
     return rows
 
 
@@ -98,7 +106,11 @@ def opened(given: pd.DataFrame, last: dt.date | None = None) -> sk.Dataset:
     sellers = sorted(set(given["merchant_id"]))
     window = {} if last is None else {"data_through": last}
     return sk.dataset_from_frames(
-        given, pd.DataFrame({"merchant_id": sellers, "category": "beauty"}), timezone="UTC", currency="CNY", **window
+        given,
+        pd.DataFrame({"merchant_id": sellers, "category": "beauty"}),
+        timezone="UTC",
+        currency="CNY",
+        **window,
     )
 
 
@@ -108,7 +120,8 @@ def test_random_orders_equal_the_twin(data: st.DataObject) -> None:
     days = data.draw(st.lists(st.dates(dt.date(2023, 12, 20), dt.date(2024, 3, 5)).map(str), min_size=1, max_size=10))
     pick = lambda *values: data.draw(st.lists(st.sampled_from(values), min_size=len(days), max_size=len(days)))  # noqa: E731
     given_lines = frame(
-        days, buyer_id=pick("x", "y", "z"), merchant_id=pick("m", "n"), order_id=pick("o1", "o2"), line_id=range(len(days)),
+        days, buyer_id=pick("x", "y", "z"), merchant_id=pick("m", "n"), order_id=pick("o1", "o2"),
+        line_id=range(len(days)),
         status=pick("paid", "paid", "cancelled"), amount=[float(i) for i in range(len(days))],
     )  # fmt: skip
     if (given_lines["status"] == "cancelled").all():
@@ -116,7 +129,10 @@ def test_random_orders_equal_the_twin(data: st.DataObject) -> None:
             sk.cohort.triangle(opened(given_lines), unit="buyer")
         return
     last = data.draw(st.dates(dt.date(2024, 1, 31), dt.date(2024, 4, 30)))
-    unit, period = data.draw(st.sampled_from(["merchant", "buyer"])), data.draw(st.sampled_from(["day", "week", "month"]))
+    unit, period = (
+        data.draw(st.sampled_from(["merchant", "buyer"])),
+        data.draw(st.sampled_from(["day", "week", "month"])),
+    )
     assert_twin(opened(given_lines, last), given_lines, unit, period)
 
 
@@ -129,7 +145,9 @@ def test_random_orders_equal_the_twin(data: st.DataObject) -> None:
         ("week", dt.date(2024, 2, 4), [True]),
     ],
 )
-def test_a_cell_is_observed_from_the_last_day_of_its_period_on(period: str, last: dt.date, observed: list[bool]) -> None:
+def test_a_cell_is_observed_from_the_last_day_of_its_period_on(
+    period: str, last: dt.date, observed: list[bool]
+) -> None:
     days = ["2024-01-31", "2024-02-10"] if period == "month" else ["2024-01-31"]
     table = sk.cohort.triangle(opened(frame(days), last), unit="buyer", period=period)  # type: ignore[arg-type]
     assert table["observed"].tolist() == observed
@@ -173,7 +191,10 @@ def test_extra_columns_of_the_lines_do_no_harm() -> None:
         ({"unit": "buyer", "period": "quarter"}, "one of day, week, month, not 'quarter'"),
         ({"unit": "buyer", "value": "gvm"}, "'gvm' is not a metric.*'gmv'"),
         ({"unit": "buyer", "value": "units"}, r"units needs order_lines\.quantity"),
-        ({"unit": "buyer", "value": "average_order_value"}, "average_order_value is a ratio; follow its parts gmv and orders"),
+        (
+            {"unit": "buyer", "value": "average_order_value"},
+            "average_order_value is a ratio; follow its parts gmv and orders",
+        ),
     ],
 )
 def test_unknown_names_are_refused(given_names: dict[str, Any], words: str) -> None:

@@ -200,11 +200,11 @@ def test_too_many_ways_are_drawn_with_a_seed() -> None:
     first, again, other = (did.pilot_contrast(panel, seed=s) for s in (1, 1, 2))
     laws = [result.law[2] for result in (first, again, other)]
     assert not laws[0].exact
-    assert len(laws[0].assignments) == pytest.approx(50_000, abs=10)  # less the few that repeat the real one
+    assert laws[0].count == pytest.approx(10_000, abs=10)  # less the few that repeat the real one
     p = [law.p_value_of(0.0) for law in laws]
     assert p[0] == p[1] != p[2]
-    # Two draws of 50,000: four standard errors of their difference at p = 1/2 are 0.013.
-    assert p[0] == pytest.approx(p[2], abs=0.013)
+    # Two samples of 10,000: four standard errors of their difference at p = 1/2 are 0.029.
+    assert p[0] == pytest.approx(p[2], abs=0.029)
 
 
 REFUSED = {

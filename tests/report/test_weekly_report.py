@@ -1,0 +1,147 @@
+"""The weekly report, from data to the page in a browser that may reach nothing."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+
+import strategy_kit as sk
+from strategy_kit.importers import import_olist
+from strategy_kit.report import page, read_week
+from strategy_kit.report.words import plain
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from playwright.sync_api import Browser, Page
+
+    from strategy_kit.report import Reading, Run
+
+BLOCKS = (
+    page.masthead, page.decision_card, page.main_points, page.trust_strip, page.effect_head, page.measures_head,
+    page.measures_table, page.merchants_head, page.provenance,
+)  # fmt: skip
+OVERCLAIMS = ("increased", "effect of support is", "rose by", "fell by", "may have risen", "may have fallen")
+
+
+@pytest.fixture(scope="module")
+def english(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return sk.report.run("weekly_report", data=sample, week="2025-W30", out=tmp_path_factory.mktemp("reports"))
+
+
+@pytest.fixture(scope="module")
+def placebo(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    folder = tmp_path_factory.mktemp("placebo")
+    import_olist(shared / "data" / "olist", folder / "olist")
+    return sk.report.run("weekly_report", data=folder / "olist", week="2018-W30", out=folder / "reports")
+
+
+def opened(browser: Browser, html: Path, *, scripts: bool = True) -> tuple[Page, list[str], list[str]]:
+    """Open a page with every request but the file itself aborted and recorded, and the console recorded."""
+    context = browser.new_context(java_script_enabled=scripts, viewport={"width": 1200, "height": 900})
+    tab = context.new_page()
+    asked: list[str] = []
+    said: list[str] = []
+    tab.on("console", lambda message: said.append(message.text))
+    tab.on("pageerror", lambda error: said.append(str(error)))
+    address = html.resolve().as_uri()
+    tab.route("**/*", lambda route: route.continue_() if route.request.url == address else route.abort())
+    tab.on("request", lambda request: asked.append(request.url))
+    tab.goto(address)
+    return tab, [url for url in asked if url != address], said
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("which", ["english", "placebo"])
+def test_page_opens_offline_with_every_chart(which: str, browser: Browser, request: pytest.FixtureRequest) -> None:
+    run: Run = request.getfixturevalue(which)
+    tab, asked, said = opened(browser, run.html)
+    tab.wait_for_function("document.documentElement.dataset.charts === 'done'")
+    states = tab.eval_on_selector_all("figure.sk-chart", "all => all.map(f => f.dataset.state)")
+    assert states == ["ok"] * (4 if which == "english" else 3)  # the placebo has no support table, so no event study
+    assert asked == []
+    assert said == []
+    assert tab.locator(".sk-verb").bounding_box()["y"] < 400  # type: ignore[index]  # the decision is on the first screen
+    tab.context.close()
+
+
+@pytest.mark.browser
+def test_page_shows_its_charts_without_scripts(english: Run, browser: Browser) -> None:
+    tab, asked, _ = opened(browser, english.html, scripts=False)
+    pictures = tab.locator("figure.sk-chart .sk-broad svg")
+    assert pictures.count() == 4
+    assert all(pictures.nth(n).bounding_box()["width"] > 300 for n in range(4))  # type: ignore[index]
+    assert asked == []
+    tab.context.close()
+
+
+def test_page_is_one_small_strict_file(english: Run) -> None:
+    html = english.html.read_text(encoding="utf-8")
+    assert len(html.encode()) < 2_000_000
+    policy = re.search(r'Content-Security-Policy" content="([^"]+)"', html)
+    assert policy is not None
+    assert "default-src 'none'" in policy[1].replace("&#39;", "'")
+    assert not re.search(r"script-src[^;]*unsafe", policy[1])
+    assert html.count("vegaEmbed=") == 1  # Vega once
+
+
+def test_headline_is_the_same_in_page_manifest_and_command(english: Run) -> None:
+    manifest = json.loads(english.manifest.read_text(encoding="utf-8"))["reports"]["weekly_report"]
+    shown = re.sub("<[^>]+>", "", english.html.read_text(encoding="utf-8"))
+    assert english.headline
+    assert manifest["headline"] == english.headline
+    assert english.headline in shown
+
+
+def test_synthetic_data_say_so_on_the_page_and_in_every_chart(english: Run) -> None:
+    html = english.html.read_text(encoding="utf-8")
+    assert 'class="sk-mark"><strong>Synthetic data' in html
+    captions = re.findall(r"<figcaption>(.*?)</figcaption>", html)
+    assert sum(caption.startswith("Synthetic data") for caption in captions) == 4
+
+
+def test_placebo_claims_nothing(placebo: Run) -> None:
+    assert placebo.headline is not None
+    assert "No pilot ran in this data set" in placebo.headline
+    words = re.sub("<[^>]+>", " ", placebo.html.read_text(encoding="utf-8").split("<script")[0])
+    assert "Cannot tell" in words
+    assert "Placebo" in words
+    assert not [claim for claim in OVERCLAIMS if claim in words]
+
+
+def numbers(reading: Reading) -> list[str]:
+    """Every percentage of the page's blocks; the scale of money differs by language, percentages do not."""
+    text = " ".join(str(block(reading)) for block in BLOCKS)
+    return sorted(re.findall(r"[+−]?\d[\d,]*\.\d%", text))
+
+
+def test_both_languages_carry_the_same_percentages(sample: Path) -> None:
+    shop = sk.open_dataset(sample)
+    english, chinese = (read_week(shop, "2025-W30", language) for language in ("en", "zh"))
+    assert numbers(english) == numbers(chinese)
+    assert len(numbers(english)) > 8
+    assert english.claim == chinese.claim
+
+
+def test_the_claim_follows_the_headline_interval_and_the_checks(sample: Path) -> None:
+    reading = read_week(sk.open_dataset(sample), "2025-W30")
+    low, high = reading.spread.interval(0.95)
+    said = plain(page.headline(reading))
+    capped = any(check.state == "limits" for check in reading.checks)
+    assert ("rose by" in said) == (low > 0 and not capped)
+    if low <= 0 <= high or capped:
+        assert re.search("may have|no clear change", said)
+    assert reading.claim.decision in ("hold", "stop") or not capped
+    row = reading.contrast.tidy().iloc[0]
+    assert (low, high) == pytest.approx((row["conf_low"], row["conf_high"]), rel=1e-12)  # the same t quantile twice
+
+
+def test_money_adds_up_to_the_sales_that_were_made(sample: Path) -> None:
+    reading = read_week(sk.open_dataset(sample), "2025-W30")
+    rows = reading.measures[reading.measures["pilot"] & reading.measures["week"].between("2025-05-19", "2025-07-21")]
+    sold, gained = float(rows["gmv"].sum()), reading.money[1]
+    ratio = sold / (sold - gained)  # actual over what would have been
+    assert ratio == pytest.approx(2.718281828459045**reading.spread.estimate, rel=1e-12)  # one line of algebra
