@@ -59,6 +59,8 @@ def category_panel(shop: Dataset, outcome: str, period: Period, periods: list[dt
         )
     roster = found.assign(treated_from=pd.to_datetime(found["category"].map(pilots))).set_index("category", drop=False)
     panel = _panel(shop, outcome, period, periods, roster, key=CATEGORY)
+    if pool_below <= 0:
+        return panel
     before = panel.periods < (panel.cohorts[0] if len(panel.cohorts) else pd.Timestamp(min(pilots.values())))
     if not before.any():
         raise DesignError(
@@ -66,7 +68,7 @@ def category_panel(shop: Dataset, outcome: str, period: Period, periods: list[dt
         )
     share = panel.outcome[:, before].sum(axis=1) / max(panel.outcome[:, before].sum(), 1e-300)
     small = ((share < pool_below) | (panel.outcome == 0).any(axis=1)) & (panel.cohort < 0)
-    if pool_below <= 0 or not small.any():
+    if not small.any():
         return panel
     pooled = Panel.from_matrix(
         np.vstack([panel.outcome[~small], panel.outcome[small].sum(axis=0)]),
