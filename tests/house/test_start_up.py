@@ -33,4 +33,4 @@ def test_the_command_line_answers_without_slow_libraries() -> None:
 
 
 def test_a_slow_library_is_seen() -> None:
-    assert loaded_after("import sqlglot") == {"sqlglot"}
+    assert "altair" in loaded_after("import altair")

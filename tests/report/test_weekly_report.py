@@ -145,3 +145,8 @@ def test_money_adds_up_to_the_sales_that_were_made(sample: Path) -> None:
     sold, gained = float(rows["gmv"].sum()), reading.money[1]
     ratio = sold / (sold - gained)  # actual over what would have been
     assert ratio == pytest.approx(2.718281828459045**reading.spread.estimate, rel=1e-12)  # one line of algebra
+
+
+def test_the_committed_page_says_what_the_sample_says(root: Path, sample: Path) -> None:
+    html = (root / "reports" / "sample_page.html").read_text(encoding="utf-8")
+    assert plain(page.headline(read_week(sk.open_dataset(sample)))) in re.sub("<[^>]+>", "", html), "run `make sample`"
