@@ -69,6 +69,9 @@ class Panel:
         outcome: str,
         treated_from: str,
         category: str | None = None,
+        covariates: Sequence[str] | None = None,
+        weight: str | None = None,
+        cluster: str | None = None,
     ) -> Panel:
         """Read a long frame, one row a unit and period.
 
@@ -83,9 +86,13 @@ class Panel:
             positive numbers: never treated. A date inside a period counts from that period on.
         category
             Category of the unit, the same in all its rows.
+        covariates, weight, cluster
+            Refused for now: no estimator of this version uses them, and none is ignored in silence.
 
         Raises
         ------
+        DesignError
+            If covariates, a weight or a cluster is named.
         ContractError
             If a column is missing, a unit-period repeats, a start or category changes within a unit, or an outcome is
             missing or infinite; all at once.
@@ -96,6 +103,11 @@ class Panel:
         >>> Panel.from_frame(long, unit="id", period="week", outcome="y", treated_from="g")
         Panel: 2 units × 2 periods [1 to 2], outcome y; 1 cohort + 1 never treated; balanced; assigned at merchant level
         """
+        if covariates or weight or cluster:
+            unused = ", ".join(
+                map(str, [*(covariates or []), *([weight] if weight else []), *([cluster] if cluster else [])])
+            )
+            raise DesignError(f"no estimator of this version uses covariates, weights or clusters; leave {unused} out")
         named = [c for c in (unit, period, outcome, treated_from, category) if c is not None]
         absent = [f"column {c!r} is missing{nearest(c, map(str, frame.columns))}" for c in named if c not in frame]
         refuse(ContractError, "panel", absent)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 Array = np.ndarray
 Control = Literal["never", "not_yet"]
 Base = Literal["varying", "universal"]
+Method = Literal["regression", "weighting", "doubly_robust"]
 Inference = Literal["analytic", "none"]
 
 
@@ -38,6 +39,7 @@ def group_time(
     control: Control = "never",
     anticipation: int = 0,
     base: Base = "varying",
+    method: Method = "doubly_robust",
     inference: Inference = "analytic",
 ) -> Estimates:
     """Estimate the average effect on each cohort in each period, ATT(g, t).
@@ -57,6 +59,8 @@ def group_time(
     base
         "varying": the period before, for cells before the start. "universal": one base period for all cells of a
         cohort, the last one before start and anticipation; its own cell is 0 without a standard error.
+    method
+        How covariates are adjusted for. Panels carry none yet, and without covariates the three are one estimator.
     inference
         "none" gives points without standard errors, the only choice when treatment was assigned at category level.
 
@@ -86,7 +90,9 @@ def group_time(
     >>> group_time(panel).tidy()[["cohort", "period", "estimate"]].to_numpy().tolist()
     [[2.0, 2.0, 0.75]]
     """
-    _refuse_options(control, base, inference, anticipation)
+    _refuse_options(
+        (control, Control), (base, Base), (method, Method), (inference, Inference), anticipation=anticipation
+    )
     _refuse_category_level(panel, inference)
     moments, starts, last = panel.moments, panel.starts, len(panel.periods)
     notes: tuple[str, ...] = ()
@@ -116,17 +122,12 @@ def group_time(
     return replace(result, average=overall(result).average)
 
 
-def _refuse_options(control: str, base: str, inference: str, anticipation: int) -> None:
-    given = (
-        ("control", control, get_args(Control)),
-        ("base", base, get_args(Base)),
-        ("inference", inference, get_args(Inference)),
-    )
-    laws = [
-        f"{name} is one of {', '.join(known)}, not {value!r}{nearest(str(value), known)}"
-        for name, value, known in given
-        if value not in known
-    ]
+def _refuse_options(*given: tuple[str, object], anticipation: int) -> None:
+    laws = []
+    for value, allowed in given:
+        known = get_args(allowed)
+        if value not in known:
+            laws.append(f"an option is one of {', '.join(known)}, not {value!r}{nearest(str(value), known)}")
     if anticipation < 0 or int(anticipation) != anticipation:
         laws.append(f"anticipation is a number of whole periods, 0 or more, not {anticipation!r}")
     refuse(ParameterError, "group_time", laws)

@@ -380,3 +380,9 @@ def test_the_last_cohort_as_control_is_told_and_not_estimated() -> None:
     assert effects.labels["period"].max() == 4  # 6 - 1 of anticipation is the first period left out
     assert effects.clusters == (2, 2)
     assert "the last cohort, 6, serves as control" in effects.notes[-1]
+
+
+@pytest.mark.parametrize("method", ["regression", "weighting", "doubly_robust"])
+def test_without_covariates_every_method_is_the_same(method: str) -> None:
+    one, other = did.group_time(noise([3, 4, 0, 0, 0]), method=method), did.group_time(noise([3, 4, 0, 0, 0]))  # type: ignore[arg-type]
+    np.testing.assert_array_equal(one.covariance, other.covariance)

@@ -295,3 +295,9 @@ def test_a_panel_shows_its_contract() -> None:
         "Panel: 2 units × 4 weeks [2025-01-06 to 2025-01-27], outcome gmv; 1 cohort + 1 never treated; balanced; "
         "assigned at merchant level"
     )
+
+
+def test_what_no_estimator_uses_is_refused() -> None:
+    frame = pd.DataFrame({"i": [1, 1], "t": [1, 2], "y": [0.0, 1.0], "g": [2, 2], "x": [1.0, 1.0]})
+    with pytest.raises(DesignError, match=r"uses covariates, weights or clusters; leave x out"):
+        Panel.from_frame(frame, unit="i", period="t", outcome="y", treated_from="g", covariates=["x"])

@@ -150,3 +150,11 @@ def test_money_adds_up_to_the_sales_that_were_made(sample: Path) -> None:
 def test_the_committed_page_says_what_the_sample_says(root: Path, sample: Path) -> None:
     html = (root / "reports" / "sample_page.html").read_text(encoding="utf-8")
     assert plain(page.headline(read_week(sk.open_dataset(sample)))) in re.sub("<[^>]+>", "", html), "run `make sample`"
+
+
+def test_the_analysts_notebook_runs_through_the_runner(sample: Path, tmp_path: Path) -> None:
+    run = sk.report.run("explore", data=sample, out=tmp_path)
+    html = run.html.read_text(encoding="utf-8")
+    assert run.html == tmp_path / "sample" / "undated" / "explore.html"
+    assert html.count('class="sk-chart"') == 3
+    assert run.headline is None
