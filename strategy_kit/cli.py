@@ -138,30 +138,32 @@ def _run(given: argparse.Namespace) -> Result:
 
 def _doctor(given: argparse.Namespace) -> Result:  # noqa: ARG001
     import importlib.metadata
+    import importlib.util
     import platform
     import shutil
+    import subprocess
 
     found = {"python": platform.python_version()}
-    for package in (
-        "altair",
-        "duckdb",
-        "nbconvert",
-        "numpy",
-        "pandas",
-        "papermill",
-        "statsmodels",
-        "vl-convert-python",
-    ):
+    for package in ("altair", "duckdb", "nbconvert", "numpy", "pandas", "papermill", "vl-convert-python"):
         try:
             found[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
-            found[package] = "missing: install the locked dependencies with 'make report'"
-    fonts = shutil.which("fc-list")
-    found["jupyterlab"] = "present" if shutil.which("jupyter-lab") else "absent: needed only for 'make lab'"
+            found[package] = "missing: install the locked packages with 'make report'"
+    lab = importlib.util.find_spec("jupyterlab")
+    found["jupyterlab"] = "present" if lab else "absent: needed only for 'make lab'"
     found["chromium"] = shutil.which("chromium") or "absent: needed only for browser tests and PDF"
-    found["chinese font"] = (
-        "see fc-list :lang=zh" if fonts else "unknown: fc-list is absent; needed only for PDF and PNG here"
+    listing = shutil.which("fc-list")
+    fonts = (
+        subprocess.run([listing, ":lang=zh", "family"], capture_output=True, text=True, check=False)
+        if listing
+        else None
+    )  # noqa: S603
+    chinese = (
+        fonts.stdout.splitlines()[0]
+        if fonts and fonts.stdout.strip()
+        else "absent: readers use their own; PDF needs one here"
     )
+    found["chinese font"] = chinese
     for name, state in found.items():
         print(f"{name:20} {state}")
     return {"found": found, "exit_code": int(any(state.startswith("missing") for state in found.values()))}

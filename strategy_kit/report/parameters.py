@@ -90,7 +90,8 @@ def _checked(declared: Mapping[str, Parameter], given: Mapping[str, Any]) -> tup
         try:
             values[name] = _fitted(declared[name], value)
         except KeyError:
-            laws.append(f"{name!r} is none of {', '.join(declared) or 'none'}{nearest(name, declared)}.")
+            known = ", ".join(declared) or "none"
+            laws.append(f"{name!r} is not a parameter of the notebook, which has {known}{nearest(name, declared)}.")
         except ValueError as error:
             laws.append(f"{error}.")
     return values, laws

@@ -176,7 +176,7 @@ def test_a_second_notebook_joins_the_week(desk: SimpleNamespace) -> None:
 def test_a_notebook_without_week_is_undated(desk: SimpleNamespace) -> None:
     done = start(desk, write(desk.folder, "stock", "n", parameters="n: int = 1"), week=None)
     assert (done.week, done.html) == (None, desk.out / "demo" / "undated" / "stock.html")
-    assert "'week' is none of" in refused(desk, ParameterError, desk.folder / "stock.ipynb")
+    assert "'week' is not a parameter of the notebook" in refused(desk, ParameterError, desk.folder / "stock.ipynb")
 
 
 @pytest.mark.parametrize(
