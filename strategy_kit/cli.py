@@ -157,7 +157,7 @@ def _doctor(given: argparse.Namespace) -> Result:  # noqa: ARG001
         subprocess.run([listing, ":lang=zh", "family"], capture_output=True, text=True, check=False)
         if listing
         else None
-    )  # noqa: S603
+    )
     chinese = (
         fonts.stdout.splitlines()[0]
         if fonts and fonts.stdout.strip()

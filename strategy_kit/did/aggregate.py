@@ -39,7 +39,7 @@ def overall(effects: Estimates) -> Estimates:
 
     References
     ----------
-    Callaway and Sant'Anna (2021), equation 3.3 in the simple form ("simple" in R's aggte).
+    Callaway and Sant'Anna (2021), section 3 ("simple" in R's aggte).
 
     Examples
     --------
@@ -68,7 +68,7 @@ def event_study(effects: Estimates) -> Estimates:
 
     References
     ----------
-    Callaway and Sant'Anna (2021), equation 3.4 ("dynamic" in R's aggte).
+    Callaway and Sant'Anna (2021), section 3 ("dynamic" in R's aggte).
 
     Examples
     --------
@@ -99,7 +99,7 @@ def by_cohort(effects: Estimates) -> Estimates:
 
     References
     ----------
-    Callaway and Sant'Anna (2021), equation 3.7 ("group" in R's aggte).
+    Callaway and Sant'Anna (2021), section 3 ("group" in R's aggte).
 
     Examples
     --------
@@ -131,7 +131,7 @@ def by_period(effects: Estimates) -> Estimates:
 
     References
     ----------
-    Callaway and Sant'Anna (2021), equation 3.8 ("calendar" in R's aggte).
+    Callaway and Sant'Anna (2021), section 3 ("calendar" in R's aggte).
 
     Examples
     --------

@@ -79,7 +79,7 @@ def group_time(
 
     References
     ----------
-    Callaway and Sant'Anna (2021), "Difference-in-differences with multiple time periods", equations 2.4 and 2.5;
+    Callaway and Sant'Anna (2021), "Difference-in-differences with multiple time periods", section 2, theorem 1;
     the moments form is derived in docs/house.md.
 
     Examples

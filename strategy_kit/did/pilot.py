@@ -49,8 +49,8 @@ def pilot_contrast(panel: Panel, *, seed: int = 0) -> Estimates:
 
     References
     ----------
-    Donald and Lang (2007), "Inference with difference-in-differences and other panel data", section 2; MacKinnon and
-    Webb (2020), "Randomization inference for difference-in-differences with few treated clusters", section 3.
+    Donald and Lang (2007), "Inference with difference-in-differences and other panel data"; MacKinnon and
+    Webb (2020), "Randomization inference for difference-in-differences with few treated clusters".
 
     Examples
     --------
