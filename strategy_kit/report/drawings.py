@@ -49,7 +49,8 @@ def quantile_dots(
     column = np.floor((values - threshold) / step).astype(int)
     level = np.array([int((column[:i] == column[i]).sum()) for i in range(len(values))])
     shrink = min(1.0, 10 / (level.max() + 1))
-    parts = [_rule(x(threshold), 22, _AXIS, WARNING, 1.5), _rule_across(_AXIS)]
+    top = _AXIS - 58 - (2 * _RADIUS + 1) * shrink * level.max()  # two lines of words above the tallest stack
+    parts = [_rule(x(threshold), top + 4, _AXIS, WARNING, 1.5), _rule_across(_AXIS)]
     for c, n in zip(column, level, strict=True):
         fill = PILOT if c >= 0 else PAPER
         height = _AXIS - 9 - n * (2 * _RADIUS + 1) * shrink
@@ -70,12 +71,14 @@ def quantile_dots(
     above_at = (
         (x(threshold) + 8, "start") if side == "end" and x(threshold) < _WIDTH - 130 else (x(threshold) - 8, "end")
     )
-    parts.append(_text(x(threshold) + (8 if side == "start" else -8), 12, words["threshold"], WARNING, side, bold=True))
+    parts.append(
+        _text(x(threshold) + (8 if side == "start" else -8), top + 14, words["threshold"], WARNING, side, bold=True)
+    )
     if side == "start":
         above_at = (x(threshold) + 8, "start")
-    parts.append(_text(above_at[0], 30, words["above"], PILOT, above_at[1], bold=True))
+    parts.append(_text(above_at[0], top + 32, words["above"], PILOT, above_at[1], bold=True))
     return (
-        f'<svg viewBox="0 0 {_WIDTH} 264" role="img" aria-label="{escape(words["alt"])}" font-size="13">{"".join(parts)}</svg>'
+        f'<svg viewBox="0 {top:.1f} {_WIDTH} {_AXIS + 64 - top:.1f}" role="img" aria-label="{escape(words["alt"])}" font-size="13.5">{"".join(parts)}</svg>'
         f"<figcaption>{escape(words['note'])}</figcaption>"
     )
 
