@@ -78,7 +78,8 @@ def quantile_dots(
         above_at = (x(threshold) + 8, "start")
     parts.append(_text(above_at[0], top + 32, words["above"], PILOT, above_at[1], bold=True))
     return (
-        f'<svg viewBox="0 {top:.1f} {_WIDTH} {_AXIS + 64 - top:.1f}" role="img" aria-label="{escape(words["alt"])}" font-size="13.5">{"".join(parts)}</svg>'
+        f'<svg viewBox="0 {top:.1f} {_WIDTH} {_AXIS + 64 - top:.1f}" role="img" aria-label="{escape(words["alt"])}" '
+        f'font-size="13.5">{"".join(parts)}</svg>'
         f"<figcaption>{escape(words['note'])}</figcaption>"
     )
 

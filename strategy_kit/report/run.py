@@ -16,6 +16,7 @@ import time
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, cast
 
 from strategy_kit import errors
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 CLAIM = "application/vnd.strategy-kit.claim+json"
 _REFUSED_TAGS = ("raises-exception", "skip-execution", "injected-parameters")
-_LONGEST_SOCKET_FOLDER = 55  # bytes; file names take 50 of the 107 that the path of a Unix socket may have
+_LONGEST_SOCKET_FOLDER = 95  # bytes, of the 107 that the path of a Unix socket may have
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +178,6 @@ def load(source: Path) -> NotebookNode:
 def _execute(node: NotebookNode, values: dict[str, Any], desk: Desk, timeout: float) -> NotebookNode:
     import nbformat
     import papermill
-    from jupyter_core.paths import jupyter_runtime_dir
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
     from traitlets.config import Config
 
@@ -187,10 +187,11 @@ def _execute(node: NotebookNode, values: dict[str, Any], desk: Desk, timeout: fl
     node.cells.insert(place, cell)
     nbformat.write(node, desk.draft)
     path = str(desk.draft).replace("{", "{{").replace("}", "}}")  # papermill formats the paths it is given
-    short = len(os.fsencode(jupyter_runtime_dir())) <= _LONGEST_SOCKET_FOLDER
     stop_at = time.monotonic() + timeout
     try:
-        with suppress(papermill.PapermillExecutionError):  # judged below, from the cells
+        # Unless told otherwise, kernels that start together in one folder share their sockets and talk to each other.
+        with TemporaryDirectory(prefix="sk-") as sockets, suppress(papermill.PapermillExecutionError):  # judged below
+            short = len(os.fsencode(sockets)) <= _LONGEST_SOCKET_FOLDER
             papermill.execute_notebook(
                 path,
                 path,
@@ -198,7 +199,7 @@ def _execute(node: NotebookNode, values: dict[str, Any], desk: Desk, timeout: fl
                 language="python",
                 progress_bar=sys.stderr.isatty(),
                 timeout_func=lambda _: max(stop_at - time.monotonic(), 0.01),
-                config=Config({"KernelManager": {"transport": "ipc" if short else "tcp"}}),
+                config=Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/k"} if short else {}}),
             )
     except CellTimeoutError as error:
         law = f"{desk.notebook} ran longer than the {timeout:g} seconds that it may take"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -158,3 +160,11 @@ def test_the_analysts_notebook_runs_through_the_runner(sample: Path, tmp_path: P
     assert run.html == tmp_path / "sample" / "undated" / "explore.html"
     assert html.count('class="sk-chart"') == 3
     assert run.headline is None
+
+
+def test_runs_that_start_together_do_not_meet(sample: Path, tmp_path: Path, root: Path) -> None:
+    command = [sys.executable, "-m", "strategy_kit.cli", "run", "explore", "--data", str(sample), "--out"]
+    runs = [subprocess.Popen([*command, str(tmp_path / str(n))], cwd=root, stderr=subprocess.PIPE) for n in range(3)]
+    said = [run.communicate(timeout=120)[1].decode() for run in runs]
+    assert [run.returncode for run in runs] == [0, 0, 0], said
+    assert not [text for text in said if "Signature" in text]
