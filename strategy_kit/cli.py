@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from strategy_kit.errors import ParameterError, StrategyKitError
+from strategy_kit.errors import ExportError, ParameterError, StrategyKitError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,7 +30,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = _parser().parse_args(arguments)
     try:
         result = given.run(given)
-    except StrategyKitError as error:
+    except KeyboardInterrupt:
+        print(f"strategy-kit {given.command}: stopped from the keyboard", file=sys.stderr)
+        return 130
+    except (StrategyKitError, OSError) as problem:
+        error = problem if isinstance(problem, StrategyKitError) else ExportError(f"cannot read or write: {problem}")
         print(f"strategy-kit {given.command}: {error}", file=sys.stderr)
         if given.json:
             print(json.dumps({"command": given.command, "error": type(error).__name__, "exit_code": error.exit_code}))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 import re
 import tomllib
 from collections.abc import Mapping
@@ -44,6 +45,7 @@ class Plan:
     chance_needed: float = 0.9
     next_decision: dt.date | None = None
     owner: str | None = None
+    declared: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,7 @@ class Description:
     data_through: dt.date | None = None
     source: str = ""
     pilot: Pilot | None = None
-    plan: Plan = field(default_factory=Plan)
+    plan: Plan = field(default_factory=lambda: Plan(declared=False))
 
 
 _WORDS = {str: "a text", bool: "true or false", dt.date: "a date", float: "a number", int: "a whole number",
@@ -118,10 +120,11 @@ def describe(given: Mapping[str, Any], subject: str, laws: Sequence[str] = ()) -
         pilot_given = pilot_table(pilot_given)
         laws += _key_laws(pilot_given, _PILOT_KEYS, "pilot.") + _pilot_laws(pilot_given)
     if isinstance(plan_given, Mapping):
-        laws += _key_laws(plan_given, _PLAN_KEYS, "plan.")
+        laws += _key_laws(plan_given, _PLAN_KEYS, "plan.") or _plan_laws(plan_given)
     refuse(ContractError, subject, laws)
     plain = {key: value for key, value in given.items() if key not in ("pilot", "plan")}
-    return Description(**plain, pilot=None if pilot_given is None else _pilot(pilot_given), plan=Plan(**plan_given))
+    plan = Plan(**plan_given, declared="plan" in given)
+    return Description(**plain, pilot=None if pilot_given is None else _pilot(pilot_given), plan=plan)
 
 
 def pilot_table(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -195,8 +198,15 @@ def _pilot_laws(given: Mapping[str, Any]) -> list[str]:
         laws.append(f"pilot.categories must name at least one category, not {categories!r}")
     if isinstance(starts, Mapping) and isinstance(categories, list):
         laws += [f"pilot.starts_on gives no date for {c!r}" for c in categories if c not in starts]
+        laws += [f"pilot.starts_on names {c!r}, which pilot.categories does not" for c in starts if c not in categories]
         laws += [f"pilot.starts_on.{c} must be a date" for c, d in starts.items() if type(d) is not dt.date]
     return laws
+
+
+def _plan_laws(given: Mapping[str, Any]) -> list[str]:
+    threshold, needed = given.get("threshold", 0.0), given.get("chance_needed", 0.9)
+    laws = [] if -1 < threshold < math.inf else [f"plan.threshold is a share of GMV above -1, not {threshold!r}"]
+    return laws if 0 < needed < 1 else [*laws, f"plan.chance_needed lies between 0 and 1, not {needed!r}"]
 
 
 def _pilot(given: Mapping[str, Any]) -> Pilot:

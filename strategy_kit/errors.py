@@ -84,8 +84,9 @@ def nearest(name: str, known: Iterable[str]) -> str:
     >>> nearest("zzz", ["amount"])
     ''
     """
-    match = get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return f" (did you mean '{match[0]}'?)" if match else ""
+    lowered = {word.lower(): word for word in known}
+    match = get_close_matches(name.lower(), list(lowered), n=1, cutoff=0.6)
+    return f" (did you mean '{lowered[match[0]]}'?)" if match else ""
 
 
 def error_named(name: str) -> type[StrategyKitError] | None:

@@ -50,15 +50,32 @@ def percent(share: float, digits: int = 1, *, signed: bool = False) -> str:
     return number(100 * share, digits, signed=signed) + "%"
 
 
-def money(value: float, currency: str, language: Language, *, signed: bool = False, scale: float | None = None) -> str:
+class Count(int):
+    """A number of things that knows its word: `{n}` writes it with separators, `{n:week|weeks}` the word that suits it.
+
+    Examples
+    --------
+    >>> "{n} {n:week|weeks}".format(n=Count(1)), "{n} {n:week|weeks}".format(n=Count(1200))
+    ('1 week', '1,200 weeks')
+    """
+
+    def __format__(self, words: str) -> str:
+        """Write the number, or the one of two words that suits it."""
+        singular, bar, plural = words.partition("|")
+        return (singular if self == 1 else plural) if bar else number(self)
+
+
+def money(
+    value: float, currency: str, language: Language, *, signed: bool = False, like: tuple[float, ...] = ()
+) -> str:
     r"""Write an amount with three significant digits, its scale and its currency.
 
     Parameters
     ----------
     value
         In units of the currency.
-    scale
-        The scale to use, so that both ends of an interval share it; that of the value by default.
+    like
+        Amounts that stand beside it: the largest of all decides scale and digits, so that they can be compared.
 
     Examples
     --------
@@ -66,13 +83,13 @@ def money(value: float, currency: str, language: Language, *, signed: bool = Fal
     ('¥1.43\xa0billion', '6,024\xa0万元', '−\u2060R$420')
     """
     if not math.isfinite(value):
-        return number(value)
-    scale = shared_scale(value, language=language) if scale is None else scale
-    word = dict(_SCALES[language]).get(scale, "")
-    shown = value / scale
-    places = 0 if shown == 0 else max(0, 2 - math.floor(math.log10(abs(shown))) if abs(shown) < 100 else 0)
-    digits = number(abs(shown), min(places, 2))
-    sign = (MINUS if value < 0 else "+" * signed) if any(d in digits for d in "123456789") else ""
+        return number(value, signed=signed)
+    largest = max([abs(v) for v in (value, *like) if math.isfinite(v)], default=0.0)
+    scale, word = next(((scale, word) for scale, word in _SCALES[language] if largest >= scale), (1.0, ""))
+    top = largest / scale
+    places = 0 if top == 0 else min(2, max(0, 2 - math.floor(math.log10(top))))
+    digits = number(abs(value) / scale, places)
+    sign = (MINUS if value < 0 else "+" * signed) if digits == "∞" or any(d in digits for d in "123456789") else ""
     if language == "zh":
         return f"{sign}{digits}{_SPACE}{word}{_UNITS_ZH.get(currency, currency)}"
     symbol = _SYMBOLS.get(currency, currency + _SPACE)
@@ -80,28 +97,26 @@ def money(value: float, currency: str, language: Language, *, signed: bool = Fal
 
 
 def money_range(low: float, high: float, currency: str, language: Language) -> str:
-    r"""Write an interval of amounts, both ends in one scale and signed.
+    r"""Write an interval of amounts, both ends in one scale, with the same digits, and signed.
 
     Examples
     --------
     >>> money_range(-0.42e9, 3.15e9, "CNY", "en")
     '−\u2060¥0.42\xa0billion to +\u2060¥3.15\xa0billion'
     """
-    scale = shared_scale(low, high, language=language)
-    ends = (money(end, currency, language, signed=True, scale=scale) for end in (low, high))
-    return {"en": " to ", "zh": " 至 "}[language].join(ends)
+    ends = (money(end, currency, language, signed=True, like=(low, high)) for end in (low, high))
+    return {"en": " to ", "zh": "至 "}[language].join(ends)
 
 
-def shared_scale(*values: float, language: Language) -> float:
-    """Return the scale that suits the largest of several amounts, so that all can share it.
+def currency_unit(currency: str, language: Language) -> str:
+    """Name the currency as a unit on an axis.
 
     Examples
     --------
-    >>> shared_scale(-3e5, 2e6, language="en")
-    1000000.0
+    >>> currency_unit("CNY", "en"), currency_unit("CNY", "zh")
+    ('CNY', '元')
     """
-    size = max(abs(value) for value in values)
-    return next((scale for scale, _ in _SCALES[language] if size >= scale), 1.0)
+    return currency if language == "en" else _UNITS_ZH.get(currency, currency)
 
 
 def day(date: dt.date, language: Language) -> str:

@@ -227,6 +227,20 @@ class Panel:
         note = f"{int((~held).sum())} of {len(held)} units lacked a period and were left out"
         return replace(self._kept(held), notes=(*self.notes, note))
 
+    def untreated_at_first(self, periods: int = 1) -> Panel:
+        """Return the panel of the units not treated in the first `periods` periods; its notes count the others.
+
+        Examples
+        --------
+        >>> Panel.from_matrix(np.zeros((2, 3)), treated_from=[1, 3]).untreated_at_first().notes
+        ('units treated from the first periods on, left out: 1 of 2',)
+        """
+        early = np.isin(self.cohort, np.flatnonzero(self.starts < periods))
+        if not early.any():
+            return self
+        note = f"units treated from the first periods on, left out: {int(early.sum())} of {len(early)}"
+        return replace(self._kept(~early), notes=(*self.notes, note))
+
     def within(self, categories: Sequence[str]) -> Panel:
         """Return the panel of the units of these categories.
 

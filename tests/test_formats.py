@@ -54,7 +54,7 @@ def test_both_ends_of_an_interval_share_scale_and_order(
 ) -> None:
     low, high = sorted((first, second))
     text = formats.money_range(low, high, currency, language)
-    ends = text.split({"en": " to ", "zh": " 至 "}[language])
+    ends = text.split({"en": " to ", "zh": "至 "}[language])
     assert len(ends) == 2
     # The scale is that of the larger end, which then shows five digits at most.
     larger = max(abs(low), abs(high))

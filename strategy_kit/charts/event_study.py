@@ -63,7 +63,7 @@ def event_study(study: Any, *, percent: bool = False, labels: Mapping[str, str] 
     first, last = rows["age"].min(), rows["age"].max()
     x = alt.X("age:Q", scale=alt.Scale(domain=[first - 0.5, last + 0.5], nice=False)).axis(
         title=[words["age"], *legend], titleAnchor="start", titleLineHeight=17, grid=False, tickMinStep=1,
-        tickCount=12, labelExpr=signed_axis(), labelSeparation=10,
+        tickCount=12, labelExpr=signed_axis(), labelSeparation=10, labelFlush=True,
     )  # fmt: skip
     axis = alt.Axis(labelExpr=signed_axis(unit, factor), tickCount=6, title=None)
 

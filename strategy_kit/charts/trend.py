@@ -89,12 +89,12 @@ def _lines(rows: pd.DataFrame, names: list[str], title: str, x: alt.X, y: alt.Y)
     dots = alt.Chart(rows).encode(x=x, y=y, tooltip=tips)
     late = dots.transform_filter("!datum.complete")
     hollow = late.mark_point(size=50, strokeWidth=1.75, fill=PAPER, opacity=1)
-    return [
-        parts.transform_filter("datum.solid").mark_line(strokeWidth=2.25).encode(strokeDash=dash),
-        parts.transform_filter("!datum.solid").mark_line(strokeWidth=2.25, strokeDash=[1.5, 3.5]),
-        dots.mark_point(size=120, opacity=0),
-        hollow.encode(stroke=alt.Stroke("series:N", legend=None, scale=ink)),
-    ]
+    solid = parts.transform_filter("datum.solid").mark_line(strokeWidth=2.25).encode(strokeDash=dash)
+    lines = [solid, dots.mark_point(size=120, opacity=0)]
+    if not rows["complete"].all():
+        dotted = parts.transform_filter("!datum.solid").mark_line(strokeWidth=2.25, strokeDash=[1.5, 3.5])
+        lines += [dotted, hollow.encode(stroke=alt.Stroke("series:N", legend=None, scale=ink))]
+    return lines
 
 
 def _parts(rows: pd.DataFrame) -> pd.DataFrame:

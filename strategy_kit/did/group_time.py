@@ -21,6 +21,7 @@ Control = Literal["never", "not_yet"]
 Base = Literal["varying", "universal"]
 Method = Literal["regression", "weighting", "doubly_robust"]
 Inference = Literal["analytic", "none"]
+_FEW_UNITS = 5
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,8 @@ def group_time(
         "never": units never treated. "not_yet": these and the units that start after the period (and after its base).
         Where no unit is never treated, the last cohort serves as control and periods from its start on are left out.
     anticipation
-        Periods before the start in which units may already react.
+        Periods before the start in which units may already react. Units of a cohort that has no period before these are
+        left out, as R `did` does, and counted in the notes.
     base
         "varying": the period before, for cells before the start. "universal": one base period for all cells of a
         cohort, the last one before start and anticipation; its own cell is 0 without a standard error.
@@ -74,8 +76,8 @@ def group_time(
     ParameterError
         If an option has none of its values.
     DesignError
-        If the panel is unbalanced, has no cohort or no control, a cohort has no period before it starts, or treatment
-        was assigned at category level and inference is not "none".
+        If the panel is unbalanced, has no cohort or no control, a cohort starts in the first period, or treatment was
+        assigned at category level and inference is not "none".
 
     References
     ----------
@@ -94,11 +96,13 @@ def group_time(
         (control, Control), (base, Base), (method, Method), (inference, Inference), anticipation=anticipation
     )
     _refuse_category_level(panel, inference)
+    _refuse_no_past(panel)
+    panel = panel.untreated_at_first(anticipation + 1)
+    _refuse_no_cohort(panel)
     moments, starts, last = panel.moments, panel.starts, len(panel.periods)
     notes: tuple[str, ...] = ()
     if len(starts) == len(moments.count):
         starts, last, notes = _last_cohort_as_control(panel, control, anticipation)
-    _refuse_no_past(panel, starts, anticipation)
     cells = _cells(
         starts, len(moments.count), last, control=control, anticipation=anticipation, universal=base == "universal"
     )
@@ -117,7 +121,7 @@ def group_time(
         clusters=(treated, int(moments.count.sum()) - treated),
         average=(np.nan, np.nan),
         parts=parts,
-        notes=(*panel.notes, *notes),
+        notes=(*panel.notes, *notes, *_cautions(panel, moments)),
     )
     return replace(result, average=overall(result).average)
 
@@ -139,8 +143,14 @@ def _refuse_category_level(panel: Panel, inference: str) -> None:
             "treatment was assigned at category level, so merchants are not independent draws and intervals clustered by "
             "merchant would be wrong about half of the time; use pilot_contrast, or inference='none' for points alone"
         )
+
+
+def _refuse_no_cohort(panel: Panel) -> None:
     if not len(panel.cohorts):
-        raise DesignError("the panel has no treated cohort: no unit starts within its periods; check treated_from")
+        raise DesignError(
+            "the panel has no treated cohort with a period before its start and anticipation; check treated_from, or begin "
+            "the panel earlier"
+        )
 
 
 def _last_cohort_as_control(panel: Panel, control: Control, anticipation: int) -> tuple[Array, int, tuple[str, ...]]:
@@ -160,14 +170,27 @@ def _last_cohort_as_control(panel: Panel, control: Control, anticipation: int) -
     return starts[:-1], last, (note,)
 
 
-def _refuse_no_past(panel: Panel, starts: Array, anticipation: int) -> None:
-    none = [str(panel.cohorts[g]) for g in np.flatnonzero(starts - anticipation < 1).tolist()]
+def _refuse_no_past(panel: Panel) -> None:
+    none = [str(panel.cohorts[g]) for g in np.flatnonzero(panel.starts < 1).tolist()]
     if none:
-        before = f" and its {anticipation} periods of anticipation" if anticipation else ""
         raise DesignError(
-            f"cohort {', '.join(none)} has no period before its start{before}, so its change cannot be measured; leave its "
-            "units out of the panel, or begin the panel earlier"
+            f"cohort {', '.join(none)} has no period before its start, so its change cannot be measured; leave its units out "
+            "with panel.untreated_at_first(), or begin the panel earlier"
         )
+
+
+def _cautions(panel: Panel, moments: Moments) -> tuple[str, ...]:
+    small = [str(c) for c, n in zip(panel.cohorts, moments.count, strict=False) if n < _FEW_UNITS]
+    law = f"cohorts of fewer than {_FEW_UNITS} units ({', '.join(small)}): their standard errors say little"
+    notes = [law] if small else []
+    if panel.category is not None and panel.assigned_at == "merchant":
+        treated = pd.Series(panel.cohort >= 0, index=panel.category.index).groupby(panel.category).any()
+        if not treated.all():
+            notes.append(
+                f"treated units are in {int(treated.sum())} of {len(treated)} categories only, and standard errors leave out "
+                "what moves whole categories; compare inside them with panel.within(...)"
+            )
+    return tuple(notes)
 
 
 def _cells(starts: Array, n_cohorts: int, last: int, *, control: Control, anticipation: int, universal: bool) -> _Cells:

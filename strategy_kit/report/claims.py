@@ -17,7 +17,7 @@ Verb = Literal["rose", "fell", "may_have_risen", "may_have_fallen", "no_clear_ch
 Decision = Literal["extend", "hold", "stop", "cannot_tell"]
 State = Literal["holds", "limits", "blocks"]
 
-LIKELY = 0.8
+LIKELY = 0.9
 """Chance of one sign from which "may have" is said; below it, "no clear change"."""
 
 
@@ -108,6 +108,8 @@ def claim_for(spread: Spread, level: float, threshold: float, plan: Plan, states
     decision: Decision = "hold"
     if verb == "cannot_tell":
         decision = "cannot_tell"
+    elif not plan.declared:
+        decision = "hold"
     elif verb == "rose" and chance >= plan.chance_needed:
         decision = "extend"
     elif (

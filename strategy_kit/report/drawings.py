@@ -52,12 +52,8 @@ def quantile_dots(
     top = _AXIS - 58 - (2 * _RADIUS + 1) * shrink * level.max()  # two lines of words above the tallest stack
     parts = [_rule(x(threshold), top + 4, _AXIS, WARNING, 1.5), _rule_across(_AXIS)]
     for c, n in zip(column, level, strict=True):
-        fill = PILOT if c >= 0 else PAPER
         height = _AXIS - 9 - n * (2 * _RADIUS + 1) * shrink
-        parts.append(
-            f'<circle cx="{x(threshold + (c + 0.5) * step)}" cy="{height:.1f}" r="{_RADIUS * max(shrink, 0.7):.1f}" '
-            f'fill="{fill}" stroke="{PILOT}" stroke-width="1.4"/>'
-        )
+        parts.append(_dot(x(threshold + (c + 0.5) * step), height, _RADIUS * max(shrink, 0.7), filled=bool(c >= 0)))
     parts += [_tick(x(at), tick(at)) for at in _ticks(first, last)]
     bar = _AXIS + 34
     parts.append(f'<path d="M{x(low)} {bar}H{x(high)}" stroke="#B8C7D3" stroke-width="6"/>')
@@ -67,16 +63,10 @@ def quantile_dots(
         _text(at, bar + 24, tick_text, PILOT if bold else SOFT, "middle", bold=bold)
         for at, tick_text, bold in zip(ends, map(tick, interval), (False, True, False), strict=True)
     ]
-    side = "end" if x(threshold) > _WIDTH / 2 else "start"
-    above_at = (
-        (x(threshold) + 8, "start") if side == "end" and x(threshold) < _WIDTH - 130 else (x(threshold) - 8, "end")
-    )
-    parts.append(
-        _text(x(threshold) + (8 if side == "start" else -8), top + 14, words["threshold"], WARNING, side, bold=True)
-    )
-    if side == "start":
-        above_at = (x(threshold) + 8, "start")
-    parts.append(_text(above_at[0], top + 32, words["above"], PILOT, above_at[1], bold=True))
+    left = x(threshold) > _WIDTH - 130
+    for line, (name, ink) in enumerate((("threshold", WARNING), ("above", PILOT))):
+        beside = x(threshold) + (-8 if left else 8)
+        parts.append(_text(beside, top + 14 + 18 * line, words[name], ink, "end" if left else "start", bold=True))
     return (
         f'<svg viewBox="0 {top:.1f} {_WIDTH} {_AXIS + 64 - top:.1f}" role="img" aria-label="{escape(words["alt"])}" '
         f'font-size="13.5">{"".join(parts)}</svg>'
@@ -84,8 +74,9 @@ def quantile_dots(
     )
 
 
-def sparkline(values: Array, low: float, high: float, alt: str) -> str:
-    """Draw a series of complete weeks over its usual range; the last week is a dot, filled when outside the range."""
+def sparkline(values: Array, usual: tuple[float, float], weeks: int, alt: str) -> str:
+    """Draw complete weeks, shaded by the range of the `weeks` before the last, which is a dot, filled when outside it."""
+    low, high = usual
     width, height = 180, 36
     bottom, top = min(values.min(), low), max(values.max(), high)
     scale = (height - 10) / (top - bottom or 1.0)
@@ -95,10 +86,11 @@ def sparkline(values: Array, low: float, high: float, alt: str) -> str:
 
     xs = np.round(np.linspace(5, width - 8, len(values)), 1)
     path = "M" + "L".join(f"{a} {y(v)}" for a, v in zip(xs, values, strict=True))
+    first = xs[max(len(values) - 1 - weeks, 0)]
     outside = values[-1] < low or values[-1] > high
     return (
         f'<svg viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img" aria-label="{escape(alt)}">'
-        f'<rect x="0" y="{y(high)}" width="{width}" height="{max(y(low) - y(high), 1):.1f}" fill="#ECEEEF"/>'
+        f'<rect x="{first}" y="{y(high)}" width="{xs[-1] - first:.1f}" height="{max(y(low) - y(high), 1):.1f}" fill="#DEE5EB"/>'
         f'<path d="{path}" fill="none" stroke="{PILOT}" stroke-width="1.75"/>'
         f'<circle cx="{xs[-1]}" cy="{y(values[-1])}" r="4" fill="{PILOT if outside else PAPER}" stroke="{PILOT}" '
         'stroke-width="1.5"/></svg>'
@@ -124,6 +116,11 @@ def _rule(x: float, top: float, bottom: float, ink: str, width: float) -> str:
 
 def _rule_across(y: float) -> str:
     return f'<path d="M4 {y}H{_WIDTH - 4}" stroke="{OTHER}"/>'
+
+
+def _dot(x: float, y: float, radius: float, *, filled: bool) -> str:
+    ink = f'fill="{PILOT if filled else PAPER}" stroke="{PILOT}" stroke-width="1.4"'
+    return f'<circle cx="{x}" cy="{y:.1f}" r="{radius:.1f}" {ink}/>'
 
 
 def _tick(x: float, text: str) -> str:

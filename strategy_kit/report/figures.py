@@ -10,7 +10,7 @@ import pandas as pd
 
 from strategy_kit import charts, formats
 from strategy_kit.report import blocks
-from strategy_kit.report.page import KEPT_AGE, against_others, kept_selling, shown_cohorts
+from strategy_kit.report.page import against_others, kept_selling, shown_cohorts
 from strategy_kit.report.reading import LEVEL, Reading, listed, study_verb, told
 
 _AGES_BEFORE = 12
@@ -25,7 +25,8 @@ def placebo_strip(reading: Reading) -> Any:
     placebo = 100 * np.expm1(reading.contrast.details["placebo"]["statistic"])
     n, total = reading.rank
     average = told(reading.spread.estimate)
-    start = formats.day(reading.shop.pilot.starts_on, say.language)
+    days = sorted(set(reading.shop.pilot.starts.values()))
+    start = " / ".join(formats.day(day, say.language) for day in days)
     before = len(reading.totals.periods) - reading.weeks_after
     counts = {"n": formats.number(n), "total": formats.number(total)}
     labels = {
@@ -64,12 +65,17 @@ def placebo_strip(reading: Reading) -> Any:
 def event_study(reading: Reading) -> Any:
     """Draw supported merchants against others of the same categories by week since support; one line if unknown."""
     say, study = reading.words, reading.study
-    if study is None:
-        return blocks.line(say("study_absent"))
+    if isinstance(study, str):
+        return blocks.line(say("study_impossible", reason=study) if study else say("study_absent"))
     currency, spread = reading.shop.description.currency, reading.study_spread
     assert spread is not None  # noqa: S101  # a study has one
     recent = _since(study, -_AGES_BEFORE)
-    labels = {"value": say("column_estimate") + f", {currency}", "age": say("study_age"), "start": say("study_start")}
+    unit = formats.currency_unit(currency, say.language)
+    labels = {
+        "value": say("with_unit", name=say("column_estimate"), unit=unit),
+        "age": say("study_age"),
+        "start": say("study_start"),
+    }
     labels["nested"], labels["band"] = (part.strip() for part in say("study_note").split("|"))
     rows = recent.tidy()
     table = pd.DataFrame(
@@ -82,13 +88,13 @@ def event_study(reading: Reading) -> Any:
             ],
         }
     )
-    average = formats.money(spread.estimate, currency, say.language, signed=True)
+    average = formats.money(spread.estimate, currency, say.language, signed=True, like=spread.interval(LEVEL))
     span = formats.money_range(*spread.interval(LEVEL), currency, say.language)
     treated, others = study.clusters
     return charts.figure(
         charts.event_study(recent, labels=labels),
         title=say(f"study_title_{study_verb(reading)}"),
-        subtitle=say("study_subtitle", currency=currency),
+        subtitle=say("study_subtitle", currency=unit),
         caption=_caption(reading, say("n_merchants", treated=formats.number(treated), others=formats.number(others))),
         description=say("study_alt", average=average, level="95%", range=span),
         table=table,
@@ -101,13 +107,12 @@ def kpi_trend(reading: Reading) -> Any:
     say, currency = reading.words, reading.shop.description.currency
     rows = reading.measures.assign(series=np.where(reading.measures["pilot"], "pilot", "other"))
     rows = rows[rows["week"] >= reading.totals.periods[0]]
-    scale, unit = (
-        (1e4, "万") if say.language == "zh" else (1e6, "million") if rows["gmv"].max() >= 1e6 else (1e3, "thousand")
-    )
+    scale = 1e4 if say.language == "zh" else 1e6 if rows["gmv"].max() >= 1e6 else 1e3
+    unit = say(f"axis_{scale:.0f}", unit=formats.currency_unit(currency, say.language))
     shown = rows.assign(gmv=rows["gmv"] / scale)
     complete = rows[rows["week"] == pd.Timestamp(reading.monday)].set_index("series")["gmv"]
     labels = {
-        "value": f"{say('metric_gmv')}, {currency} {unit}",
+        "value": say("with_unit", name=say("metric_gmv"), unit=unit),
         "incomplete": say("incomplete"),
         "start": say("pilot_starts"),
         "pilot": say("series_pilot"),
@@ -129,7 +134,7 @@ def kpi_trend(reading: Reading) -> Any:
     return charts.figure(
         chart,
         title=say("trend_title"),
-        subtitle=say("trend_subtitle", currency=f"{currency} {unit}"),
+        subtitle=say("trend_subtitle", currency=unit),
         caption=_caption(reading, _categories(reading)),
         description=say("trend_alt", **ends),
         table=table,
@@ -141,8 +146,14 @@ def cohort_triangle(reading: Reading) -> Any:
     """Draw the share of each cohort of merchants that still sells, by months since its first sale."""
     say = reading.words
     frame = shown_cohorts(reading)
-    first = frame["cohort"].min() == reading.cohorts["cohort"].min()
-    labels = {"age": say("cohort_months"), "value": "%", "cohort": f"{say('cohort_cohort')} · {say('column_size')}"}
+    kept = kept_selling(reading)
+    if kept is None:
+        return blocks.line(say("cohort_absent"))
+    labels = {
+        "age": say("cohort_months"),
+        "value": say("cohort_value"),
+        "cohort": f"{say('cohort_cohort')} · {say('column_size')}",
+    }
     share = frame["value"] / frame["cohort_size"]
     wide = frame.assign(share=share).pivot_table(index=["cohort", "cohort_size"], columns="age", values="share")
     table = pd.DataFrame(
@@ -152,13 +163,14 @@ def cohort_triangle(reading: Reading) -> Any:
             **{str(age): ["" if np.isnan(v) else formats.percent(v, 0) for v in wide[age]] for age in wide.columns},
         }
     )
-    low, high = kept_selling(reading)
     return charts.figure(
         charts.triangle(frame, labels=labels),
         title=say("cohort_figure"),
         subtitle=say("cohort_subtitle"),
-        caption=_caption(reading, say("cohort_note" if first else "cohort_n", n=len(wide))),
-        description=say("cohort_alt", n=len(wide), age=KEPT_AGE, low=low, high=high),
+        caption=_caption(reading, say("cohort_n", n=formats.Count(len(wide)))),
+        description=say(
+            "cohort_alt", n=formats.Count(len(wide)), age=formats.Count(kept[0]), low=kept[1], high=kept[2]
+        ),
         table=table,
         table_label=say("table_behind"),
     )
@@ -184,11 +196,12 @@ def _categories(reading: Reading) -> str:
 
 def _caption(reading: Reading, n: str) -> str:
     say, about = reading.words, reading.shop.description
-    mark = f"{say('synthetic')} · " if about.synthetic else ""
+    marks = [say("synthetic")] * about.synthetic + [say("placebo_mark")] * reading.shop.pilot.placebo
+    mark = "".join(f"{word} · " for word in marks)
     return say(
         "caption",
         mark=mark,
-        dataset=about.title or about.name,
+        dataset=say.label(about.title or about.name),
         week=formats.week_span(reading.monday, say.language),
         n=n,
     )

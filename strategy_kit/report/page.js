@@ -7,7 +7,7 @@ const draw = async (figure) => {
   if (spec.width !== undefined) spec.width = width;
   live.className = "sk-live";
   await vegaEmbed(live, spec, { mode: "vega-lite", renderer: "svg", actions: false, ast: true });
-  box.replaceChildren(live);
+  box.append(live);
 };
 const settle = (figure) =>
   draw(figure).then(

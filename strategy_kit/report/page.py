@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from strategy_kit.report.blocks import Block
 
 _LEVEL_WORD = "95%"
-KEPT_AGE, COHORTS = 3, 13
+KEPT_AGE, COHORTS, FEWEST = 3, 13, 10
 
 
 def headline(reading: Reading) -> str:
@@ -27,10 +27,10 @@ def headline(reading: Reading) -> str:
     say, claim, spread = reading.words, reading.claim, reading.spread
     low, high = (told(end) for end in spread.interval(LEVEL))
     pilots, others = reading.contrast.clusters
-    counts = {"pilots": pilots, "others": others, "weeks": reading.weeks_after, "level": _LEVEL_WORD}
-    counts |= {"low": low, "high": high, "merchants": formats.number(reading.merchants)}
+    counts = {"pilots": pilots, "others": others, "weeks": formats.Count(reading.weeks_after), "level": _LEVEL_WORD}
+    counts |= {"low": low, "high": high, "merchants": formats.Count(reading.merchants)}
     if reading.shop.pilot.placebo:
-        return say("headline_placebo", estimate=told(spread.estimate), **counts)
+        return say("headline", estimate=told(spread.estimate), **counts)
     if claim.verb == "cannot_tell":
         return say("headline_cannot_tell", reason=_limit(reading))
     verb = say(f"verb_{claim.verb}", effect=told(abs(spread.estimate), signed=False))
@@ -50,7 +50,7 @@ def masthead(reading: Reading) -> Block:
     marks += [(say("placebo_mark"), say("placebo_mark_note"))] if reading.shop.pilot.placebo else []
     week = formats.week_span(reading.monday, say.language)
     return blocks.masthead(
-        say("product"), say("title"), say("edition", dataset=about.title or about.name, week=week), marks
+        say("product"), say("title"), say("edition", dataset=say.label(about.title or about.name), week=week), marks
     )
 
 
@@ -64,7 +64,7 @@ def decision_card(reading: Reading) -> Block:
             decision=say(f"decision_{claim.decision}"),
             advice=say(f"advice_{claim.decision}"),
             headline=headline(reading),
-            dots_title=say("dots_title_placebo" if reading.shop.pilot.placebo else "dots_title"),
+            dots_title=say("dots_title"),
             dots=_dots(reading),
             limit=f"**{say('limits')}** {limit}" if limit else "",
             facts=_facts(reading),
@@ -81,7 +81,7 @@ def main_points(reading: Reading) -> Block:
         _groups_point(reading),
         _rank_point(reading),
     ]
-    if reading.study is not None:
+    if reading.study_spread is not None:
         sentences.append(_study_point(reading))
     sentences.append(_measure_point(reading))
     return blocks.points(say("points"), sentences[:6])
@@ -115,8 +115,8 @@ def measures_table(reading: Reading) -> Block:
         series, low, high = reading.usual(name)
         position = say(f"range_{_position(reading, name)}")
         alt = f"{say(f'metric_{name}')}: {plain(position)}"
-        values = [_value(reading, name, v) for v in (series.iloc[-1], low, high)]
-        spark = drawings.sparkline(series.iloc[-52:].to_numpy(), low, high, alt)
+        values = _values(reading, name, (float(series.iloc[-1]), low, high))
+        spark = drawings.sparkline(series.iloc[-52:].to_numpy(), (low, high), RANGE_WEEKS, alt)
         cells = [say(f"metric_{name}"), values[0], say("range_to", low=values[1], high=values[2])]
         rows.append([marked(cells[0]), spark, marked(cells[1]), marked(cells[2]), marked(position)])
     columns = [say(f"column_{c}") for c in ("measure", "weeks", "value", "range", "words")]
@@ -125,27 +125,36 @@ def measures_table(reading: Reading) -> Block:
 
 
 def merchants_head(reading: Reading) -> Block:
-    """Return the head of the cohort section."""
-    say = reading.words
-    low, high = kept_selling(reading)
-    return blocks.section_head(
-        say("section_merchants"), say("question_merchants"), say("cohort_title", age=KEPT_AGE, low=low, high=high)
+    """Return the head of the cohort section; its title says what share of the cohorts stayed."""
+    say, kept = reading.words, kept_selling(reading)
+    title = (
+        say("cohort_title_none")
+        if kept is None
+        else say("cohort_title", age=formats.Count(kept[0]), low=kept[1], high=kept[2])
     )
+    return blocks.section_head(say("section_merchants"), say("question_merchants"), title)
 
 
 def shown_cohorts(reading: Reading) -> pd.DataFrame:
-    """Return the observed cells of the latest cohorts of merchants, as far back as the chart goes."""
-    rows = reading.cohorts[reading.cohorts["observed"]]
+    """Return the observed cells of the latest cohorts of at least ten merchants.
+
+    The first cohort of the data is left out: its merchants may have sold before the data begin.
+    """
+    rows = reading.cohorts[reading.cohorts["observed"] & (reading.cohorts["cohort_size"] >= FEWEST)]
+    rows = rows[rows["cohort"] > reading.cohorts["cohort"].min()]
     latest = np.sort(rows["cohort"].unique())[-COHORTS:]
     return rows[rows["cohort"].isin(latest) & (rows["age"] < COHORTS)]
 
 
-def kept_selling(reading: Reading) -> tuple[str, str]:
-    """Return the lowest and highest share of those cohorts that still sold three months on."""
+def kept_selling(reading: Reading) -> tuple[int, str, str] | None:
+    """Return an age in months, three where observed, and the lowest and highest share of those cohorts that sold then."""
     rows = shown_cohorts(reading)
-    rows = rows[rows["age"] == min(KEPT_AGE, rows["age"].max())]
-    share = rows["value"] / rows["cohort_size"]
-    return formats.percent(float(share.min()), 0), formats.percent(float(share.max()), 0)
+    rows = rows[rows["age"] > 0]
+    if rows.empty:
+        return None
+    age = int(min(KEPT_AGE, rows["age"].max()))
+    share = (rows["value"] / rows["cohort_size"])[rows["age"] == age]
+    return age, formats.percent(float(share.min()), 0), formats.percent(float(share.max()), 0)
 
 
 def provenance(reading: Reading) -> Block:
@@ -156,7 +165,7 @@ def provenance(reading: Reading) -> Block:
     window = (
         f"{shop.description.title or shop.name}; {shop.data_from} – {shop.data_through}; {week_label(reading.monday)}"
     )
-    notes = listed(say, [*reading.contrast.notes, *(reading.study.notes if reading.study else ())])
+    notes = listed(say, [*reading.contrast.notes, *(() if isinstance(reading.study, str) else reading.study.notes)])
     entries = [
         (say("prov_data"), f"{window}{'; ' + notes if notes else ''}"),
         (say("prov_source"), shop.description.source or "–"),
@@ -173,7 +182,9 @@ def provenance(reading: Reading) -> Block:
 
 
 def _limit(reading: Reading) -> str:
-    return " ".join(f"{check.label}: {check.note}" for check in reading.checks if check.state != "holds")
+    say = reading.words
+    held = [check for check in reading.checks if check.state != "holds"]
+    return " ".join(say("label_and_note", label=check.label, note=check.note) for check in held)
 
 
 def _facts(reading: Reading) -> list[tuple[str, str, str]]:
@@ -183,11 +194,10 @@ def _facts(reading: Reading) -> list[tuple[str, str, str]]:
     currency = reading.shop.description.currency
     pilots, others = reading.contrast.clusters
     n, total = reading.rank
-    chance = say("in_hundred", n=formats.number(100 * claim.chance))
-    scale = formats.shared_scale(low, high, language=say.language)
-    sold = formats.money(middle, currency, say.language, signed=True, scale=scale)
+    chance = _in_hundred(reading, claim.chance)
+    sold = formats.money(middle, currency, say.language, signed=True, like=(low, high))
     notes = [
-        say("fact_chance_note", needed=say("in_hundred", n=formats.number(100 * plan.chance_needed))),
+        say("fact_chance_note", needed=_in_hundred(reading, plan.chance_needed)) if plan.declared else say("no_plan"),
         say("fact_interval", level=level, range=formats.money_range(low, high, currency, say.language)),
     ]
     if claim.verb == "cannot_tell":
@@ -195,10 +205,10 @@ def _facts(reading: Reading) -> list[tuple[str, str, str]]:
         notes = [say("not_claimed_placebo") if reading.shop.pilot.placebo else ""] * 2
     when, who = say("fact_next_none"), say("fact_next_none_note")
     if plan.next_decision is not None:
-        when, who = formats.day(plan.next_decision, say.language), plan.owner or ""
+        when, who = formats.day(plan.next_decision, say.language), say.label(plan.owner or "")
     return [
         (say("fact_chance", threshold=formats.percent(plan.threshold, signed=True)), chance, notes[0]),
-        (say("fact_money", weeks=reading.weeks_after), sold, notes[1]),
+        (say("fact_money", weeks=formats.Count(reading.weeks_after)), sold, notes[1]),
         (
             say("fact_rank"),
             say("fact_rank_value", n=formats.number(n), total=formats.number(total)),
@@ -228,15 +238,22 @@ def _dots(reading: Reading) -> str:
     )
 
 
+def _in_hundred(reading: Reading, chance: float) -> str:
+    """Write a chance in whole hundredths, rounded down and never as certainty."""
+    return reading.words("in_hundred", n=min(99, max(1, int(100 * chance + 1e-9))))
+
+
 def _chance_point(reading: Reading) -> str:
     say, plan = reading.words, reading.shop.plan
+    if not plan.declared:
+        return say("point_no_plan")
     chance = reading.spread.chance_above(log1p(plan.threshold))
     return say(
         "point_chance",
         threshold=formats.percent(plan.threshold, signed=True),
-        chance=say("in_hundred", n=formats.number(100 * chance)),
+        chance=_in_hundred(reading, chance),
         side=say("side_above" if chance >= plan.chance_needed else "side_below"),
-        needed=say("in_hundred", n=formats.number(100 * plan.chance_needed)),
+        needed=_in_hundred(reading, plan.chance_needed),
     )
 
 
@@ -272,7 +289,7 @@ def _study_point(reading: Reading) -> str:
     say, spread = reading.words, reading.study_spread
     assert spread is not None  # noqa: S101  # the caller looked
     currency = reading.shop.description.currency
-    effect = formats.money(abs(spread.estimate), currency, say.language)
+    effect = formats.money(abs(spread.estimate), currency, say.language, like=spread.interval(LEVEL))
     span = formats.money_range(*spread.interval(LEVEL), currency, say.language)
     return say("point_study", verb=say(f"verb_{study_verb(reading)}", effect=effect), level=_LEVEL_WORD, range=span)
 
@@ -280,7 +297,7 @@ def _study_point(reading: Reading) -> str:
 def _measure_point(reading: Reading) -> str:
     say = reading.words
     series, low, high = reading.usual("gmv")
-    value, low_text, high_text = (_value(reading, "gmv", v) for v in (series.iloc[-1], low, high))
+    value, low_text, high_text = _values(reading, "gmv", (float(series.iloc[-1]), low, high))
     position = say(_position(reading, "gmv"))
     return say("point_kpi", value=value, position=position, weeks=RANGE_WEEKS, low=low_text, high=high_text)
 
@@ -295,8 +312,8 @@ def _position(reading: Reading, metric: str) -> str:
     return "above" if last > high else "below" if last < low else "within"
 
 
-def _value(reading: Reading, metric: str, value: float) -> str:
+def _values(reading: Reading, metric: str, values: tuple[float, ...]) -> list[str]:
     currency, language = reading.shop.description.currency, reading.words.language
     if metric in ("gmv", "average_order_value"):
-        return formats.money(value, currency, language)
-    return formats.number(value)
+        return [formats.money(value, currency, language, like=values) for value in values]
+    return [formats.number(value) for value in values]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import expm1, log1p
 from typing import TYPE_CHECKING
 
@@ -11,11 +11,12 @@ import numpy as np
 import pandas as pd
 
 from strategy_kit import cohort, did, formats, kpi
-from strategy_kit.errors import DesignError
+from strategy_kit.errors import DesignError, ParameterError
 from strategy_kit.periods import period_start, week_label
 from strategy_kit.report.claims import Claim, Spread, claim_for, verb_for
 from strategy_kit.report.trust import Check, trust_checks
 from strategy_kit.report.words import Words
+from strategy_kit.tables_to_panel import SOLD
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,6 +31,8 @@ POOL_BELOW = 0.005
 """Share of sales before the pilot under which comparison categories are added up."""
 METRICS = ("gmv", "orders", "buyers", "units", "average_order_value")
 RANGE_WEEKS = 12
+FEWEST_SUPPORTED = 10
+WEEK = dt.timedelta(weeks=1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +46,8 @@ class Reading:
     contrast
         `pilot_contrast` of `totals`: the headline.
     study
-        Event study of supported merchants inside the pilot categories, in currency a week; None without support table.
+        Event study of supported merchants inside the pilot categories, in currency a week; where there is none, the
+        sentence that says why, empty without support table.
     measures
         Weekly KPIs of pilots and others.
     cohorts
@@ -61,7 +65,7 @@ class Reading:
     words: Words
     totals: Panel
     contrast: Estimates
-    study: Estimates | None
+    study: Estimates | str
     measures: pd.DataFrame
     cohorts: pd.DataFrame
     laws: pd.DataFrame
@@ -83,7 +87,7 @@ class Reading:
     @property
     def study_spread(self) -> Spread | None:
         """The supported merchants' average after the start, in currency a week, as a distribution."""
-        if self.study is None:
+        if isinstance(self.study, str):
             return None
         value, error = self.study.average
         return Spread(value, error, np.inf)
@@ -91,32 +95,34 @@ class Reading:
     @property
     def weeks_after(self) -> int:
         """Complete weeks since the first pilot's start."""
-        return int((self.totals.periods >= pd.Timestamp(period_start(self.shop.pilot.starts_on, "week"))).sum())
+        return len(self.totals.periods) - int(self.totals.starts.min())
 
     @property
     def money(self) -> tuple[float, float, float]:
-        """New sales of the pilots since their start at the lower end, the estimate and the upper end, in currency.
+        """Extra sales of the pilots, each since its start, at the lower end, the estimate and the upper end, in currency.
 
         Actual sales minus what they would have been without the average effect.
         """
-        rows = self.measures[self.measures["pilot"]]
-        first = pd.Timestamp(period_start(self.shop.pilot.starts_on, "week"))
-        sold = float(rows.loc[rows["week"].between(first, pd.Timestamp(self.monday)), "gmv"].sum())
+        treated = self.totals.cohort >= 0
+        since = self.totals.starts[self.totals.cohort[treated], None]
+        after = np.arange(len(self.totals.periods)) >= since
+        sold = float((np.exp(self.totals.outcome[treated]) * after).sum())
         low, high = self.spread.interval(LEVEL)
         return sold * -expm1(-low), sold * -expm1(-self.spread.estimate), sold * -expm1(-high)
 
     @property
     def rank(self) -> tuple[int, int]:
-        """How many ways to choose the pilots differ at least as much as the real one, and of how many."""
+        """How many ways to assign the pilots differ at least as much as the real one, and of how many."""
         size = self.contrast.details["placebo"]["statistic"].abs()
         return int((size >= size.iloc[0] * (1 - 1e-12)).sum()), len(size)
 
     @property
     def merchants(self) -> int:
         """Merchants who sold anything in the compared weeks."""
+        sold = SOLD if "status" in self.shop.columns("order_lines") else "true"
         found = self.shop.engine.frame(
-            "select count(distinct merchant_id) as n from order_lines where paid_at >= $first and paid_at < $next",
-            {"first": self.totals.periods[0].date(), "next": self.monday + dt.timedelta(weeks=1)},
+            f"select count(distinct merchant_id) as n from order_lines where {sold} and paid_at >= $first and paid_at < $next",
+            {"first": self.totals.periods[0].date(), "next": self.monday + WEEK},
         )
         return int(found["n"][0])
 
@@ -142,14 +148,14 @@ def read_week(
     language
         "en" or "zh".
     weeks_before
-        Weeks before the pilot's start that serve as comparison in time.
+        Weeks before the pilot's start that serve as comparison in time; at least one.
 
     Raises
     ------
     ContractError
         If a law of severity "error" is broken.
     ParameterError
-        If the week is not complete or has no data, or the language is unknown.
+        If the week is not complete or has no data, the language is unknown, or `weeks_before` is not positive.
     DesignError
         If no pilot is named, the week lies before its start, or no comparison is possible.
 
@@ -160,6 +166,8 @@ def read_week(
     True
     """
     words = Words(language)
+    if weeks_before < 1:
+        raise ParameterError(f"weeks_before is 1 or more, not {weeks_before}: without a past nothing can be compared")
     laws = shop.require_valid()
     monday = shop.week(week)
     start = period_start(shop.pilot.starts_on, "week")
@@ -168,7 +176,8 @@ def read_week(
             f"week {week_label(monday)} lies before the pilots start on {shop.pilot.starts_on}, so there is nothing to "
             "compare yet; choose a later week"
         )
-    since = start - dt.timedelta(weeks=weeks_before)
+    words = replace(words, placebo=shop.pilot.placebo)
+    since = start - weeks_before * WEEK
     totals = shop.category_panel(since=since, through=monday, pool_below=POOL_BELOW).logs()
     contrast = did.pilot_contrast(totals)
     available = [m for m in METRICS if m != "units" or "quantity" in shop.columns("order_lines")]
@@ -179,18 +188,35 @@ def read_week(
         totals=totals,
         contrast=contrast,
         study=_study(shop, since, monday),
-        measures=kpi.table(shop, by=["pilot", "week"], metrics=available),
-        cohorts=cohort.triangle(shop, unit="merchant", period="month"),
+        measures=_until(shop, monday, kpi.table(shop, by=["pilot", "week"], metrics=available)),
+        cohorts=_known_by(monday + WEEK, cohort.triangle(shop, unit="merchant", period="month")),
         laws=laws,
         checks=trust_checks(shop, totals, contrast, laws, words),
     )
 
 
-def _study(shop: Dataset, since: dt.date, through: dt.date) -> Estimates | None:
+def _until(shop: Dataset, monday: dt.date, measures: pd.DataFrame) -> pd.DataFrame:
+    """Leave out weeks after the report's, except the unfinished ones after the last complete week."""
+    last = monday == shop.week()
+    return measures if last else measures[measures["week"] <= pd.Timestamp(monday)]
+
+
+def _known_by(day: dt.date, cohorts: pd.DataFrame) -> pd.DataFrame:
+    """Mark as not observed the months that had not ended by the report's week."""
+    month = cohorts["cohort"].dt.year * 12 + cohorts["cohort"].dt.month + cohorts["age"]
+    return cohorts.assign(observed=cohorts["observed"] & (month < day.year * 12 + day.month))
+
+
+def _study(shop: Dataset, since: dt.date, through: dt.date) -> Estimates | str:
     if "support" not in shop.tables or shop.pilot.placebo:
-        return None
-    panel = shop.panel(categories=shop.pilot.categories, since=since, through=through)
-    return did.event_study(did.group_time(panel, control="not_yet"))
+        return ""
+    try:
+        panel = shop.panel(categories=shop.pilot.categories, since=since, through=through).untreated_at_first()
+        study = did.event_study(did.group_time(panel, control="not_yet"))
+    except DesignError as reason:
+        return str(reason)
+    treated = study.clusters[0]
+    return study if treated >= FEWEST_SUPPORTED else f"only {treated} supported merchants can be compared"
 
 
 def study_verb(reading: Reading) -> str:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from dataclasses import dataclass
 from math import expm1
 from typing import TYPE_CHECKING
-
-import pandas as pd
 
 from strategy_kit import formats
 from strategy_kit.did import pilot_contrast
 
 if TYPE_CHECKING:
-    import datetime as dt
+    import pandas as pd
 
     from strategy_kit.dataset import Dataset
     from strategy_kit.estimates import Estimates
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
 VOLATILITY = (0.5, 2.0)
 """Ratio of the pilots' weekly noise to the others' outside which the claim is limited; fixed before outcomes are seen."""
 _LEVEL = 0.95
+WEEK = dt.timedelta(days=6)
 _LEAST_WEEKS = 4
 
 
@@ -49,7 +49,7 @@ def trust_checks(shop: Dataset, panel: Panel, contrast: Estimates, laws: pd.Data
     list of Check
         In the order of the trust strip; the words are in the language of `words`.
     """
-    after = int((panel.periods >= pd.Timestamp(shop.pilot.starts_on)).sum())
+    after = len(panel.periods) - int(panel.starts.min())
     balance = contrast.details["balance"].set_index("measure")["value"]
     return [
         _data(shop, laws, words),
@@ -65,7 +65,7 @@ def trust_checks(shop: Dataset, panel: Panel, contrast: Estimates, laws: pd.Data
         ),
         _past(panel, words),
         _volatility(float(balance["volatility_ratio"]), words),
-        _policies(shop, panel.periods[-1].date(), words),
+        _policies(shop, panel, words),
         _contamination(shop, words),
         Check(words("check_reading"), words("check_reading_value"), words("check_reading_note")),
     ]
@@ -113,14 +113,17 @@ def _volatility(ratio: float, words: Words) -> Check:
     )
 
 
-def _policies(shop: Dataset, last: dt.date, words: Words) -> Check:
+def _policies(shop: Dataset, panel: Panel, words: Words) -> Check:
+    """List the policies that were in force in part of the compared weeks only, the pilots' own weeks among them."""
     label = words("check_policies")
     if "policies" not in shop.tables:
         return Check(label, words("check_policies_none"), words("check_policies_absent"))
     found = shop.engine.frame(
-        "select policy from policies "
-        "where started_on between $first and cast($last as date) + interval 6 day order by started_on",
-        {"first": shop.pilot.starts_on, "last": last},
+        """select policy from policies where started_on <= $last and coalesce(ended, $last) >= $start
+           and not (started_on <= $since and coalesce(ended, $last) >= $last) order by started_on""".replace(
+            "ended", "ended_on" if "ended_on" in shop.columns("policies") else "null"
+        ),
+        {"since": panel.periods[0].date(), "start": shop.pilot.starts_on, "last": panel.periods[-1].date() + WEEK},
     )["policy"].to_list()
     if not found:
         return Check(label, "0", words("check_policies_clear"))

@@ -42,6 +42,7 @@ class Words:
     """
 
     language: Language
+    placebo: bool = False
 
     def __post_init__(self) -> None:
         """Refuse a language that the catalogue does not have."""
@@ -50,8 +51,9 @@ class Words:
             raise ParameterError(f"language is one of {', '.join(get_args(Language))}, not {self.language!r}{hint}")
 
     def __call__(self, key: str, **values: object) -> str:
-        """Return the sentence as text, **marks** and all."""
-        return catalogue()[key][self.language].format(**values)
+        """Return the sentence as text, **marks** and all; for a placebo its own wording, where there is one."""
+        own = f"{key}_placebo"
+        return catalogue()[own if self.placebo and own in catalogue() else key][self.language].format(**values)
 
     def label(self, name: str) -> str:
         """Return the readable name of a category or other key of the data."""

@@ -105,8 +105,6 @@ def test_units_that_lack_a_period_are_counted_as_r_counts_them() -> None:
 @pytest.mark.parametrize(("control", "anticipation", "base"), MPDTA)
 def test_mpdta_equals_r(shared: Path, estimator: str, control: str, anticipation: int, base: str) -> None:
     frame = pd.read_csv(shared / "truth/public/mpdta.csv.gz")
-    # With anticipation R drops the cohort that has no earlier period; here the analyst has to.
-    frame = frame[(frame["first.treat"] == 0) | (frame["first.treat"] - anticipation > frame["year"].min())]
     panel = Panel.from_frame(frame, unit="countyreal", period="year", outcome="lemp", treated_from="first.treat")
     effects = did.group_time(panel, control=control, anticipation=anticipation, base=base)
     word = {"never": "nevertreated", "not_yet": "notyettreated"}[control]
@@ -327,10 +325,10 @@ REFUSED: list[tuple[str, Callable[[], object], type[Exception], str]] = [
     ("no never", lambda: did.group_time(noise([4, 4, 5])), DesignError, "control='not_yet'"),
     ("no past", lambda: did.group_time(noise([1, 3, 0])), DesignError, "cohort 1 has no period before its start, so"),
     (
-        "no past with anticipation",
-        lambda: did.group_time(noise([3, 5, 0]), anticipation=2),
+        "no past at all",
+        lambda: did.group_time(noise([3, 0]), anticipation=2),
         DesignError,
-        "cohort 3 has no period before its start and its 2 periods of anticipation",
+        "no treated cohort with a period",
     ),
     ("no cohort", lambda: did.group_time(noise([0, np.inf, np.nan])), DesignError, "no treated cohort"),
     ("control", lambda: did.group_time(noise([4, 0]), control="notyet"), ParameterError, "did you mean 'not_yet'"),
@@ -379,10 +377,24 @@ def test_the_last_cohort_as_control_is_told_and_not_estimated() -> None:
     assert set(effects.labels["cohort"]) == {3}
     assert effects.labels["period"].max() == 4  # 6 - 1 of anticipation is the first period left out
     assert effects.clusters == (2, 2)
-    assert "the last cohort, 6, serves as control" in effects.notes[-1]
+    assert "the last cohort, 6, serves as control" in " ".join(effects.notes)
 
 
 @pytest.mark.parametrize("method", ["regression", "weighting", "doubly_robust"])
 def test_without_covariates_every_method_is_the_same(method: str) -> None:
     one, other = did.group_time(noise([3, 4, 0, 0, 0]), method=method), did.group_time(noise([3, 4, 0, 0, 0]))  # type: ignore[arg-type]
     np.testing.assert_array_equal(one.covariance, other.covariance)
+
+
+def test_a_cohort_that_anticipation_leaves_without_a_past_is_left_out_and_counted() -> None:
+    effects = did.group_time(noise([3, 5, 0, 0]), anticipation=2)
+    assert set(effects.labels["cohort"]) == {5}
+    assert effects.notes[0] == "units treated from the first periods on, left out: 1 of 4"
+
+
+def test_cohorts_of_few_units_and_categories_without_treatment_are_told() -> None:
+    outcome, starts = np.random.default_rng(0).normal(size=(16, 5)), [3] * 6 + [4] * 2 + [0] * 8
+    panel = Panel.from_matrix(outcome, treated_from=starts, category=["a"] * 12 + ["b"] * 4)
+    small, elsewhere = did.group_time(panel).notes
+    assert "(4)" in small
+    assert "treated units are in 1 of 2 categories only" in elsewhere

@@ -123,7 +123,11 @@ def test_charts_draw_without_network_or_complaint(browser: Browser, page: tuple[
     tab, troubles = opened(browser, page[0])
     tab.wait_for_selector("html[data-charts=done]", timeout=20_000)
     assert tab.locator("figure.sk-chart[data-state=ok] .sk-live svg").count() == 2
-    assert tab.locator(".sk-broad, .sk-narrow").count() == 0, "the live chart replaced the picture"
+    assert tab.locator(".sk-broad:visible, .sk-narrow:visible").count() == 0, "the live chart hides the picture"
+    tab.emulate_media(media="print")
+    assert tab.locator(".sk-broad:visible").count() == 2, "paper shows the wide picture, whatever the screen was"
+    assert tab.locator(".sk-live:visible").count() == 0
+    tab.emulate_media(media="screen")
     width = tab.locator(".sk-live svg").first.bounding_box()
     assert width
     assert width["width"] == pytest.approx(720, abs=1)  # fit-x rounds to whole pixels
