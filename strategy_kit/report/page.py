@@ -202,13 +202,13 @@ def _facts(reading: Reading) -> list[tuple[str, str, str]]:
     ]
     if claim.verb == "cannot_tell":
         chance = sold = say("not_claimed")
-        notes = [say("not_claimed_placebo") if reading.shop.pilot.placebo else ""] * 2
+        notes = [say("why_not_claimed") if reading.shop.pilot.placebo else ""] * 2
     when, who = say("fact_next_none"), say("fact_next_none_note")
     if plan.next_decision is not None:
         when, who = formats.day(plan.next_decision, say.language), say.label(plan.owner or "")
     return [
         (say("fact_chance", threshold=formats.percent(plan.threshold, signed=True)), chance, notes[0]),
-        (say("fact_money", weeks=formats.Count(reading.weeks_after)), sold, notes[1]),
+        (say("fact_money"), sold, notes[1]),
         (
             say("fact_rank"),
             say("fact_rank_value", n=formats.number(n), total=formats.number(total)),

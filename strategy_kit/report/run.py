@@ -198,6 +198,7 @@ def _execute(node: NotebookNode, values: dict[str, Any], desk: Desk, timeout: fl
                 kernel_name="python3",
                 language="python",
                 progress_bar=sys.stderr.isatty(),
+                extra_arguments=["--IPKernelApp.log_level=50"],  # what a dying kernel has to say is said by the judge
                 timeout_func=lambda _: max(stop_at - time.monotonic(), 0.01),
                 config=Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/k"} if short else {}}),
             )
