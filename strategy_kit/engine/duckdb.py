@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import duckdb
+from pandas.api.types import infer_dtype
 
 from strategy_kit.engine.base import quoted
 from strategy_kit.errors import ContractError
@@ -40,7 +41,11 @@ class DuckDBEngine:
         self.refine(table, {})
 
     def add_frame(self, table: str, frame: pd.DataFrame) -> None:
-        """Make a pandas frame readable as `table`."""
+        """Make a pandas frame readable as `table`; Python Decimals become numbers, whose width DuckDB would guess."""
+        objects = {name: column for name, column in frame.items() if column.dtype == object}
+        decimals = [name for name, column in objects.items() if infer_dtype(column, skipna=True) == "decimal"]
+        if decimals:
+            frame = frame.astype(dict.fromkeys(decimals, float))
         with _readable(table):
             self._connection.register(f"{table}__raw", frame)
         self.refine(table, {})

@@ -1,0 +1,19 @@
+"""What DuckDB makes of frames that it only looks at in part."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pandas as pd
+
+import strategy_kit as sk
+
+
+def test_python_decimals_of_any_width_are_money() -> None:
+    # DuckDB guesses a width from a sample of objects and fails on a wider one that it did not see.
+    amounts = [Decimal("1.25")] * 5_000 + [Decimal("123456.75")]
+    lines = pd.DataFrame({"order_id": range(5_001), "line_id": 1, "buyer_id": "b", "merchant_id": "m1",
+                          "category": "beauty", "paid_at": pd.Timestamp("2025-01-06"), "amount": amounts})  # fmt: skip
+    roster = pd.DataFrame({"merchant_id": ["m1"], "category": ["beauty"]})
+    shop = sk.dataset_from_frames(lines, roster, timezone="UTC", currency="CNY")
+    assert sk.kpi.table(shop, by=[], metrics=["gmv"])["gmv"].tolist() == [129_706.75]
