@@ -11,7 +11,7 @@ import strategy_kit as sk
 
 def test_python_decimals_of_any_width_are_money() -> None:
     # DuckDB guesses a width from a sample of objects and fails on a wider one that it did not see.
-    amounts = [Decimal("1.25")] * 5_000 + [Decimal("123456.75")]
+    amounts = [Decimal("1.25"), Decimal("123456.75"), *[Decimal("1.25")] * 4_999]
     lines = pd.DataFrame({"order_id": range(5_001), "line_id": 1, "buyer_id": "b", "merchant_id": "m1",
                           "category": "beauty", "paid_at": pd.Timestamp("2025-01-06"), "amount": amounts})  # fmt: skip
     roster = pd.DataFrame({"merchant_id": ["m1"], "category": ["beauty"]})
