@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from strategy_kit import cohort, did, errors, kpi
 from strategy_kit.dataset import Dataset, dataset_from_frames, open_dataset
 from strategy_kit.estimates import Estimates
+from strategy_kit.metrics import Metric
 from strategy_kit.panel import Panel
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ _LATE = ("charts", "importers", "report", "simulate")
 __all__ = [
     "Dataset",
     "Estimates",
+    "Metric",
     "Panel",
     "charts",
     "cohort",

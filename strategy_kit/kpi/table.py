@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from strategy_kit.dataset import Dataset
 
 
-def table(shop: Dataset, *, by: Sequence[str], metrics: Sequence[str]) -> pd.DataFrame:
+def table(shop: Dataset, *, by: Sequence[str], metrics: Sequence[str | Metric]) -> pd.DataFrame:
     """Compute metrics over the lines of orders that were not cancelled, by columns and period.
 
     Parameters
@@ -31,7 +31,7 @@ def table(shop: Dataset, *, by: Sequence[str], metrics: Sequence[str]) -> pd.Dat
         week, month. The category is the one at order time ("unknown" where missing); a merchant's frozen category is
         "merchant_category".
     metrics
-        Names of metrics; see `strategy_kit.metrics.METRICS`.
+        Names of metrics, see `strategy_kit.metrics.METRICS`, or metrics of your own, see `strategy_kit.Metric`.
 
     Returns
     -------
@@ -61,9 +61,8 @@ def table(shop: Dataset, *, by: Sequence[str], metrics: Sequence[str]) -> pd.Dat
         sums = _filled(shop, sums, by, period, needed)
     result = sums[list(by)].copy()
     for metric in asked:
-        result[metric.name] = (
-            sums[metric.name] if metric.sql else _ratio(sums[metric.numerator], sums[metric.denominator])
-        )
+        values = [sums[part.name] for part in parts(metric)]
+        result[metric.name] = values[0] if metric.sql else _ratio(*values)
     result["complete"] = True if period is None else _complete(shop, result[period], period)
     return result.sort_values(list(by), ignore_index=True)
 
