@@ -25,7 +25,7 @@ lint: .venv/.ready ## ruff and mypy
 	@.venv/bin/mypy --no-error-summary
 
 lab: .venv/.ready data/demo/dataset.toml ## JupyterLab on notebooks/
-	@.venv/bin/jupyter lab --LabApp.default_url=/lab/tree/notebooks
+	@.venv/bin/jupyter lab --LabApp.default_url=/lab/tree/notebooks $(if $(filter 0,$(shell id -u)),--allow-root)
 
 sample: .venv/.ready ## reports/sample_page.html and its picture again, from data/sample (needs Chromium)
 	@.venv/bin/python .ci/sample_page.py
