@@ -14,6 +14,7 @@ StrategyKitError            1
 from __future__ import annotations
 
 from difflib import get_close_matches
+from numbers import Integral
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
@@ -112,3 +113,14 @@ def refuse(kind: type[StrategyKitError], subject: str, laws: list[str]) -> None:
     if laws:
         listed = " ".join(f"({number}) {law}" for number, law in enumerate(laws, 1))
         raise kind(f"{subject} breaks {len(laws)} laws: {listed}")
+
+
+def whole_number(value: object, least: int) -> bool:
+    """Whether `value` is an integer, of Python or numpy, of at least `least`.
+
+    Examples
+    --------
+    >>> whole_number(2, 1), whole_number(2.0, 1), whole_number(0, 1)
+    (True, False, False)
+    """
+    return isinstance(value, Integral) and int(value) >= least

@@ -111,13 +111,28 @@ def chosen(asked: Iterable[str | Metric], columns: Iterable[str]) -> list[Metric
     ['gmv']
     """
     asked, present = list(asked), set(columns)
-    laws = [f"{m!r} is not a metric{nearest(m, METRICS)}" for m in asked if isinstance(m, str) and m not in METRICS]
-    found = [METRICS[m] if isinstance(m, str) else m for m in asked if not isinstance(m, str) or m in METRICS]
+    laws = [
+        f"{m!r} is not a metric{nearest(str(m), METRICS)}" for m in asked if not (isinstance(m, Metric) or m in METRICS)
+    ]
+    found = [METRICS[m] if isinstance(m, str) else m for m in asked if isinstance(m, Metric) or m in METRICS]
+    needed: dict[str, Metric] = {}
     for metric in found:
-        absent = sorted({c for part in parts(metric) for c in part.columns if c not in present})
-        laws += [f"{metric.name} needs order_lines.{c}, which this data set lacks" for c in absent]
+        ends = [METRICS.get(p, p) if isinstance(p, str) else p for p in (metric.numerator, metric.denominator)]
+        if not metric.sql and not all(isinstance(end, Metric) and end.sql for end in ends):
+            laws.append(f"{metric.name} needs an aggregate, or a numerator and a denominator that are aggregates")
+            continue
+        for part in parts(metric):
+            if needed.setdefault(part.name, part) != part:
+                laws.append(f"two different metrics are called {part.name!r}; rename one")
+            absent = [c for c in part.columns if c not in present]
+            laws += [f"{metric.name} needs order_lines.{c}, which this data set lacks" for c in absent]
     refuse(ParameterError, "metrics", laws)
     return found
+
+
+def fills_with_zero(metric: Metric) -> bool:
+    """Whether nothing sold makes the metric 0, as it does sums and counts, rather than missing."""
+    return metric.additive or metric.unit == "count"
 
 
 def parts(metric: Metric) -> list[Metric]:

@@ -11,6 +11,7 @@ import pandas as pd
 from strategy_kit.errors import DesignError, ParameterError, nearest, refuse
 from strategy_kit.metrics import chosen
 from strategy_kit.panel import Panel
+from strategy_kit.periods import next_start
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -57,8 +58,12 @@ def category_panel(shop: Dataset, outcome: str, period: Period, periods: list[dt
         raise DesignError(
             f"pilot category {', '.join(unsold)} has no order line, so it cannot be compared; correct [pilot]"
         )
+    later = [category for category, day in pilots.items() if day >= next_start(periods[-1], period)]
+    found = found[~found["category"].isin(later)]
     roster = found.assign(treated_from=pd.to_datetime(found["category"].map(pilots))).set_index("category", drop=False)
     panel = _panel(shop, outcome, period, periods, roster, key=CATEGORY)
+    if later:
+        panel = replace(panel, notes=(*panel.notes, f"pilots that had not begun are left out: {', '.join(later)}"))
     if pool_below <= 0:
         return panel
     before = panel.periods < (panel.cohorts[0] if len(panel.cohorts) else pd.Timestamp(min(pilots.values())))
@@ -103,7 +108,7 @@ def _panel(
     sold = SOLD if "status" in shop.columns("order_lines") else "true"
     sums = shop.engine.frame(
         f"""select {key} as unit, cast(date_trunc('{period}', paid_at) as date) as period,
-                   cast({metric.sql} as double) as y
+                   cast(coalesce({metric.sql}, 0) as double) as y
             from order_lines where {sold} and paid_at >= $first and paid_at < cast($last as date) + interval 1 {period}
             group by 1, 2""",
         {"first": periods[0], "last": periods[-1]},

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from strategy_kit.did.aggregate import overall
-from strategy_kit.errors import DesignError, ParameterError, nearest, refuse
+from strategy_kit.errors import DesignError, ParameterError, nearest, refuse, whole_number
 from strategy_kit.estimates import Estimates, MomentParts
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ def _refuse_options(*given: tuple[str, object], anticipation: int) -> None:
         known = get_args(allowed)
         if value not in known:
             laws.append(f"an option is one of {', '.join(known)}, not {value!r}{nearest(str(value), known)}")
-    if anticipation < 0 or int(anticipation) != anticipation:
+    if not whole_number(anticipation, 0):
         laws.append(f"anticipation is a number of whole periods, 0 or more, not {anticipation!r}")
     refuse(ParameterError, "group_time", laws)
 
@@ -180,7 +180,8 @@ def _refuse_no_past(panel: Panel) -> None:
 
 
 def _cautions(panel: Panel, moments: Moments) -> tuple[str, ...]:
-    small = [str(c) for c, n in zip(panel.cohorts, moments.count, strict=False) if n < _FEW_UNITS]
+    names = [*map(str, panel.cohorts), "never treated"]
+    small = [name for name, n in zip(names, moments.count, strict=False) if n < _FEW_UNITS]
     law = f"cohorts of fewer than {_FEW_UNITS} units ({', '.join(small)}): their standard errors say little"
     notes = [law] if small else []
     if panel.category is not None and panel.assigned_at == "merchant":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,8 +14,6 @@ from strategy_kit.periods import Period, checked_period, period_start
 from strategy_kit.tables_to_panel import SOLD
 
 if TYPE_CHECKING:
-    import datetime as dt
-
     from strategy_kit.dataset import Dataset
 
 DRIVERS = ("buyers", "orders_per_buyer", "average_order_value")
@@ -55,12 +54,14 @@ def drivers(shop: Dataset, *, period: Period, before: dt.date, after: dt.date) -
     >>> split["driver"].tolist()
     ['buyers', 'orders_per_buyer', 'average_order_value']
     """
+    if not all(isinstance(day, dt.date) for day in (before, after)):
+        raise ParameterError(f"before and after are dates, not {before!r} and {after!r}")
     starts = [period_start(day, checked_period(period)) for day in (before, after)]
-    sums = table(shop, by=[period], metrics=["gmv", "orders", "buyers"]).set_index(period)
-    lacking = [str(day) for day in starts if pd.Timestamp(day) not in sums.index[sums["complete"]]]
+    lacking = [str(day) for day in starts if day not in shop.complete_periods(period)]
     if lacking:
         raise ParameterError(f"the {period} of {', '.join(lacking)} is not complete in this data set; choose another")
-    rows = sums.loc[pd.DatetimeIndex(starts), ["gmv", "orders", "buyers"]].to_numpy(dtype=float)
+    sums = table(shop, by=[period], metrics=["gmv", "orders", "buyers"]).set_index(period).drop(columns="complete")
+    rows = sums.reindex(pd.DatetimeIndex(starts), fill_value=0).to_numpy(dtype=float)
     gmv, orders, buyers = rows.T
     if not gmv.any():
         raise ParameterError(f"neither {period} has sales, so there is no change to split; choose others")
@@ -122,7 +123,7 @@ def merchant_growth(shop: Dataset, *, period: Period = "month") -> pd.DataFrame:
             group by 1 order by 1"""
     )
     complete = pd.DatetimeIndex(shop.complete_periods(period))
-    found = found[found[period].isin(complete[1:])].reset_index(drop=True)
+    found = found.set_index(period).reindex(complete[1:].rename(period), fill_value=0.0).reset_index()
     gone, stayed = found["contraction"] + found["churned"], found["opening"] + found["expansion"]
     found["quick_ratio"] = ((found["new"] + found["resurrected"] + found["expansion"]) / gone).where(gone > 0)
     found["net_retention"] = ((stayed - gone) / found["opening"]).where(found["opening"] > 0)

@@ -9,7 +9,7 @@ import pandas as pd
 
 from strategy_kit.engine import quoted
 from strategy_kit.errors import ParameterError, nearest, refuse
-from strategy_kit.metrics import Metric, chosen, parts
+from strategy_kit.metrics import Metric, chosen, fills_with_zero, parts
 from strategy_kit.periods import Period, next_start, period_start
 from strategy_kit.tables_to_panel import CATEGORY, SOLD
 
@@ -55,6 +55,9 @@ def table(shop: Dataset, *, by: Sequence[str], metrics: Sequence[str | Metric]) 
         raise ParameterError("by and metrics are lists of names, such as by=['category', 'month']")
     expressions, period = _grouping(shop, by)
     asked = chosen(metrics, shop.columns("order_lines"))
+    clash = sorted({metric.name for metric in asked} & {*by, "complete"})
+    if clash:
+        raise ParameterError(f"{', '.join(clash)} cannot name both a metric and another column; rename the metric")
     needed = list({part.name: part for metric in asked for part in parts(metric)}.values())
     sums = _sums(shop, expressions, needed)
     if period is not None and len(sums):
@@ -88,11 +91,7 @@ def _grouping(shop: Dataset, by: Sequence[str]) -> tuple[dict[str, str], Period 
 def _sums(shop: Dataset, expressions: dict[str, str], needed: list[Metric]) -> pd.DataFrame:
     sold = SOLD if "status" in shop.columns("order_lines") else "true"
     keys = [f"{sql} as {quoted(name)}" for name, sql in expressions.items()]
-    whole = [m.unit == "count" and not (m.columns and _fractional(shop)) for m in needed]
-    kinds = ["bigint" if exact else "double" for exact in whole]
-    values = [
-        f"cast(coalesce({m.sql}, 0) as {kind}) as {quoted(m.name)}" for m, kind in zip(needed, kinds, strict=True)
-    ]
+    values = [f"cast({_filled_sql(m)} as {_kind(shop, m)}) as {quoted(m.name)}" for m in needed]
     join = ""
     if any(sql.startswith("m.") for sql in expressions.values()):
         # no name of the roster may shadow a column that a metric reads
@@ -105,9 +104,14 @@ def _sums(shop: Dataset, expressions: dict[str, str], needed: list[Metric]) -> p
     return shop.engine.frame(sql, pilots)
 
 
-def _fractional(shop: Dataset) -> bool:
-    kind = shop.engine.types("order_lines").get("quantity", "")
-    return kind.startswith(("DECIMAL", "DOUBLE", "FLOAT"))
+def _filled_sql(metric: Metric) -> str:
+    return f"coalesce({metric.sql}, 0)" if fills_with_zero(metric) else metric.sql
+
+
+def _kind(shop: Dataset, metric: Metric) -> str:
+    quantity = shop.engine.types("order_lines").get("quantity", "")
+    whole = metric.sql.startswith("count(") or (metric.sql == "sum(quantity)" and "INT" in quantity)
+    return "bigint" if whole else "double"
 
 
 def _filled(shop: Dataset, sums: pd.DataFrame, by: Sequence[str], period: Period, needed: list[Metric]) -> pd.DataFrame:
@@ -128,7 +132,8 @@ def _filled(shop: Dataset, sums: pd.DataFrame, by: Sequence[str], period: Period
         calendar = calendar[calendar[period] >= calendar["opened"]].drop(columns="opened")
     filled = calendar.merge(sums, on=list(by), how="left")
     for metric in needed:
-        filled[metric.name] = filled[metric.name].fillna(0).astype(sums[metric.name].dtype)
+        if fills_with_zero(metric):
+            filled[metric.name] = filled[metric.name].fillna(0).astype(sums[metric.name].dtype)
     return filled
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from strategy_kit import cohort, did, formats, kpi
-from strategy_kit.errors import DesignError, ParameterError
+from strategy_kit.errors import DesignError, ParameterError, whole_number
 from strategy_kit.periods import period_start, week_label
 from strategy_kit.report.claims import Claim, Spread, claim_for, verb_for
 from strategy_kit.report.trust import Check, trust_checks
@@ -166,7 +166,7 @@ def read_week(
     True
     """
     words = Words(language)
-    if weeks_before < 1:
+    if not whole_number(weeks_before, 1):
         raise ParameterError(f"weeks_before is 1 or more, not {weeks_before}: without a past nothing can be compared")
     laws = shop.require_valid()
     monday = shop.week(week)
@@ -177,7 +177,7 @@ def read_week(
             "compare yet; choose a later week"
         )
     words = replace(words, placebo=shop.pilot.placebo)
-    since = start - weeks_before * WEEK
+    since = start - min(weeks_before, (start - shop.data_from) // WEEK + 1) * WEEK
     totals = shop.category_panel(since=since, through=monday, pool_below=POOL_BELOW).logs()
     contrast = did.pilot_contrast(totals)
     available = [m for m in METRICS if m != "units" or "quantity" in shop.columns("order_lines")]

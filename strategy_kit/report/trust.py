@@ -114,16 +114,16 @@ def _volatility(ratio: float, words: Words) -> Check:
 
 
 def _policies(shop: Dataset, panel: Panel, words: Words) -> Check:
-    """List the policies that were in force in part of the compared weeks only, the pilots' own weeks among them."""
+    """List the policies that were in force in part of the compared weeks only."""
     label = words("check_policies")
     if "policies" not in shop.tables:
         return Check(label, words("check_policies_none"), words("check_policies_absent"))
     found = shop.engine.frame(
-        """select policy from policies where started_on <= $last and coalesce(ended, $last) >= $start
+        """select policy from policies where started_on <= $last and coalesce(ended, $last) >= $since
            and not (started_on <= $since and coalesce(ended, $last) >= $last) order by started_on""".replace(
             "ended", "ended_on" if "ended_on" in shop.columns("policies") else "null"
         ),
-        {"since": panel.periods[0].date(), "start": shop.pilot.starts_on, "last": panel.periods[-1].date() + WEEK},
+        {"since": panel.periods[0].date(), "last": panel.periods[-1].date() + WEEK},
     )["policy"].to_list()
     if not found:
         return Check(label, "0", words("check_policies_clear"))

@@ -110,3 +110,12 @@ def test_retention_of_the_sample_is_what_its_parts_say(sample: Path) -> None:
     np.testing.assert_allclose(found["net_retention"], kept, rtol=1e-12)
     assert found["month"].is_monotonic_increasing
     assert (found["quick_ratio"] > 0).all()
+
+
+def test_silent_months_are_rows_of_zeros(sample: Path) -> None:
+    found = sk.kpi.merchant_growth(shop_of([("a", 1, 0, 5.0), ("a", 1, 100, 7.0)])).set_index("month")
+    assert found.loc["2025-03-01", ["opening", "closing", *PARTS]].tolist() == [0.0] * 7
+    assert found.loc["2025-04-01", "resurrected"] == 7.0
+    assert np.isnan(found.loc["2025-03-01", "quick_ratio"])
+    with pytest.raises(ParameterError, match="before and after are dates"):
+        sk.kpi.drivers(sk.open_dataset(sample), period="month", before="2025-01-01", after="2025-02-01")  # type: ignore[arg-type]

@@ -112,3 +112,32 @@ def test_a_metric_whose_column_is_absent_is_refused_with_all_that_is_wrong(lines
         sk.kpi.table(shop, by=[], metrics=["refund_rate", "overseas_share", "gvm"])
     for word in ("refund_rate needs order_lines.refund_amount", "overseas_share needs order_lines.market", "'gmv'"):
         assert word in str(refusal.value)
+
+
+def test_names_that_clash_are_refused(shop: sk.Dataset) -> None:
+    own = sk.Metric("gmv", "currency", "sum(amount) filter (where quantity > 1)", columns=("amount", "quantity"))
+    ratio = sk.Metric("s", "share", numerator=own, denominator="gmv", additive=False)
+    for metrics in ([ratio], ["average_order_value", own]):
+        with pytest.raises(ParameterError, match="two different metrics are called 'gmv'"):
+            sk.kpi.table(shop, by=[], metrics=metrics)
+    for name in ("month", "complete"):
+        with pytest.raises(ParameterError, match=f"{name} cannot name both a metric and another column"):
+            sk.kpi.table(shop, by=["month"], metrics=[sk.Metric(name, "count", "count(*)")])
+
+
+@pytest.mark.parametrize("wrong", [3, sk.Metric("x", "count"), sk.Metric("x", "share", numerator="gmw", denominator="gmv"),
+                                   sk.Metric("x", "share", numerator="refund_rate", denominator="gmv")])  # fmt: skip
+def test_what_is_no_metric_is_refused(wrong: object, shop: sk.Dataset) -> None:
+    with pytest.raises(ParameterError, match=r"is not a metric|needs an aggregate"):
+        sk.kpi.table(shop, by=[], metrics=[wrong])  # type: ignore[list-item]
+
+
+def test_an_average_of_nothing_is_missing_and_keeps_its_fraction(lines: Frame, sample: Path) -> None:
+    gap = lines[~lines["paid_at"].between("2025-02-01", "2025-02-28 23:59:59")]
+    shop = sk.dataset_from_frames(gap, pd.read_parquet(sample / "merchants.parquet"), timezone="UTC", currency="CNY")
+    mean = sk.Metric("mean_amount", "currency", "avg(amount)", columns=("amount",), additive=False)
+    found = sk.kpi.table(shop, by=["month"], metrics=["gmv", "orders", mean]).set_index("month").loc["2025-02-01"]
+    assert np.isnan(found["mean_amount"])
+    assert found["gmv"] == found["orders"] == 0
+    whole = sk.kpi.table(shop, by=[], metrics=[sk.Metric("m", "count", "avg(amount)", additive=False)])["m"][0]
+    assert whole == pytest.approx(gap.loc[gap["status"] != "cancelled", "amount"].mean(), rel=1e-9)  # doubles, decimals
