@@ -10,7 +10,7 @@ import pandas as pd
 from strategy_kit.errors import ParameterError, nearest
 from strategy_kit.metrics import chosen
 from strategy_kit.periods import Period, checked_period, last_complete
-from strategy_kit.tables_to_panel import SOLD
+from strategy_kit.tables_to_panel import sold_lines
 
 if TYPE_CHECKING:
     from strategy_kit.dataset import Dataset
@@ -79,7 +79,7 @@ def _sums(shop: Dataset, key: str, period: Period, value: str) -> pd.DataFrame:
         if not metric.sql:
             raise ParameterError(f"{value} is a ratio; follow its parts {metric.numerator} and {metric.denominator}")
         measured = metric.sql
-    sold = SOLD if "status" in shop.columns("order_lines") else "true"
+    sold = sold_lines(shop)
     return shop.engine.frame(
         f"""with first as (select {key}, date_trunc('{period}', min(paid_at)) as cohort
                            from order_lines where {sold} group by 1)

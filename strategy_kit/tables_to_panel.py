@@ -21,8 +21,12 @@ if TYPE_CHECKING:
     from strategy_kit.periods import Period
 
 CATEGORY = "coalesce(category, 'unknown')"
-SOLD = "coalesce(status, 'paid') <> 'cancelled'"
 POOLED = "all_other"
+
+
+def sold_lines(shop: Dataset) -> str:
+    """Return the SQL condition of an order line that was not cancelled."""
+    return "coalesce(status, 'paid') <> 'cancelled'" if "status" in shop.columns("order_lines") else "true"
 
 
 def merchant_panel(
@@ -105,7 +109,7 @@ def _panel(
     metric = chosen([outcome], shop.columns("order_lines"))[0]
     if not metric.sql:
         raise ParameterError(f"{outcome} is a ratio, which has no value where nothing was sold; use one of its parts")
-    sold = SOLD if "status" in shop.columns("order_lines") else "true"
+    sold = sold_lines(shop)
     sums = shop.engine.frame(
         f"""select {key} as unit, cast(date_trunc('{period}', paid_at) as date) as period,
                    cast(coalesce({metric.sql}, 0) as double) as y

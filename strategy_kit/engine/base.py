@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
-    import numpy as np
     import pandas as pd
 
 
@@ -28,9 +27,6 @@ class Engine(Protocol):
 
     def frame(self, sql: str, values: Mapping[str, object] | None = None) -> pd.DataFrame:
         """Run a query in the DuckDB dialect; `$name` in it is bound to `values`."""
-
-    def batches(self, sql: str, values: Mapping[str, object] | None = None) -> Iterator[dict[str, np.ndarray]]:
-        """Run a query and yield its result as column arrays, a block of rows at a time."""
 
 
 def quoted(identifier: str) -> str:

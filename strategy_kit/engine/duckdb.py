@@ -14,7 +14,6 @@ from strategy_kit.errors import ContractError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    import numpy as np
     import pandas as pd
 
 
@@ -66,15 +65,6 @@ class DuckDBEngine:
     def frame(self, sql: str, values: Mapping[str, object] | None = None) -> pd.DataFrame:
         """Run a query; `$name` in it is bound to `values`."""
         return self._connection.execute(sql, dict(values or {})).df()
-
-    def batches(self, sql: str, values: Mapping[str, object] | None = None) -> Iterator[dict[str, np.ndarray]]:
-        """Run a query and yield its result as column arrays, a block of rows at a time."""
-        result = self._connection.cursor().execute(sql, dict(values or {}))
-        while True:
-            block = result.fetch_df_chunk(50)
-            if block.empty:
-                return
-            yield {str(name): block[name].to_numpy() for name in block}
 
 
 def _raw(table: str) -> str:

@@ -11,7 +11,7 @@ import pandas as pd
 from strategy_kit.errors import ParameterError
 from strategy_kit.kpi.table import table
 from strategy_kit.periods import Period, checked_period, period_start
-from strategy_kit.tables_to_panel import SOLD
+from strategy_kit.tables_to_panel import sold_lines
 
 if TYPE_CHECKING:
     from strategy_kit.dataset import Dataset
@@ -105,7 +105,7 @@ def merchant_growth(shop: Dataset, *, period: Period = "month") -> pd.DataFrame:
     >>> merchant_growth(sk.open_dataset("data/sample")).columns[:3].tolist()
     ['month', 'opening', 'new']
     """
-    sold = SOLD if "status" in shop.columns("order_lines") else "true"
+    sold = sold_lines(shop)
     step = f"interval 1 {checked_period(period)}"
     found = shop.engine.frame(
         f"""with sums as (select merchant_id, date_trunc('{period}', paid_at) as p, sum(amount) as y,

@@ -11,7 +11,7 @@ from strategy_kit.engine import quoted
 from strategy_kit.errors import ParameterError, nearest, refuse
 from strategy_kit.metrics import Metric, chosen, fills_with_zero, parts
 from strategy_kit.periods import Period, next_start, period_start
-from strategy_kit.tables_to_panel import CATEGORY, SOLD
+from strategy_kit.tables_to_panel import CATEGORY, sold_lines
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -89,7 +89,7 @@ def _grouping(shop: Dataset, by: Sequence[str]) -> tuple[dict[str, str], Period 
 
 
 def _sums(shop: Dataset, expressions: dict[str, str], needed: list[Metric]) -> pd.DataFrame:
-    sold = SOLD if "status" in shop.columns("order_lines") else "true"
+    sold = sold_lines(shop)
     keys = [f"{sql} as {quoted(name)}" for name, sql in expressions.items()]
     values = [f"cast({_filled_sql(m)} as {_kind(shop, m)}) as {quoted(m.name)}" for m in needed]
     join = ""

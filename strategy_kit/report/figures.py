@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import expm1
 from typing import Any
 
@@ -177,8 +178,6 @@ def cohort_triangle(reading: Reading) -> Any:
 
 
 def _since(study: Any, age: int) -> Any:
-    from dataclasses import replace
-
     held = (study.labels["age"] >= age).to_numpy()
     return replace(
         study,

@@ -16,7 +16,7 @@ from strategy_kit.periods import period_start, week_label
 from strategy_kit.report.claims import Claim, Spread, claim_for, verb_for
 from strategy_kit.report.trust import Check, trust_checks
 from strategy_kit.report.words import Words
-from strategy_kit.tables_to_panel import SOLD
+from strategy_kit.tables_to_panel import sold_lines
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -119,7 +119,7 @@ class Reading:
     @property
     def merchants(self) -> int:
         """Merchants who sold anything in the compared weeks."""
-        sold = SOLD if "status" in self.shop.columns("order_lines") else "true"
+        sold = sold_lines(self.shop)
         found = self.shop.engine.frame(
             f"select count(distinct merchant_id) as n from order_lines where {sold} and paid_at >= $first and paid_at < $next",
             {"first": self.totals.periods[0].date(), "next": self.monday + WEEK},

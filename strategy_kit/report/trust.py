@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 VOLATILITY = (0.5, 2.0)
 """Ratio of the pilots' weekly noise to the others' outside which the claim is limited; fixed before outcomes are seen."""
 _LEVEL = 0.95
-WEEK = dt.timedelta(days=6)
+_TO_SUNDAY = dt.timedelta(days=6)
 _LEAST_WEEKS = 4
 
 
@@ -123,7 +123,7 @@ def _policies(shop: Dataset, panel: Panel, words: Words) -> Check:
            and not (started_on <= $since and coalesce(ended, $last) >= $last) order by started_on""".replace(
             "ended", "ended_on" if "ended_on" in shop.columns("policies") else "null"
         ),
-        {"since": panel.periods[0].date(), "last": panel.periods[-1].date() + WEEK},
+        {"since": panel.periods[0].date(), "last": panel.periods[-1].date() + _TO_SUNDAY},
     )["policy"].to_list()
     if not found:
         return Check(label, "0", words("check_policies_clear"))
