@@ -26,7 +26,7 @@ _ACCEPTED: dict[Kind, tuple[str, ...]] = {
     "boolean": ("boolean",),
 }
 _STORED = {"number": "double", "integer": "bigint", "date": "date", "timestamp": "timestamp", "boolean": "boolean"}
-_MONEY = ("amount", "refund_amount", "platform_subsidy", "list_amount")
+_MONEY = ("amount", "refund_amount", "platform_subsidy", "platform_fee", "list_amount")
 _LARGEST = 1e14  # what decimal(18, 4) can hold
 COLUMNS = ["check", "severity", "table", "rows", "share", "example", "remedy"]
 
@@ -56,13 +56,32 @@ def roster_laws(engine: Engine, tables: Sequence[str]) -> list[str]:
     ]
 
 
-def refinements(engine: Engine, table: str, timezone: str) -> dict[str, str]:
-    """Give the SQL that turns columns as stored into columns as meant: local time, dates, exact money."""
+def currency_laws(engine: Engine, currency: str) -> list[str]:
+    """Refuse lines in another currency than the data set's that have no rate to convert them."""
+    types = engine.types("order_lines")
+    if "currency" not in types:
+        return []
+    rate = "fx_rate" if "fx_rate" in types else "cast(null as double)"
+    found = engine.frame(
+        f"""select count(*) as n, string_agg(distinct currency, ', ' order by currency) as named from order_lines
+            where currency <> $own and not coalesce({rate} > 0, false)""",
+        {"own": currency},
+    ).iloc[0]
+    if not found["n"]:
+        return []
+    law = f"order_lines holds {found['n']} lines in {found['named']} beside {currency} without a positive fx_rate"
+    return [f"{law}; fill fx_rate with {currency} per unit of the line's currency"]
+
+
+def refinements(engine: Engine, table: str, timezone: str, currency: str) -> dict[str, str]:
+    """Give the SQL that turns columns as stored into columns as meant: local time, dates, exact money in one currency."""
     types, contract = engine.types(table), TABLES[table]
-    result = {}
+    result = _converted(types, currency) if {"currency", "fx_rate"} <= set(types) else {}
     for column, kind in contract.columns.items():
         name, given = quoted(column), types.get(column, "")
         local = f"{name} at time zone '{timezone}'" if given == "TIMESTAMP WITH TIME ZONE" else name
+        if column in result:
+            continue
         if column in types and kind_of(given) not in _ACCEPTED[kind]:  # opened only because it holds nothing at all
             result[column] = f"cast(null as {_STORED.get(kind, 'varchar')})"
         elif column in types and kind in ("date", "timestamp"):
@@ -72,6 +91,16 @@ def refinements(engine: Engine, table: str, timezone: str) -> dict[str, str]:
         elif column in types and column in _MONEY and kind_of(given) == "number" and "DECIMAL" not in given:
             result[column] = f"cast(nullif(cast({name} as double), 'nan'::double) as decimal(18, 4))"
     return result
+
+
+def _converted(types: Mapping[str, str], currency: str) -> dict[str, str]:
+    own = "'" + currency.replace("'", "''") + "'"
+    rate = f"case when coalesce(currency, {own}) = {own} then 1.0 else cast(fx_rate as double) end"
+    return {
+        column: f"cast(nullif(cast({column} as double), 'nan'::double) * {rate} as decimal(18, 4))"
+        for column in _MONEY
+        if column in types and kind_of(types[column]) in _ACCEPTED["number"]
+    }
 
 
 def _kind_law(engine: Engine, table: str, column: str, kind: Kind, given: str) -> list[str]:

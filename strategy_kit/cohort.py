@@ -15,6 +15,7 @@ from strategy_kit.tables_to_panel import sold_lines
 if TYPE_CHECKING:
     from strategy_kit.dataset import Dataset
 
+_MONTHS = {"month": 1, "quarter": 3}
 _UNITS = {"merchant": "merchant_id", "buyer": "buyer_id"}
 
 
@@ -61,7 +62,7 @@ def triangle(
     if sums.empty:
         raise ParameterError(f"data set {shop.name!r} has no sale, so that no cohort can be formed")
     size = sums[sums["age"] == 0].set_index("cohort")["members"]
-    last = pd.Timestamp(last_complete(shop.data_through, period))
+    last = pd.Timestamp(last_complete(shop.settled_through, period))
     ages = range(max(int(sums["age"].max()), _age(size.index[0], last, period)) + 1)
     spine = pd.MultiIndex.from_product([size.index, ages], names=["cohort", "age"])
     result = spine.to_frame(index=False).merge(sums[["cohort", "age", "value"]], on=["cohort", "age"], how="left")
@@ -91,13 +92,13 @@ def _sums(shop: Dataset, key: str, period: Period, value: str) -> pd.DataFrame:
 
 
 def _age(cohort: pd.Timestamp, at: pd.Timestamp, period: Period) -> int:
-    if period == "month":
-        return (at.year - cohort.year) * 12 + at.month - cohort.month
+    if period in _MONTHS:
+        return ((at.year - cohort.year) * 12 + at.month - cohort.month) // _MONTHS[period]
     return (at - cohort).days // (7 if period == "week" else 1)
 
 
 def _period_at(cohort: pd.Series, age: pd.Series, period: Period) -> pd.Series:
-    if period == "month":
-        months = cohort.dt.year * 12 + cohort.dt.month - 1 + age
+    if period in _MONTHS:
+        months = cohort.dt.year * 12 + cohort.dt.month - 1 + age * _MONTHS[period]
         return pd.to_datetime(pd.DataFrame({"year": months // 12, "month": months % 12 + 1, "day": 1}))
     return cohort + pd.to_timedelta(age * (7 if period == "week" else 1), unit="D")

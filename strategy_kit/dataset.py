@@ -94,6 +94,16 @@ class Dataset:
         """Last complete business day: as described, else the day of the last order, which is a guess."""
         return self.description.data_through or self._dates[1]
 
+    @property
+    def settled_through(self) -> dt.date:
+        """Last day whose lines have all arrived: `data_through` less the settlement lag."""
+        return self.data_through - dt.timedelta(days=self.description.settlement_days)
+
+    @property
+    def matured_through(self) -> dt.date:
+        """Last day whose orders can no longer be refunded: `data_through` less the longer of both lags."""
+        return self.data_through - dt.timedelta(days=max(self.description.settlement_days, self.description.refund_days))
+
     def columns(self, table: str) -> list[str]:
         """Return the columns of a table; an empty list when the data set lacks the table."""
         return list(self.engine.types(table)) if table in self.tables else []
@@ -168,7 +178,7 @@ class Dataset:
         >>> week_label(open_dataset("data/sample").week("2025-W30"))
         '2025-W30'
         """
-        last = last_complete(self.data_through, "week")
+        last = last_complete(self.settled_through, "week")
         monday = last if text is None else parse_week(text)
         window = f"data set {self.name!r} covers {self.data_from} to {self.data_through}"
         if monday > last:
@@ -191,7 +201,7 @@ class Dataset:
         """Return the starts of all periods that lie whole inside the data set's window, up to `through`'s."""
         start = period_start(self.data_from, checked_period(period))
         start = start if start >= self.data_from else next_start(start, period)
-        stop = min(last_complete(self.data_through, period), through or dt.date.max)
+        stop = min(last_complete(self.settled_through, period), through or dt.date.max)
         result = []
         while start <= stop:
             result.append(start)
@@ -201,7 +211,7 @@ class Dataset:
     def panel(
         self,
         outcome: str = "gmv",
-        period: Literal["week", "month"] = "week",
+        period: Period = "week",
         transform: Literal["none", "log"] = "none",
         *,
         categories: Sequence[str] | None = None,
@@ -247,7 +257,7 @@ class Dataset:
     def category_panel(
         self,
         outcome: str = "gmv",
-        period: Literal["week", "month"] = "week",
+        period: Period = "week",
         *,
         since: dt.date | None = None,
         through: dt.date | None = None,
@@ -388,7 +398,9 @@ def dataset_from_frames(
 def _checked(shop: Dataset) -> Dataset:
     laws = [law for table in shop.tables for law in checks.column_laws(shop.engine, table)]
     laws += checks.roster_laws(shop.engine, shop.tables)
+    about = shop.description
+    laws = laws or checks.currency_laws(shop.engine, about.currency)
     refuse(ContractError, f"data set {shop.name!r}", laws)
     for table in shop.tables:
-        shop.engine.refine(table, checks.refinements(shop.engine, table, shop.description.timezone))
+        shop.engine.refine(table, checks.refinements(shop.engine, table, about.timezone, about.currency))
     return shop

@@ -50,7 +50,17 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """The head of a data set: names, units, window, pilot and plan."""
+    """The head of a data set: names, units, window, lags, control totals, pilot and plan.
+
+    Attributes
+    ----------
+    settlement_days
+        Days after its end until a period's lines have all arrived; until then it is incomplete.
+    refund_days
+        Days within which a refund arrives; until then the refunds of an order may still grow.
+    control
+        Totals that order_lines must give, from another book: "lines" and "amount".
+    """
 
     name: str
     timezone: str
@@ -60,6 +70,9 @@ class Description:
     data_from: dt.date | None = None
     data_through: dt.date | None = None
     source: str = ""
+    settlement_days: int = 0
+    refund_days: int = 28
+    control: Mapping[str, float] = field(default_factory=dict)
     pilot: Pilot | None = None
     plan: Plan = field(default_factory=lambda: Plan(declared=False))
 
@@ -75,11 +88,15 @@ _KEYS: dict[str, type] = {
     "data_from": dt.date,
     "data_through": dt.date,
     "source": str,
+    "settlement_days": int,
+    "refund_days": int,
+    "control": Mapping,
     "pilot": Mapping,
     "plan": Mapping,
 }
 _REQUIRED = ("name", "currency", "timezone")
 _PILOT_KEYS = {"categories": list, "starts_on": (dt.date, Mapping), "placebo": bool}
+_CONTROL_KEYS = {"lines": int, "amount": (float, int)}
 _PLAN_KEYS = {"threshold": (float, int), "chance_needed": (float, int), "next_decision": dt.date, "owner": str}
 
 
@@ -121,6 +138,8 @@ def describe(given: Mapping[str, Any], subject: str, laws: Sequence[str] = ()) -
         laws += _key_laws(pilot_given, _PILOT_KEYS, "pilot.") + _pilot_laws(pilot_given)
     if isinstance(plan_given, Mapping):
         laws += _key_laws(plan_given, _PLAN_KEYS, "plan.") or _plan_laws(plan_given)
+    if isinstance(given.get("control"), Mapping):
+        laws += _key_laws(given["control"], _CONTROL_KEYS, "control.")
     refuse(ContractError, subject, laws)
     plain = {key: value for key, value in given.items() if key not in ("pilot", "plan")}
     plan = Plan(**plan_given, declared="plan" in given)
@@ -188,7 +207,8 @@ def _unit_laws(given: Mapping[str, Any]) -> list[str]:
     first, last = given.get("data_from"), given.get("data_through")
     if type(first) is type(last) is dt.date and first > last:
         laws.append(f"data_from {first} is after data_through {last}")
-    return laws
+    lags = {key: given.get(key, 0) for key in ("settlement_days", "refund_days")}
+    return laws + [f"{key} is 0 or more, not {days}" for key, days in lags.items() if type(days) is int and days < 0]
 
 
 def _pilot_laws(given: Mapping[str, Any]) -> list[str]:

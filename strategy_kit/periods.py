@@ -1,6 +1,6 @@
-"""Weeks and months: how a date falls into one, how one is named, when one ends.
+"""Weeks, months and quarters: how a date falls into one, how one is named, when one ends.
 
-A week is keyed by its Monday and a month by its first day, never by a number: 2025-12-29 opens ISO week 2026-W01.
+A week is keyed by its Monday, a month or quarter by its first day, never by a number: 2025-12-29 opens ISO week 2026-W01.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Literal, get_args
 
 from strategy_kit.errors import ParameterError, nearest
 
-Period = Literal["day", "week", "month"]
+Period = Literal["day", "week", "month", "quarter"]
 
 
 def checked_period(name: str) -> Period:
@@ -20,7 +20,7 @@ def checked_period(name: str) -> Period:
     Raises
     ------
     ParameterError
-        If `name` is not one of day, week, month.
+        If `name` is not one of day, week, month, quarter.
 
     Examples
     --------
@@ -43,6 +43,8 @@ def period_start(day: dt.date, period: Period) -> dt.date:
     """
     if period == "week":
         return day - dt.timedelta(days=day.weekday())
+    if period == "quarter":
+        return dt.date(day.year, 3 * ((day.month - 1) // 3) + 1, 1)
     return day.replace(day=1) if period == "month" else day
 
 
@@ -54,9 +56,22 @@ def next_start(start: dt.date, period: Period) -> dt.date:
     >>> next_start(dt.date(2025, 12, 1), "month")
     datetime.date(2026, 1, 1)
     """
-    if period == "month":
-        return (start.replace(day=1) + dt.timedelta(days=32)).replace(day=1)
+    if period in ("month", "quarter"):
+        return months_later(start.replace(day=1), 1 if period == "month" else 3)
     return start + dt.timedelta(days=7 if period == "week" else 1)
+
+
+def months_later(day: dt.date, months: int) -> dt.date:
+    """Return the same day `months` later (earlier when negative), or the last day of a month that is too short.
+
+    Examples
+    --------
+    >>> months_later(dt.date(2024, 2, 29), 12), months_later(dt.date(2025, 1, 1), -1)
+    (datetime.date(2025, 2, 28), datetime.date(2024, 12, 1))
+    """
+    year, month = divmod(day.year * 12 + day.month - 1 + months, 12)
+    last = (dt.date(year, month + 1, 28) + dt.timedelta(days=4)).replace(day=1) - dt.timedelta(days=1)
+    return last.replace(day=min(day.day, last.day))
 
 
 def last_complete(day: dt.date, period: Period) -> dt.date:

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 DAY = pd.Timestamp("2025-01-13")
 WINDOW = {"data_from": dt.date(2025, 1, 6), "data_through": dt.date(2025, 2, 2)}
-TEXTS = {"status": "paid", "phase": "spot", "category": "beauty", "merchant_id": "m1"}
+TEXTS: dict[str, Any] = {"status": "paid", "phase": "spot", "category": "beauty", "merchant_id": "m1", "currency": "CNY"}
+TEXTS["refunded_at"] = pd.Timestamp("2027-01-01")
 
 # (table, check) -> the values that break this law in one row, and no other law.
 BROKEN: dict[tuple[str, str], dict[str, Any]] = {
@@ -27,6 +28,8 @@ BROKEN: dict[tuple[str, str], dict[str, Any]] = {
     ("order_lines", "quantity is not negative"): {"quantity": -1},
     ("order_lines", "refund_amount is not negative"): {"refund_amount": -0.01},
     ("order_lines", "platform_subsidy is not negative"): {"platform_subsidy": -0.01},
+    ("order_lines", "platform_fee is not negative"): {"platform_fee": -0.01},
+    ("order_lines", "refunded_at is not before paid_at"): {"refunded_at": pd.Timestamp("2025-01-12")},
     ("order_lines", "list_amount is not negative"): {"list_amount": -0.01},
     ("order_lines", "status is one of paid, cancelled, refunded"): {"status": "PAID"},
     ("order_lines", "merchant_id is on the roster"): {"merchant_id": "stranger"},
@@ -258,7 +261,7 @@ def test_an_empty_market_is_checked_and_its_periods_refused_in_words() -> None:
 
 
 def test_laws_of_columns_that_are_absent_are_not_run() -> None:
-    shop = opened(order_lines=table("order_lines").drop(columns=["refund_amount", "status", "quantity"]))
+    shop = opened(order_lines=table("order_lines").drop(columns=["refund_amount", "refunded_at", "status", "quantity"]))
     checks = shop.check().query("table == 'order_lines'")["check"]
     assert not checks.str.contains("refund|status|quantity").any()
     assert broken(shop.check()) == {}

@@ -394,5 +394,5 @@ def test_complete_periods_lie_whole_inside_the_window(period: Period) -> None:
 
 
 def test_an_unknown_period_is_refused() -> None:
-    with pytest.raises(ParameterError, match="one of day, week, month, not 'quarter'"):
-        frames().complete_periods("quarter")  # type: ignore[arg-type]
+    with pytest.raises(ParameterError, match="one of day, week, month, quarter, not 'year'"):
+        frames().complete_periods("year")  # type: ignore[arg-type]

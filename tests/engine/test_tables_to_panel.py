@@ -265,8 +265,8 @@ def test_what_cannot_be_a_panel_is_refused() -> None:
             build("average_order_value")
         with pytest.raises(ParameterError, match=r"'gvm' is not a metric .*'gmv'"):
             build("gvm")
-        with pytest.raises(ParameterError, match=r"one of day, week, month, not 'quarter'"):
-            build("gmv", "quarter")  # type: ignore[arg-type]
+        with pytest.raises(ParameterError, match=r"one of day, week, month, quarter, not 'year'"):
+            build("gmv", "year")  # type: ignore[arg-type]
         with pytest.raises(DesignError, match=r"has 1 complete weeks; a panel needs at least two"):
             build(since=dt.date(2025, 1, 27))
         with pytest.raises(DesignError, match=r"has 0 complete weeks"):

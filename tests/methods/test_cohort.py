@@ -188,7 +188,7 @@ def test_extra_columns_of_the_lines_do_no_harm() -> None:
     ("given_names", "words"),
     [
         ({"unit": "merchnt"}, "merchant or buyer, not 'merchnt'.*'merchant'"),
-        ({"unit": "buyer", "period": "quarter"}, "one of day, week, month, not 'quarter'"),
+        ({"unit": "buyer", "period": "year"}, "one of day, week, month, quarter, not 'year'"),
         ({"unit": "buyer", "value": "gvm"}, "'gvm' is not a metric.*'gmv'"),
         ({"unit": "buyer", "value": "units"}, r"units needs order_lines\.quantity"),
         (
