@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from strategy_kit.errors import DesignError, ParameterError, nearest, refuse
-from strategy_kit.metrics import chosen
+from strategy_kit.metrics import plain_metric
 from strategy_kit.panel import Panel
 from strategy_kit.periods import next_start
 
@@ -106,9 +106,7 @@ def _roster(shop: Dataset, period: Period) -> pd.DataFrame:
 def _panel(
     shop: Dataset, outcome: str, period: Period, periods: list[dt.date], roster: pd.DataFrame, key: str = "merchant_id"
 ) -> Panel:
-    metric = chosen([outcome], shop.columns("order_lines"))[0]
-    if not metric.sql:
-        raise ParameterError(f"{outcome} is a ratio, which has no value where nothing was sold; use one of its parts")
+    metric = plain_metric(outcome, shop.columns("order_lines"))
     sold = sold_lines(shop)
     sums = shop.engine.frame(
         f"""select {key} as unit, cast(date_trunc('{period}', paid_at) as date) as period,

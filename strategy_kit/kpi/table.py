@@ -1,17 +1,21 @@
-"""One query for all metrics asked for, by any columns and period."""
+"""One table for all metrics asked for, by any columns and period."""
 
 from __future__ import annotations
 
+import datetime as dt
+from functools import reduce
 from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 import pandas as pd
 
+from strategy_kit.contract import TABLES
 from strategy_kit.engine import quoted
-from strategy_kit.errors import ParameterError, nearest, refuse
-from strategy_kit.metrics import Metric, chosen, fills_with_zero, parts
+from strategy_kit.errors import ContractError, ParameterError, nearest, refuse, whole_number
+from strategy_kit.kpi.scans import Scope, Windows, line_scan, unit_scan, window_scan
+from strategy_kit.metrics import DISTINCT, Metric, chosen, fills_with_zero, parts, runs_over_windows
 from strategy_kit.periods import Period, next_start, period_start
-from strategy_kit.tables_to_panel import CATEGORY, sold_lines
+from strategy_kit.tables_to_panel import CATEGORY
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,7 +23,15 @@ if TYPE_CHECKING:
     from strategy_kit.dataset import Dataset
 
 
-def table(shop: Dataset, *, by: Sequence[str], metrics: Sequence[str | Metric]) -> pd.DataFrame:
+def table(
+    shop: Dataset,
+    *,
+    by: Sequence[str],
+    metrics: Sequence[str | Metric],
+    trailing: int = 1,
+    since: dt.date | None = None,
+    through: dt.date | None = None,
+) -> pd.DataFrame:
     """Compute metrics over the lines of orders that were not cancelled, by columns and period.
 
     Parameters
@@ -28,22 +40,30 @@ def table(shop: Dataset, *, by: Sequence[str], metrics: Sequence[str | Metric]) 
         The data set.
     by
         Columns of order_lines or merchants, "pilot" (whether the line's category is piloted), and at most one of day,
-        week, month. The category is the one at order time ("unknown" where missing); a merchant's frozen category is
-        "merchant_category".
+        week, month, quarter. The category is the one at order time ("unknown" where missing); a merchant's frozen
+        category is "merchant_category".
     metrics
         Names of metrics, see `strategy_kit.metrics.METRICS`, or metrics of your own, see `strategy_kit.Metric`.
+    trailing
+        Periods, up to and with the named one, over which each sum or count of distinct values runs.
+    since, through
+        First and last day that count; all days of the data by default.
 
     Returns
     -------
     DataFrame
-        The `by` columns in order, the metrics, then `complete`: whether the period lies whole inside the data set's
-        window. Sorted by the `by` columns. With a period, a group without sales is 0 from its first period on, and a
-        ratio of nothing is missing.
+        The `by` columns in order, the metrics, then `complete`: whether the period (all of them, when trailing) lies whole
+        inside the data set's window, the settlement lag passed. Sorted by the `by` columns. With a period, a group
+        without sales is 0 from its first period on. A ratio of nothing is missing, and so is a window, such as twelve
+        months, that begins before the data.
 
     Raises
     ------
     ParameterError
-        If a column or metric is unknown (the nearest is offered), or two periods are asked for; all at once.
+        If a column or metric is unknown (the nearest is offered), a grouping would count lines more than once, two periods
+        are asked for, or days lie outside the data; all at once.
+    ContractError
+        If merchants are grouped by a roster that names one twice.
 
     Examples
     --------
@@ -54,19 +74,26 @@ def table(shop: Dataset, *, by: Sequence[str], metrics: Sequence[str | Metric]) 
     if isinstance(by, str) or isinstance(metrics, str):
         raise ParameterError("by and metrics are lists of names, such as by=['category', 'month']")
     expressions, period = _grouping(shop, by)
+    _hold_days(shop, since, through)
     asked = chosen(metrics, shop.columns("order_lines"))
     clash = sorted({metric.name for metric in asked} & {*by, "complete"})
     if clash:
         raise ParameterError(f"{', '.join(clash)} cannot name both a metric and another column; rename the metric")
     needed = list({part.name: part for metric in asked for part in parts(metric)}.values())
-    sums = _sums(shop, expressions, needed)
+    _hold_trailing(needed, trailing, period)
+    scope = Scope(shop, expressions, period, since, through)
+    found = _scans(scope, needed, trailing)
+    sums = _merged(found, list(by))
     if period is not None and len(sums):
-        sums = _filled(shop, sums, by, period, needed)
+        sums = _filled(scope, sums)
+        kinds = {name: column.dtype for frame in found for name, column in frame.items() if name not in by}
+        zeros = [m.name for m in needed if trailing == 1 and not m.trailing_months and fills_with_zero(m)]
+        sums = sums.fillna(dict.fromkeys(zeros, 0)).astype({name: kinds[name] for name in zeros})
     result = sums[list(by)].copy()
     for metric in asked:
         values = [sums[part.name] for part in parts(metric)]
         result[metric.name] = values[0] if metric.sql else _ratio(*values)
-    result["complete"] = True if period is None else _complete(shop, result[period], period)
+    result["complete"] = True if period is None else _complete(scope, result[period], period, trailing)
     return result.sort_values(list(by), ignore_index=True)
 
 
@@ -78,67 +105,102 @@ def _grouping(shop: Dataset, by: Sequence[str]) -> tuple[dict[str, str], Period 
     known |= {p: f"cast(date_trunc('{p}', l.paid_at) as timestamp)" for p in get_args(Period)}
     if "pilot" in by:
         known["pilot"] = f"list_contains($pilots, {known['category']})"
-    laws = [f"{name!r} is not a column to group by{nearest(name, known)}" for name in by if name not in known]
+    laws = [_unknown(name, known) for name in by if name not in known]
     periods = [name for name in by if name in get_args(Period)]
     if len(periods) > 1:
         laws.append(f"a table has one period, not {' and '.join(periods)}")
     if len(set(by)) < len(by):
         laws.append("a column to group by is named twice")
     refuse(ParameterError, "by", laws)
+    if any(known[name].startswith("m.") for name in by):
+        _hold_roster(shop)
     return {name: known[name] for name in by}, periods[0] if periods else None  # type: ignore[return-value]
 
 
-def _sums(shop: Dataset, expressions: dict[str, str], needed: list[Metric]) -> pd.DataFrame:
-    sold = sold_lines(shop)
-    keys = [f"{sql} as {quoted(name)}" for name, sql in expressions.items()]
-    values = [f"cast({_filled_sql(m)} as {_kind(shop, m)}) as {quoted(m.name)}" for m in needed]
-    join = ""
-    if any(sql.startswith("m.") for sql in expressions.values()):
-        # no name of the roster may shadow a column that a metric reads
-        renamed = ", ".join(f"{quoted(c)} as {quoted(f'merchant {c}')}" for c in shop.columns("merchants"))
-        join = f'left join (select {renamed} from merchants) m on l.merchant_id = m."merchant merchant_id"'
-    sql = f"select {', '.join(keys + values)} from order_lines l {join} where {sold}"
-    if keys:
-        sql += f" group by {', '.join(str(i + 1) for i in range(len(keys)))}"
-    pilots = {"pilots": shop.pilot.categories} if "pilot" in expressions else {}
-    return shop.engine.frame(sql, pilots)
+def _unknown(name: str, known: dict[str, str]) -> str:
+    home = [t for t, contract in TABLES.items() if name in contract.columns and t not in ("order_lines", "merchants")]
+    if not home or (nearest(name, known) and name.lower() in (k.lower() for k in known)):
+        return f"{name!r} is not a column to group by{nearest(name, known)}"
+    law = f"{name!r} is a column of {home[0]}, where a merchant has many rows, so that its sales would count more than once"
+    return f"{law}; group by a column of order_lines or merchants"
 
 
-def _filled_sql(metric: Metric) -> str:
-    return f"coalesce({metric.sql}, 0)" if fills_with_zero(metric) else metric.sql
+def _hold_roster(shop: Dataset) -> None:
+    repeated = shop.engine.frame("select count(*) - count(distinct merchant_id) as n from merchants")["n"][0]
+    if repeated:
+        raise ContractError(
+            f"merchants names a merchant_id again in {repeated} rows, so that grouped lines would count more than once; keep "
+            "one row a merchant"
+        )
 
 
-def _kind(shop: Dataset, metric: Metric) -> str:
-    quantity = shop.engine.types("order_lines").get("quantity", "")
-    whole = metric.sql.startswith("count(") or (metric.sql == "sum(quantity)" and "INT" in quantity)
-    return "bigint" if whole else "double"
+def _hold_days(shop: Dataset, since: dt.date | None, through: dt.date | None) -> None:
+    window = f"the data, which cover {shop.data_from} to {shop.data_through}; choose days inside"
+    given = {"since": since, "through": through}
+    laws = [f"{name} is a date, not {day!r}" for name, day in given.items() if type(day) not in (dt.date, type(None))]
+    if not laws:
+        laws = [f"{name} {day} lies outside {window}" for name, day in given.items()
+                if day and not shop.data_from <= day <= shop.data_through]  # fmt: skip
+        laws += [f"since {since} is after through {through}"] if since and through and since > through else []
+    refuse(ParameterError, "table", laws)
 
 
-def _filled(shop: Dataset, sums: pd.DataFrame, by: Sequence[str], period: Period, needed: list[Metric]) -> pd.DataFrame:
-    """Add the periods in which a group sold nothing, from its first period to the end of the data, as zeros."""
-    groups = [name for name in by if name != period]
-    first, last = sums[period].min().date(), max(sums[period].max().date(), period_start(shop.data_through, period))
+def _hold_trailing(needed: list[Metric], trailing: int, period: Period | None) -> None:
+    laws = [] if whole_number(trailing, 1) else [f"trailing is a number of periods, 1 or more, not {trailing!r}"]
+    if not laws and trailing > 1:
+        laws = [f"{m.name} cannot run over several periods, only sums and counts of distinct values can; use a longer "
+                "period" for m in needed if not runs_over_windows(m) or m.clock != "paid_at"]  # fmt: skip
+        laws += [] if period else ["trailing counts periods, but by names none; add week, month or quarter"]
+    refuse(ParameterError, "table", laws)
+
+
+def _scans(scope: Scope, needed: list[Metric], trailing: int) -> list[pd.DataFrame]:
+    """Run one query for each kind of row and window, one for each count of distinct values over a window."""
+    kinds: dict[tuple[str, str, int, str], list[Metric]] = {}
+    for metric in needed:
+        window = metric.trailing_months if metric.trailing_months or trailing == 1 else -trailing
+        distinct = metric.name if window and DISTINCT.fullmatch(metric.sql) else ""
+        kinds.setdefault((metric.per, metric.clock, window, distinct), []).append(metric)
+    found = []
+    for (per, clock, window, _), metrics in kinds.items():
+        if window:
+            found.append(window_scan(scope, metrics, Windows.laid(scope, max(window, 0), trailing)))
+        elif per == "line":
+            found.append(line_scan(scope, metrics, clock))
+        else:
+            found.append(unit_scan(scope, metrics, per))
+    return found or [line_scan(scope, [], "paid_at")]
+
+
+def _merged(frames: list[pd.DataFrame], by: list[str]) -> pd.DataFrame:
+    if not by:
+        return pd.concat(frames, axis=1)
+    return reduce(lambda left, right: left.merge(right, on=by, how="outer"), frames)
+
+
+def _filled(scope: Scope, sums: pd.DataFrame) -> pd.DataFrame:
+    """Add the periods in which a group sold nothing, from its first period to the end of the data."""
+    period, groups = scope.period or "", scope.groups
+    end = scope.through or scope.shop.data_through
+    first, last = sums[period].min().date(), max(sums[period].max().date(), period_start(end, period))  # type: ignore[arg-type]
     spine = [first]
     while spine[-1] < last:
-        spine.append(next_start(spine[-1], period))
-    opened = (
-        sums.groupby(groups, dropna=False, sort=False)[period].min().rename("opened").reset_index() if groups else None
-    )
-    if opened is not None and len(opened) * len(spine) == len(sums):
-        return sums
-    calendar = pd.DataFrame({period: pd.DatetimeIndex(spine).as_unit(sums[period].dt.unit)})
-    if opened is not None:
+        spine.append(next_start(spine[-1], period))  # type: ignore[arg-type]
+    calendar = pd.DataFrame({period: pd.DatetimeIndex(spine).as_unit("us")})
+    if groups:
+        opened = sums.groupby(groups, dropna=False, sort=False)[period].min().rename("opened").reset_index()
+        if len(opened) * len(spine) == len(sums):
+            return sums
         calendar = opened.merge(calendar, how="cross")
         calendar = calendar[calendar[period] >= calendar["opened"]].drop(columns="opened")
-    filled = calendar.merge(sums, on=list(by), how="left")
-    for metric in needed:
-        if fills_with_zero(metric):
-            filled[metric.name] = filled[metric.name].fillna(0).astype(sums[metric.name].dtype)
-    return filled
+    return calendar.merge(sums, on=list(scope.keys), how="left")
 
 
-def _complete(shop: Dataset, periods: pd.Series, period: Period) -> pd.Series:
-    return periods.isin(pd.DatetimeIndex(shop.complete_periods(period)))
+def _complete(scope: Scope, periods: pd.Series, period: Period, trailing: int) -> pd.Series:
+    first = scope.since or dt.date.min
+    last = dt.date.max if scope.through is None else period_start(scope.through + dt.timedelta(days=1), period)
+    whole = [start for start in scope.shop.complete_periods(period)[trailing - 1 :] if first <= start < last]
+    return periods.isin(pd.DatetimeIndex(whole))
 
 
 def _ratio(numerator: pd.Series, denominator: pd.Series) -> pd.Series:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -18,6 +19,24 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 Frame = pd.DataFrame
+# the sample's last complete day is 30 July 2025, and refunds arrive within 28 days
+MATURE = pd.Timestamp("2025-07-31") - pd.Timedelta(days=28)
+
+
+def top_decile(lines: Frame) -> float:
+    sold = lines.groupby("merchant_id")["amount"].sum().sort_values(ascending=False)
+    return float(sold.iloc[: -(-len(sold) // 10)].sum())
+
+
+def repeating(lines: Frame) -> pd.Series[bool]:
+    orders = lines.groupby("buyer_id")["order_id"].nunique()
+    return orders >= 2
+
+
+def divided(lines: Frame, by: str) -> float:
+    return float(lines["amount"].sum() / lines[by].nunique())
+
+
 TWINS: dict[str, Callable[[Frame], float]] = {
     "gmv": lambda f: f["amount"].sum(),
     "refunds": lambda f: f["refund_amount"].sum(),
@@ -25,12 +44,29 @@ TWINS: dict[str, Callable[[Frame], float]] = {
     "orders": lambda f: f["order_id"].nunique(),
     "buyers": lambda f: f["buyer_id"].nunique(),
     "active_merchants": lambda f: f["merchant_id"].nunique(),
+    "refunds_by_event_date": lambda f: f.loc[f["refunded_at"].notna(), "refund_amount"].sum(),
+    "mature_gmv": lambda f: f.loc[f["paid_at"] < MATURE, "amount"].sum(),
+    # without a period every buyer of the data is new in them
+    "new_buyers": lambda f: f["buyer_id"].nunique(),
+    "repeat_buyers": lambda f: repeating(f).sum(),
+    "annual_active_buyers": lambda f: f.loc[f["paid_at"] >= "2024-07-31", "buyer_id"].nunique(),
+    "annual_gmv": lambda f: f.loc[f["paid_at"] >= "2024-07-31", "amount"].sum(),
+    "median_gmv_per_active_merchant": lambda f: f.groupby("merchant_id")["amount"].sum().median(),
+    "p90_gmv_per_active_merchant": lambda f: f.groupby("merchant_id")["amount"].sum().quantile(0.9),
+    "top_decile_gmv": top_decile,
+    "fees": lambda f: f["platform_fee"].sum(),
     "units": lambda f: f["quantity"].sum(),
     "subsidies": lambda f: f["platform_subsidy"].sum(),
     "list_value": lambda f: f["list_amount"].sum(),
     "discounts": lambda f: (f["list_amount"] - f["amount"])[f["list_amount"].notna()].sum(),
     "gmv_overseas": lambda f: f.loc[f["market"] != "domestic", "amount"].sum(),
     "refund_rate": lambda f: f["refund_amount"].sum() / f["amount"].sum(),
+    "refund_rate_by_event_date": lambda f: f.loc[f["refunded_at"].notna(), "refund_amount"].sum() / f["amount"].sum(),
+    "refund_maturity": lambda f: f.loc[f["paid_at"] < MATURE, "amount"].sum() / f["amount"].sum(),
+    "repeat_rate": lambda f: repeating(f).mean(),
+    "spend_per_annual_active_buyer": lambda f: divided(f[f["paid_at"] >= "2024-07-31"], "buyer_id"),
+    "top_decile_share": lambda f: top_decile(f) / f["amount"].sum(),
+    "take_rate": lambda f: f["platform_fee"].sum() / f["amount"].sum(),
     "average_order_value": lambda f: f["amount"].sum() / f["order_id"].nunique(),
     "orders_per_buyer": lambda f: f["order_id"].nunique() / f["buyer_id"].nunique(),
     "gmv_per_active_merchant": lambda f: f["amount"].sum() / f["merchant_id"].nunique(),
@@ -47,13 +83,17 @@ def lines(sample: Path) -> Frame:
     money = ["amount", "refund_amount", "platform_subsidy", "list_amount"]
     frame[money] = frame[money].astype(float)
     frame.loc[frame.index % 7 == 0, "list_amount"] = np.nan
+    frame["platform_fee"] = (0.05 * frame["amount"]).round(2)
+    late = frame["paid_at"] + pd.to_timedelta(frame.index % 40, unit="D")
+    frame["refunded_at"] = late.where(frame["refund_amount"] > 0)
     return frame
 
 
 @pytest.fixture(scope="module")
 def shop(sample: Path, lines: Frame) -> sk.Dataset:
     roster = pd.read_parquet(sample / "merchants.parquet")
-    return sk.dataset_from_frames(lines, roster, timezone="Asia/Shanghai", currency="CNY")
+    window: dict[str, Any] = {"data_from": dt.date(2024, 7, 29), "data_through": dt.date(2025, 7, 30)}
+    return sk.dataset_from_frames(lines, roster, timezone="Asia/Shanghai", currency="CNY", **window)
 
 
 def test_every_metric_has_a_twin() -> None:

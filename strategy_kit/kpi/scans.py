@@ -1,0 +1,200 @@
+"""The queries behind a table of KPIs: one for each kind of row that its metrics read."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from strategy_kit.engine import quoted
+from strategy_kit.metrics import DISTINCT, Metric, fills_with_zero
+from strategy_kit.periods import Period, months_later, next_start, period_start
+from strategy_kit.tables_to_panel import sold_lines
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from strategy_kit.dataset import Dataset
+
+_DAY = dt.timedelta(days=1)
+# what a row of a merchant or buyer holds; {began} is its first sale in the data, {start} that of the period
+_UNIT_COLUMNS = {
+    "gmv": "cast(sum(amount) as double)",
+    "orders": "count(distinct order_id)",
+    "is_new": "any_value(f.began) >= min({start})",
+}
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What is grouped: SQL by column name, the period among them, and the first and last day that count."""
+
+    shop: Dataset
+    keys: Mapping[str, str]
+    period: Period | None
+    since: dt.date | None
+    through: dt.date | None
+
+    @property
+    def groups(self) -> list[str]:
+        """The keys beside the period."""
+        return [name for name in self.keys if name != self.period]
+
+    def source(self, clock: str = "paid_at", join: str = "", *, since: bool = True) -> str:
+        """Return the lines, joined with the roster where a key needs it, inside the scope."""
+        if any(sql.startswith("m.") for sql in self.keys.values()):
+            # no name of the roster may shadow a column that a metric reads
+            renamed = ", ".join(f"{quoted(c)} as {quoted(f'merchant {c}')}" for c in self.shop.columns("merchants"))
+            join += f' left join (select {renamed} from merchants) m on l.merchant_id = m."merchant merchant_id"'
+        limits = [sold_lines(self.shop)]
+        limits += [f"{clock} >= $since"] if since and self.since else []
+        limits += [f"{clock} < $next"] if self.through else [f"{clock} is not null"]
+        return f"from order_lines l {join} where {' and '.join(limits)}"
+
+    def named(self, keys: Sequence[str], clock: str = "paid_at") -> list[str]:
+        """Return keys as select items, the period by `clock`."""
+        return [f"{self.keys[name].replace('paid_at', clock)} as {quoted(name)}" for name in keys]
+
+    def frame(self, sql: str, **values: object) -> pd.DataFrame:
+        """Run a query, binding the values that it names."""
+        bound = {"since": self.since, "matured_before": self.shop.matured_through + _DAY, **values}
+        bound["next"] = self.through and self.through + _DAY
+        if "$pilots" in sql:
+            bound["pilots"] = self.shop.pilot.categories
+        found = self.shop.engine.frame(sql, {k: v for k, v in bound.items() if re.search(rf"\${k}\b", sql)})
+        return found.astype({self.period: "datetime64[us]"}) if self.period in found else found
+
+
+def line_scan(scope: Scope, metrics: Sequence[Metric], clock: str) -> pd.DataFrame:
+    """Aggregate the lines of each group, put into periods by `clock`."""
+    items = [*scope.named(list(scope.keys), clock), *(_valued(scope.shop, metric) for metric in metrics)]
+    return scope.frame(f"select {', '.join(items)} {scope.source(clock)} {_grouped(len(scope.keys))}")
+
+
+def unit_scan(scope: Scope, metrics: Sequence[Metric], unit: str) -> pd.DataFrame:
+    """Aggregate each group's merchants or buyers, each having one row."""
+    used = set(re.findall(r"\w+", " ".join(metric.sql for metric in metrics)))
+    ranked = bool(used & {"rank", "members"})
+    start = scope.keys[scope.period] if scope.period else "cast($since as timestamp)" if scope.since else "f.began"
+    join = ""
+    if "is_new" in used:
+        sold = sold_lines(scope.shop)
+        join = f"join (select {unit}_id, min(paid_at) as began from order_lines where {sold} group by 1) f using ({unit}_id)"
+    columns = [
+        f"{sql.format(start=start)} as {name}"
+        for name, sql in _UNIT_COLUMNS.items()
+        if name in used or (name == "gmv" and ranked)
+    ]
+    keys = [quoted(name) for name in scope.keys]
+    over = f"over (partition by {', '.join(keys)} order by gmv desc)" if keys else "over (order by gmv desc)"
+    members = over.replace("order by gmv desc", "")
+    more = f", row_number() {over} as rank, count(*) {members} as members" if ranked else ""
+    items = [*scope.named(list(scope.keys)), f"{unit}_id as unit", *columns]
+    return scope.frame(
+        f"""with unit as (select {", ".join(items)} {scope.source(join=join)} {_grouped(len(keys) + 1)}),
+                 listed as (select *{more} from unit)
+            select {", ".join([*keys, *(_valued(scope.shop, metric) for metric in metrics)])}
+            from listed {_grouped(len(keys))}"""
+    )
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Overlapping windows, one a period: starts of the periods, first day of each window, and the day after its last."""
+
+    periods: list[dt.date]
+    opens: list[dt.date]
+    ends: list[dt.date]
+
+    @classmethod
+    def laid(cls, scope: Scope, months: int, trailing: int) -> Windows:
+        """Lay a window of `months`, else of `trailing` periods, to the end of each period."""
+        last = scope.through or scope.shop.data_through
+        if scope.period is None:
+            return cls([last], [months_later(last + _DAY, -months)], [last + _DAY])
+        starts = [period_start(scope.since or scope.shop.data_from, scope.period)]
+        while (following := next_start(starts[-1], scope.period)) <= last:
+            starts.append(following)
+        ends = [next_start(start, scope.period) for start in starts]
+        if months:
+            return cls(starts, [months_later(end, -months) for end in ends], ends)
+        opens = list(starts)
+        for _ in range(trailing - 1):
+            opens = [period_start(start - _DAY, scope.period) for start in opens]
+        return cls(starts, opens, ends)
+
+    @property
+    def days(self) -> dict[str, list[Any]]:
+        """Each day with the first window that ends after it and the first that opens after it."""
+        first, last = np.datetime64(min(self.opens), "D"), np.datetime64(self.ends[-1], "D")
+        days = np.arange(first, last)
+        enters = np.searchsorted(np.array(self.ends, "M8[D]"), days, side="right")
+        leaves = np.searchsorted(np.array(self.opens, "M8[D]"), days, side="right")
+        return {"days": days.tolist(), "enters": enters.tolist(), "leaves": leaves.tolist()}
+
+
+def window_scan(scope: Scope, metrics: Sequence[Metric], windows: Windows) -> pd.DataFrame:
+    """Run sums, or one count of distinct values, over the windows: exactly, and in one pass over the lines.
+
+    A line enters the window that ends its period, and leaves at the first window that opens after its day. A value that
+    counts once, such as a buyer, leaves when it enters again, if that is earlier. Windows that begin before the data
+    are missing.
+    """
+    keys = [quoted(name) for name in scope.groups]
+    counted = DISTINCT.fullmatch(metrics[0].sql)
+    lines = f"""{scope.source(since=False)}"""
+    days = "(select unnest(cast($days as date[])) as day, unnest($enters) as enters, unnest($leaves) as leaves) w"
+    by_day = (
+        f"{lines.replace('from order_lines l', f'from order_lines l join {days} on cast(paid_at as date) = w.day', 1)}"
+    )
+    named = ", ".join([*scope.named(scope.groups), "w.enters", *([f"{counted[1]} as counted"] if counted else [])])
+    outer = ", ".join([*keys, "enters", "leaves"])
+    if counted:
+        again = f"lead(enters) over (partition by {', '.join([*keys, 'counted'])} order by enters)"
+        sql = f"""with seen as (select {named}, max(w.leaves) as leaves {by_day} and enters < leaves
+                                {_grouped(len(keys) + 2)}),
+                       runs as (select * replace (least(leaves, coalesce({again}, leaves)) as leaves) from seen
+                                where counted is not null)
+                  select {outer}, count(*) as {quoted(metrics[0].name)} from runs {_grouped(len(keys) + 2)}"""
+    else:
+        values = ", ".join(_valued(scope.shop, metric) for metric in metrics)
+        sql = f"select {named}, w.leaves, {values} {by_day} and enters < leaves {_grouped(len(keys) + 2)}"
+    return _running(scope, scope.frame(sql, **windows.days), [metric.name for metric in metrics], windows)
+
+
+def _running(scope: Scope, moves: pd.DataFrame, names: list[str], windows: Windows) -> pd.DataFrame:
+    keyed = moves.groupby(scope.groups, dropna=False, sort=False) if scope.groups else None
+    group = keyed.ngroup().to_numpy() if keyed is not None else np.zeros(len(moves), dtype=int)
+    firsts = moves.loc[~pd.Series(group).duplicated().to_numpy(), scope.groups].reset_index(drop=True)
+    count = int(group.max(initial=-1)) + 1
+    enters, leaves = moves["enters"].to_numpy(), moves["leaves"].to_numpy()
+    begun = np.full(count, len(windows.ends))
+    np.minimum.at(begun, group, enters)
+    place, window = np.nonzero(np.arange(len(windows.ends)) >= begun[:, None])
+    result = firsts.iloc[place].reset_index(drop=True)
+    if scope.period:
+        result[scope.period] = np.array(windows.periods, "M8[us]")[window]
+    short = np.array(windows.opens) < scope.shop.data_from
+    for name in names:
+        grid = np.zeros((count, len(windows.ends) + 1))
+        np.add.at(grid, (group, enters), moves[name].to_numpy(float))
+        np.add.at(grid, (group, leaves), -moves[name].to_numpy(float))
+        # adding and taking away leaves dust far below the fourth decimal of money
+        held = np.round(np.cumsum(grid, axis=1)[place, window], 6) + 0.0
+        result[name] = np.where(short[window], np.nan, held)
+    return result
+
+
+def _valued(shop: Dataset, metric: Metric) -> str:
+    quantity = shop.engine.types("order_lines").get("quantity", "")
+    whole = metric.sql.startswith("count(") or (metric.sql == "sum(quantity)" and "INT" in quantity)
+    sql = f"coalesce({metric.sql}, 0)" if fills_with_zero(metric) else metric.sql
+    return f"cast({sql} as {'bigint' if whole else 'double'}) as {quoted(metric.name)}"
+
+
+def _grouped(keys: int) -> str:
+    return f"group by {', '.join(str(number + 1) for number in range(keys))}" if keys else ""
