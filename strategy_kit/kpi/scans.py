@@ -71,35 +71,40 @@ class Scope:
 
 def line_scan(scope: Scope, metrics: Sequence[Metric], clock: str) -> pd.DataFrame:
     """Aggregate the lines of each group, put into periods by `clock`."""
-    items = [*scope.named(list(scope.keys), clock), *(_valued(scope.shop, metric) for metric in metrics)]
-    return scope.frame(f"select {', '.join(items)} {scope.source(clock)} {_grouped(len(scope.keys))}")
+    items = [*scope.named(list(scope.keys), clock), *(valued(scope.shop, metric) for metric in metrics)]
+    return scope.frame(f"select {', '.join(items)} {scope.source(clock)} {grouped(len(scope.keys))}")
 
 
 def unit_scan(scope: Scope, metrics: Sequence[Metric], unit: str) -> pd.DataFrame:
     """Aggregate each group's merchants or buyers, each having one row."""
-    used = set(re.findall(r"\w+", " ".join(metric.sql for metric in metrics)))
-    ranked = bool(used & {"rank", "members"})
+    keys = [quoted(name) for name in scope.keys]
+    ranked = _words(metrics) & {"rank", "members"}
+    members = f"over (partition by {', '.join(keys)})" if keys else "over ()"
+    over = members.replace(")", " order by gmv desc)")
+    more = f", row_number() {over} as rank, count(*) {members} as members" if ranked else ""
+    return scope.frame(
+        f"""with listed as (select *{more} from ({unit_rows(scope, metrics, unit)}))
+            select {", ".join([*keys, *(valued(scope.shop, metric) for metric in metrics)])}
+            from listed {grouped(len(keys))}"""
+    )
+
+
+def unit_rows(scope: Scope, metrics: Sequence[Metric], unit: str, *lines: str) -> str:
+    """Return the query of one row for each group's merchant or buyer: the columns that metrics read, and more from its lines."""
+    used = _words(metrics)
+    used |= {"gmv"} if used & {"rank", "members"} else set()
     start = scope.keys[scope.period] if scope.period else "cast($since as timestamp)" if scope.since else "f.began"
     join = ""
     if "is_new" in used:
         sold = sold_lines(scope.shop)
         join = f"join (select {unit}_id, min(paid_at) as began from order_lines where {sold} group by 1) f using ({unit}_id)"
-    columns = [
-        f"{sql.format(start=start)} as {name}"
-        for name, sql in _UNIT_COLUMNS.items()
-        if name in used or (name == "gmv" and ranked)
-    ]
-    keys = [quoted(name) for name in scope.keys]
-    over = f"over (partition by {', '.join(keys)} order by gmv desc)" if keys else "over (order by gmv desc)"
-    members = over.replace("order by gmv desc", "")
-    more = f", row_number() {over} as rank, count(*) {members} as members" if ranked else ""
-    items = [*scope.named(list(scope.keys)), f"{unit}_id as unit", *columns]
-    return scope.frame(
-        f"""with unit as (select {", ".join(items)} {scope.source(join=join)} {_grouped(len(keys) + 1)}),
-                 listed as (select *{more} from unit)
-            select {", ".join([*keys, *(_valued(scope.shop, metric) for metric in metrics)])}
-            from listed {_grouped(len(keys))}"""
-    )
+    columns = [f"{sql.format(start=start)} as {name}" for name, sql in _UNIT_COLUMNS.items() if name in used]
+    items = [*scope.named(list(scope.keys)), f"{unit}_id as unit", *columns, *lines]
+    return f"select {', '.join(items)} {scope.source(join=join)} {grouped(len(scope.keys) + 1)}"
+
+
+def _words(metrics: Sequence[Metric]) -> set[str]:
+    return {word for metric in metrics if metric.per != "line" for word in re.findall(r"\w+", metric.sql)}
 
 
 @dataclass(frozen=True)
@@ -146,7 +151,7 @@ def window_scan(scope: Scope, metrics: Sequence[Metric], windows: Windows) -> pd
     """
     keys = [quoted(name) for name in scope.groups]
     counted = DISTINCT.fullmatch(metrics[0].sql)
-    lines = f"""{scope.source(since=False)}"""
+    lines = scope.source(since=False)
     days = "(select unnest(cast($days as date[])) as day, unnest($enters) as enters, unnest($leaves) as leaves) w"
     by_day = (
         f"{lines.replace('from order_lines l', f'from order_lines l join {days} on cast(paid_at as date) = w.day', 1)}"
@@ -156,13 +161,13 @@ def window_scan(scope: Scope, metrics: Sequence[Metric], windows: Windows) -> pd
     if counted:
         again = f"lead(enters) over (partition by {', '.join([*keys, 'counted'])} order by enters)"
         sql = f"""with seen as (select {named}, max(w.leaves) as leaves {by_day} and enters < leaves
-                                {_grouped(len(keys) + 2)}),
+                                {grouped(len(keys) + 2)}),
                        runs as (select * replace (least(leaves, coalesce({again}, leaves)) as leaves) from seen
                                 where counted is not null)
-                  select {outer}, count(*) as {quoted(metrics[0].name)} from runs {_grouped(len(keys) + 2)}"""
+                  select {outer}, count(*) as {quoted(metrics[0].name)} from runs {grouped(len(keys) + 2)}"""
     else:
-        values = ", ".join(_valued(scope.shop, metric) for metric in metrics)
-        sql = f"select {named}, w.leaves, {values} {by_day} and enters < leaves {_grouped(len(keys) + 2)}"
+        values = ", ".join(valued(scope.shop, metric) for metric in metrics)
+        sql = f"select {named}, w.leaves, {values} {by_day} and enters < leaves {grouped(len(keys) + 2)}"
     return _running(scope, scope.frame(sql, **windows.days), [metric.name for metric in metrics], windows)
 
 
@@ -189,12 +194,14 @@ def _running(scope: Scope, moves: pd.DataFrame, names: list[str], windows: Windo
     return result
 
 
-def _valued(shop: Dataset, metric: Metric) -> str:
+def valued(shop: Dataset, metric: Metric) -> str:
+    """Return a metric as a select item, typed, and 0 rather than missing where nothing sold means none."""
     quantity = shop.engine.types("order_lines").get("quantity", "")
     whole = metric.sql.startswith("count(") or (metric.sql == "sum(quantity)" and "INT" in quantity)
     sql = f"coalesce({metric.sql}, 0)" if fills_with_zero(metric) else metric.sql
     return f"cast({sql} as {'bigint' if whole else 'double'}) as {quoted(metric.name)}"
 
 
-def _grouped(keys: int) -> str:
+def grouped(keys: int) -> str:
+    """Return the clause that groups by the first `keys` select items."""
     return f"group by {', '.join(str(number + 1) for number in range(keys))}" if keys else ""
