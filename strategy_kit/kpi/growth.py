@@ -19,6 +19,21 @@ if TYPE_CHECKING:
 DRIVERS = ("buyers", "orders_per_buyer", "average_order_value")
 
 
+def two_periods(shop: Dataset, period: Period, before: dt.date, after: dt.date) -> list[dt.date]:
+    """Return the starts of two complete periods, given any day of each; ParameterError when one is not complete."""
+    if not all(isinstance(day, dt.date) for day in (before, after)):
+        raise ParameterError(f"before and after are dates, not {before!r} and {after!r}")
+    starts = [period_start(day, checked_period(period)) for day in (before, after)]
+    complete = shop.complete_periods(period)
+    lacking = [str(day) for day in starts if day not in complete]
+    if lacking:
+        span = f"those from {complete[0]} to {complete[-1]} are" if complete else "none is"
+        raise ParameterError(
+            f"the {period} of {', '.join(lacking)} is not complete in this data set; {span}; choose another"
+        )
+    return starts
+
+
 def drivers(shop: Dataset, *, period: Period, before: dt.date, after: dt.date) -> pd.DataFrame:
     """Split the change of GMV between two complete periods into buyers, orders per buyer and order value.
 
@@ -54,12 +69,7 @@ def drivers(shop: Dataset, *, period: Period, before: dt.date, after: dt.date) -
     >>> split["driver"].tolist()
     ['buyers', 'orders_per_buyer', 'average_order_value']
     """
-    if not all(isinstance(day, dt.date) for day in (before, after)):
-        raise ParameterError(f"before and after are dates, not {before!r} and {after!r}")
-    starts = [period_start(day, checked_period(period)) for day in (before, after)]
-    lacking = [str(day) for day in starts if day not in shop.complete_periods(period)]
-    if lacking:
-        raise ParameterError(f"the {period} of {', '.join(lacking)} is not complete in this data set; choose another")
+    starts = two_periods(shop, period, before, after)
     sums = table(shop, by=[period], metrics=["gmv", "orders", "buyers"]).set_index(period).drop(columns="complete")
     rows = sums.reindex(pd.DatetimeIndex(starts), fill_value=0).to_numpy(dtype=float)
     gmv, orders, buyers = rows.T

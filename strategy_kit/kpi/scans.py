@@ -31,13 +31,27 @@ _UNIT_COLUMNS = {
 
 @dataclass(frozen=True)
 class Scope:
-    """What is grouped: SQL by column name, the period among them, and the first and last day that count."""
+    """What is grouped: SQL by column name, the period among them, and the first and last day that count.
+
+    Scopes that share a query have different tags.
+    """
 
     shop: Dataset
     keys: Mapping[str, str]
     period: Period | None
     since: dt.date | None
     through: dt.date | None
+    tag: str = ""
+
+    @property
+    def bindings(self) -> dict[str, object]:
+        """Values by the name that a query binds them to."""
+        after = self.through and self.through + _DAY
+        return {
+            f"since{self.tag}": self.since,
+            f"next{self.tag}": after,
+            "matured_before": self.shop.matured_through + _DAY,
+        }
 
     @property
     def groups(self) -> list[str]:
@@ -51,8 +65,8 @@ class Scope:
             renamed = ", ".join(f"{quoted(c)} as {quoted(f'merchant {c}')}" for c in self.shop.columns("merchants"))
             join += f' left join (select {renamed} from merchants) m on l.merchant_id = m."merchant merchant_id"'
         limits = [sold_lines(self.shop)]
-        limits += [f"{clock} >= $since"] if since and self.since else []
-        limits += [f"{clock} < $next"] if self.through else [f"{clock} is not null"]
+        limits += [f"{clock} >= $since{self.tag}"] if since and self.since else []
+        limits += [f"{clock} < $next{self.tag}"] if self.through else [f"{clock} is not null"]
         return f"from order_lines l {join} where {' and '.join(limits)}"
 
     def named(self, keys: Sequence[str], clock: str = "paid_at") -> list[str]:
@@ -61,8 +75,7 @@ class Scope:
 
     def frame(self, sql: str, **values: object) -> pd.DataFrame:
         """Run a query, binding the values that it names."""
-        bound = {"since": self.since, "matured_before": self.shop.matured_through + _DAY, **values}
-        bound["next"] = self.through and self.through + _DAY
+        bound = {**self.bindings, **values}
         if "$pilots" in sql:
             bound["pilots"] = self.shop.pilot.categories
         found = self.shop.engine.frame(sql, {k: v for k, v in bound.items() if re.search(rf"\${k}\b", sql)})
@@ -93,7 +106,13 @@ def unit_rows(scope: Scope, metrics: Sequence[Metric], unit: str, *lines: str) -
     """Return the query of one row for each group's merchant or buyer: the columns that metrics read, and more from its lines."""
     used = _words(metrics)
     used |= {"gmv"} if used & {"rank", "members"} else set()
-    start = scope.keys[scope.period] if scope.period else "cast($since as timestamp)" if scope.since else "f.began"
+    start = (
+        scope.keys[scope.period]
+        if scope.period
+        else f"cast($since{scope.tag} as timestamp)"
+        if scope.since
+        else "f.began"
+    )
     join = ""
     if "is_new" in used:
         sold = sold_lines(scope.shop)

@@ -73,7 +73,7 @@ def table(
     """
     if isinstance(by, str) or isinstance(metrics, str):
         raise ParameterError("by and metrics are lists of names, such as by=['category', 'month']")
-    expressions, period = _grouping(shop, by)
+    expressions, period = grouping(shop, by)
     _hold_days(shop, since, through)
     asked = chosen(metrics, shop.columns("order_lines"))
     clash = sorted({metric.name for metric in asked} & {*by, "complete"})
@@ -83,7 +83,7 @@ def table(
     _hold_trailing(needed, trailing, period)
     scope = Scope(shop, expressions, period, since, through)
     found = _scans(scope, needed, trailing)
-    sums = _merged(found, list(by))
+    sums = merged(found, list(by))
     if period is not None and len(sums):
         sums = _filled(scope, sums)
         kinds = {name: column.dtype for frame in found for name, column in frame.items() if name not in by}
@@ -97,7 +97,8 @@ def table(
     return result.sort_values(list(by), ignore_index=True)
 
 
-def _grouping(shop: Dataset, by: Sequence[str]) -> tuple[dict[str, str], Period | None]:
+def grouping(shop: Dataset, by: Sequence[str]) -> tuple[dict[str, str], Period | None]:
+    """Return the SQL of each column to group by, and the period among them; ParameterError names all that is wrong."""
     lines, roster = shop.columns("order_lines"), shop.columns("merchants")
     known = {c: f"l.{quoted(c)}" for c in lines}
     known |= {f"merchant_{c}" if c in lines else c: f"m.{quoted(f'merchant {c}')}" for c in roster}
@@ -172,7 +173,8 @@ def _scans(scope: Scope, needed: list[Metric], trailing: int) -> list[pd.DataFra
     return found or [line_scan(scope, [], "paid_at")]
 
 
-def _merged(frames: list[pd.DataFrame], by: list[str]) -> pd.DataFrame:
+def merged(frames: list[pd.DataFrame], by: list[str]) -> pd.DataFrame:
+    """Join frames by the columns of `by`, missing ones included; frames of one row side by side when there are none."""
     if not by:
         return pd.concat(frames, axis=1)
     return reduce(lambda left, right: left.merge(right, on=by, how="outer"), frames)

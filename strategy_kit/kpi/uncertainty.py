@@ -1,0 +1,308 @@
+"""How sure a KPI or its change is: delta-method errors over merchants or buyers, whose sums are formed inside the engine."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import replace
+from typing import TYPE_CHECKING, Literal, get_args
+
+import numpy as np
+import pandas as pd
+from scipy.special import stdtrit
+
+from strategy_kit.engine import quoted
+from strategy_kit.errors import DesignError, ParameterError, nearest
+from strategy_kit.kpi.growth import two_periods
+from strategy_kit.kpi.scans import Scope, grouped, unit_rows, valued
+from strategy_kit.kpi.table import grouping, merged, table
+from strategy_kit.metrics import Metric, chosen, parts
+from strategy_kit.periods import Period, months_later, next_start
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from strategy_kit.dataset import Dataset
+
+Cluster = Literal["merchant", "buyer"]
+YARDSTICKS = ("orders", "gmv", "spend_per_annual_active_buyer")
+_DAY = dt.timedelta(days=1)
+_LEVEL = 0.95
+_SIDES = ("before", "after")
+
+
+def uncertainty(
+    shop: Dataset, *, metric: str | Metric, by: Sequence[str] = (), cluster: Cluster = "merchant"
+) -> pd.DataFrame:
+    """Give a ratio with its standard error, merchants or buyers being the sample.
+
+    The error is the delta method's for a ratio of sums over clusters. Both sums must add up over the clusters, which is
+    verified: where one order has several merchants, for instance, orders need buyers as clusters.
+
+    Parameters
+    ----------
+    metric
+        A ratio whose parts are had from the lines of the period, such as average_order_value or refund_rate; over buyers
+        also repeat_rate and, without a period, spend_per_annual_active_buyer.
+    by
+        As in `table`.
+    cluster
+        What is sampled on its own.
+
+    Returns
+    -------
+    DataFrame
+        The `by` columns, value, std_error, conf_low, conf_high (95 %, t with one degree less than clusters), n_units
+        (clusters) and complete. With fewer than two clusters the error is missing.
+
+    Raises
+    ------
+    ParameterError
+        If the metric is no such ratio, or `by` or cluster is wrong.
+    DesignError
+        If a part does not add up over the clusters.
+
+    References
+    ----------
+    Deng, Knoblich and Lu (2018), "Applying the delta method in metric analytics", section 3.
+
+    Examples
+    --------
+    >>> import strategy_kit as sk
+    >>> shop = sk.open_dataset("data/sample")
+    >>> found = uncertainty(shop, metric="average_order_value", by=["pilot"], cluster="buyer")
+    >>> bool((found["conf_low"] < found["value"]).all())
+    True
+    """
+    asked = _asked(shop, [metric], cluster)[0]
+    ends = parts(asked)
+    expressions, period = grouping(shop, by)
+    months = ends[0].trailing_months
+    if asked.sql:
+        raise ParameterError(
+            f"{asked.name} is no ratio, so that it has no such error; ask for a ratio, or for its change"
+        )
+    if period and months:
+        raise ParameterError(
+            f"{asked.name} runs over trailing months, to the last day of the data; leave the period out"
+        )
+    since = months_later(shop.data_through + _DAY, -months) if months else None
+    scope = Scope(shop, expressions, period, since, shop.data_through if months else None)
+    known = table(shop, by=by, metrics=list(map(_now, ends)), since=since)
+    (y, x), (top, bottom) = ([f(end.name) for end in ends] for f in (quoted, _total))
+    influence = {"std_error": f"({y} - {top} / {bottom} * {x}) / {bottom}"}
+    held = {end.name: end for end in ends}
+    found = _spread([scope], _rows(scope, held, cluster), list(held), influence)
+    aligned = merged([known, found], list(by))
+    _hold_sums(aligned, [end.name for end in ends], cluster)
+    over, under = (aligned[end.name] for end in ends)
+    result = aligned[list(by)].assign(value=over / under.where(under != 0), std_error=aligned["std_error"])
+    width = _quantile(aligned["n_units"]) * result["std_error"]
+    result = result.assign(conf_low=result["value"] - width, conf_high=result["value"] + width)
+    return result.assign(n_units=aligned["n_units"].fillna(0).astype("int64"), complete=aligned["complete"])
+
+
+def change(
+    shop: Dataset,
+    *,
+    metrics: Sequence[str | Metric],
+    period: Period,
+    before: dt.date,
+    after: dt.date,
+    by: Sequence[str] = (),
+) -> pd.DataFrame:
+    """Compare two complete periods, with an interval of each relative change, buyers being the sample.
+
+    The error is the delta method's for the log of the change: a buyer who buys in both periods counts once. It says how
+    sure the change is, not what caused it.
+
+    Parameters
+    ----------
+    metrics
+        Sums and counts that add up over buyers, and their ratios; also those of trailing months, which are taken to the
+        end of each period.
+    before, after
+        Any day of the two periods.
+    by
+        As in `table`, without a period.
+
+    Returns
+    -------
+    DataFrame
+        One row a group and metric: the `by` columns, metric, before, after, change (share), std_error (of the change),
+        conf_low, conf_high (95 %), n_units (buyers). Missing where the earlier value is 0 or a window begins before the
+        data.
+
+    Raises
+    ------
+    ParameterError
+        If a period is not complete, a metric or column is unknown, or `by` names a period.
+    DesignError
+        If a sum does not add up over buyers.
+
+    Examples
+    --------
+    >>> import datetime as dt
+    >>> import strategy_kit as sk
+    >>> shop = sk.open_dataset("data/sample")
+    >>> found = change(shop, metrics=["gmv"], period="month", before=dt.date(2025, 5, 1), after=dt.date(2025, 6, 1))
+    >>> found[["metric", "n_units"]].shape
+    (1, 2)
+    """
+    asked = _asked(shop, metrics, "buyer")
+    starts = two_periods(shop, period, before, after)
+    expressions, inner = grouping(shop, by)
+    if inner:
+        raise ParameterError(f"by names the columns to group by, not a period such as {inner}")
+    needed = list({part.name: part for metric in asked for part in parts(metric)}.values())
+    sides: list[tuple[Scope, dict[str, Metric]]] = []
+    sums = []
+    for side, start in zip(_SIDES, starts, strict=True):
+        end = next_start(start, period) - _DAY
+        for months in sorted({part.trailing_months for part in needed}):
+            opens = months_later(end + _DAY, -months) if months else start
+            if opens >= shop.data_from:
+                held = {f"{side} {part.name}": part for part in needed if part.trailing_months == months}
+                sides.append((Scope(shop, expressions, None, opens, end, str(len(sides))), held))
+                found = table(shop, by=by, metrics=[_now(p) for p in held.values()], since=opens, through=end)
+                sided = {part.name: name for name, part in held.items()}
+                sums.append(found.drop(columns="complete").rename(columns=sided))
+    known = merged(sums, list(by))
+    known = known.fillna(dict.fromkeys(known.columns.difference(list(by)), 0))
+    names = [name for _, held in sides for name in held]
+    logs = {metric.name: _log_change(metric, names) for metric in asked}
+    stacked = " union all by name ".join(f"({_rows(scope, held, 'buyer')})" for scope, held in sides)
+    summed = ", ".join([*map(quoted, by), "unit", *(f'coalesce(sum("{name}"), 0) as "{name}"' for name in names)])
+    rows = f"select {summed} from ({stacked}) {grouped(len(by) + 1)}"
+    scopes = [scope for scope, _ in sides]
+    spread = _spread(scopes, rows, names, {name: sql for name, sql in logs.items() if sql})
+    aligned = merged([known, spread], list(by))
+    _hold_sums(aligned, names, "buyer")
+    return pd.concat([_changed(aligned, metric, list(by)) for metric in asked], ignore_index=True)
+
+
+def yardsticks(
+    shop: Dataset, *, period: Period, before: dt.date, after: dt.date, by: Sequence[str] = ()
+) -> pd.DataFrame:
+    """Judge one change by orders, by GMV and by spend per annual active buyer, side by side.
+
+    Parameters
+    ----------
+    before, after, by
+        As in `change`.
+
+    Returns
+    -------
+    DataFrame
+        The rows of `change`, then rank (1 grew most by this yardstick) and agree: whether all yardsticks of the group
+        that can be had point the same way.
+
+    Examples
+    --------
+    >>> import datetime as dt
+    >>> import strategy_kit as sk
+    >>> shop = sk.open_dataset("data/sample")
+    >>> found = yardsticks(shop, period="month", before=dt.date(2025, 5, 1), after=dt.date(2025, 6, 1))
+    >>> found["metric"].tolist()
+    ['orders', 'gmv', 'spend_per_annual_active_buyer']
+    """
+    rows = change(shop, metrics=YARDSTICKS, period=period, before=before, after=after, by=by)
+    rows["rank"] = rows.groupby("metric", sort=False)["change"].rank(ascending=False, method="min").astype("Int64")
+    signs = np.sign(rows["change"])
+    groups = [rows[name] for name in by] or np.zeros(len(rows))
+    return rows.assign(agree=signs.groupby(groups, dropna=False).transform("nunique") <= 1)
+
+
+def _asked(shop: Dataset, metrics: Sequence[str | Metric], cluster: str) -> list[Metric]:
+    if cluster not in get_args(Cluster):
+        raise ParameterError(
+            f"a cluster is merchant or buyer, not {cluster!r}{nearest(str(cluster), get_args(Cluster))}"
+        )
+    asked = chosen(metrics, shop.columns("order_lines"))
+    wrong = [m.name for m in asked for p in parts(m) if p.clock != "paid_at" or p.per not in ("line", cluster)]
+    if wrong:
+        raise ParameterError(
+            f"{', '.join(wrong)} cannot be summed over {cluster}s, so that no error is had; leave it out"
+        )
+    return asked
+
+
+def _now(metric: Metric) -> Metric:
+    return replace(metric, trailing_months=0)
+
+
+def _rows(scope: Scope, held: Mapping[str, Metric], cluster: str) -> str:
+    """Return the query of one row a group and cluster with the value of each metric under its name."""
+    named = [replace(metric, name=name) for name, metric in held.items()]
+    plain, own = ([m for m in named if (m.per == "line") == line] for line in (True, False))
+    inner = unit_rows(scope, own, cluster, *(valued(scope.shop, metric) for metric in plain))
+    kept = [*(quoted(name) for name in scope.keys), "unit"]
+    values = [f"any_value({quoted(m.name)}) as {quoted(m.name)}" for m in plain] + [valued(scope.shop, m) for m in own]
+    return f"select {', '.join([*kept, *values])} from ({inner}) {grouped(len(kept))}"
+
+
+def _spread(scopes: Sequence[Scope], rows: str, names: list[str], influences: Mapping[str, str]) -> pd.DataFrame:
+    """Return for each group n_units, the sum of each column, and the standard error whose influence each cluster has."""
+    keys = [quoted(name) for name in scopes[0].keys]
+    over = f"over (partition by {', '.join(keys)})" if keys else "over ()"
+    totals = [f"sum({quoted(name)}) {over} as {quoted(f'total of {name}')}" for name in names]
+    held = [f"any_value({quoted(f'total of {name}')}) as {quoted(f'sum of {name}')}" for name in names]
+    # the influences of a group add up to zero, so that their mean square is their variance
+    errors = [
+        f"sqrt(count(*) / nullif(count(*) - 1.0, 0) * sum(power({sql}, 2))) as {quoted(name)}"
+        for name, sql in influences.items()
+    ]
+    values = {name: value for scope in scopes for name, value in scope.bindings.items()}
+    return scopes[0].frame(
+        f"""with unit as ({rows}), held as (select *, count(*) {over} as n, {", ".join(totals)} from unit)
+            select {", ".join([*keys, "any_value(n) as n_units", *held, *errors])} from held {grouped(len(keys))}""",
+        **values,
+    )
+
+
+def _total(name: str) -> str:
+    return f"nullif({quoted(f'total of {name}')}, 0)"
+
+
+def _log_change(metric: Metric, names: list[str]) -> str:
+    """Return a cluster's influence on the log of after / before; nothing where a window is not held by the data."""
+    signs = zip(parts(metric), (1, -1), strict=False)
+    terms = [
+        (f"{side} {part.name}", sign * way) for part, sign in signs for side, way in (("after", 1), ("before", -1))
+    ]
+    if not all(name in names for name, _ in terms):
+        return ""
+    return " ".join(f"{'+' if sign > 0 else '-'} {quoted(name)} / {_total(name)}" for name, sign in terms)
+
+
+def _hold_sums(found: pd.DataFrame, names: list[str], cluster: str) -> None:
+    for name in names:
+        known, over = found[name].astype(float), found[f"sum of {name}"].fillna(0.0)
+        # sums of doubles in another order differ by rounding alone, far below a millionth of a cent per yuan
+        wrong = ~np.isclose(known, over, rtol=1e-9, atol=1e-6) & known.notna()
+        if wrong.any():
+            first = int(np.flatnonzero(wrong)[0])
+            raise DesignError(
+                f"{name} does not add up over {cluster}s ({over[first]:,.0f} against {known[first]:,.0f}), since one order or "
+                "line can belong to several; take the other cluster, or a metric that adds up"
+            )
+
+
+def _changed(known: pd.DataFrame, metric: Metric, by: list[str]) -> pd.DataFrame:
+    values = {}
+    for side in ("before", "after"):
+        sums = [
+            known.get(f"{side} {part.name}", pd.Series(np.nan, known.index)).astype(float) for part in parts(metric)
+        ]
+        values[side] = sums[0] if len(sums) == 1 else sums[0] / sums[1].where(sums[1] != 0)
+    growth = values["after"] / values["before"].where(values["before"] > 0)
+    error = known.get(metric.name, pd.Series(np.nan, known.index)).astype(float)
+    width = np.exp(_quantile(known["n_units"]) * error)
+    rows = known[by].assign(metric=metric.name, **values, change=growth - 1, std_error=growth * error)
+    return rows.assign(
+        conf_low=growth / width - 1, conf_high=growth * width - 1, n_units=known["n_units"].astype("int64")
+    )
+
+
+def _quantile(clusters: pd.Series) -> np.ndarray:
+    degrees = clusters.astype(float).to_numpy() - 1
+    return np.asarray(stdtrit(np.where(degrees > 0, degrees, np.nan), 0.5 + _LEVEL / 2))
