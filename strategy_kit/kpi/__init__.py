@@ -2,8 +2,22 @@
 
 from __future__ import annotations
 
+from strategy_kit.kpi.control import process_control, year_on_year
+from strategy_kit.kpi.decompositions import entry_and_exit, merchant_ladder, mix_and_rate
 from strategy_kit.kpi.growth import drivers, merchant_growth
 from strategy_kit.kpi.table import table
 from strategy_kit.kpi.uncertainty import change, uncertainty, yardsticks
 
-__all__ = ["change", "drivers", "merchant_growth", "table", "uncertainty", "yardsticks"]
+__all__ = [
+    "change",
+    "drivers",
+    "entry_and_exit",
+    "merchant_growth",
+    "merchant_ladder",
+    "mix_and_rate",
+    "process_control",
+    "table",
+    "uncertainty",
+    "yardsticks",
+    "year_on_year",
+]

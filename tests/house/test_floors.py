@@ -16,6 +16,7 @@ FLOORS = (
     {"errors", "formats", "periods", "settings", "engine", "inference", "randomisation"},
     {
         *("contract", "description", "checks", "dataset", "panel", "panel_input", "tables_to_panel", "moments"),
+        "health",
         *("estimates", "metrics", "festivals", "glossary"),
     },
     {

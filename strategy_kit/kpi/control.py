@@ -1,0 +1,258 @@
+"""KPIs over time without traffic lights: process control, and the year before with festivals aligned."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from strategy_kit import festivals
+from strategy_kit.errors import DesignError, ParameterError
+from strategy_kit.kpi.table import table
+from strategy_kit.metrics import Metric, chosen, parts
+from strategy_kit.periods import Period, checked_period, months_later, next_start
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from strategy_kit.dataset import Dataset
+
+FEWEST, LATEST = 8, 26
+RUN, TREND = 8, 6
+# mean moving range of normal noise, in standard deviations
+_RANGE = 2 / np.sqrt(np.pi)
+
+
+def process_control(
+    shop: Dataset, *, metric: str | Metric, period: Period = "week", by: Sequence[str] = ()
+) -> pd.DataFrame:
+    """Set limits to what a KPI does by itself, and name the periods in which something else must have happened.
+
+    An individuals chart: the limits lie three standard deviations around the average, the standard deviation being the
+    mean change from one period to the next over 1.128. They rest on the latest 26 complete periods without a festival; on
+    those before the pilot, if eight are there. Special causes: a point beyond a limit; eight in a row on one side of the average;
+    six steps in a row up or down; two of three in the outer third on one side. Weekly sales carry over from one week to
+    the next, so that without any cause signals come somewhat more often than the one in about ninety periods of
+    independent noise.
+
+    Returns
+    -------
+    DataFrame
+        One row a group and period: the `by` columns, the period, value, centre, lower, upper, signal (beyond, run, trend,
+        near_limit, festival, or empty), cause (the same in words) and complete. Periods that are not complete, or whose
+        refunds have not all arrived, have no signal. No limit lies below 0 for a metric that never does.
+
+    Raises
+    ------
+    ParameterError
+        If the metric, period or a column is unknown.
+    DesignError
+        If a group has fewer than eight periods to compute limits from.
+
+    References
+    ----------
+    Wheeler and Chambers (1992), "Understanding statistical process control", chapters 3 and 5.
+
+    Examples
+    --------
+    >>> import strategy_kit as sk
+    >>> found = process_control(sk.open_dataset("data/sample"), metric="orders")
+    >>> bool(found.loc[found["cause"] == "618", "signal"].eq("festival").all())
+    True
+    """
+    asked = chosen([metric], shop.columns("order_lines"))[0]
+    period = checked_period(period)
+    known = table(shop, by=[*by, period], metrics=[asked]).rename(columns={asked.name: "value"})
+    judged = known["complete"] & known["value"].notna() & ~(_immature(shop, known[period], period) & _refunds(asked))
+    known["festival"] = _festival_names(shop, known[period], period)
+    groups = known.groupby(list(by), dropna=False, sort=False) if by else [((), known)]
+    return pd.concat([_controlled(shop, rows, judged, period, key) for key, rows in groups], ignore_index=True)
+
+
+def _controlled(shop: Dataset, rows: pd.DataFrame, judged: pd.Series[bool], period: str, key: Any) -> pd.DataFrame:
+    usual = rows[judged[rows.index] & (rows["festival"] == "")]
+    pilot = shop.description.pilot
+    before = usual if pilot is None else usual[usual[period] < pd.Timestamp(pilot.starts_on)]
+    base = (before if len(before) >= FEWEST else usual)["value"].to_numpy(float)[-LATEST:]
+    if len(base) < FEWEST:
+        where = f" of {key}" if key else ""
+        raise DesignError(
+            f"limits need {FEWEST} complete {period}s without a festival, but{where} {len(base)} are there"
+        )
+    centre, sigma = base.mean(), np.abs(np.diff(base)).mean() / _RANGE
+    floor = 0.0 if (rows["value"].dropna() >= 0).all() else -np.inf
+    result = rows.drop(columns=["festival", "complete"])
+    result = result.assign(centre=centre, lower=max(centre - 3 * sigma, floor), upper=centre + 3 * sigma)
+    named = signals((usual["value"].to_numpy(float) - centre) / (sigma or np.nan), period).set_index(usual.index)
+    result = result.join(named.reindex(rows.index, fill_value=""))
+    held = (rows["festival"] != "") & rows["complete"]
+    result.loc[held, "signal"], result.loc[held, "cause"] = "festival", rows.loc[held, "festival"]
+    return result.assign(complete=rows["complete"])
+
+
+def signals(scores: np.ndarray, period: str) -> pd.DataFrame:
+    """Name the special cause of each score in turn, by its strongest rule, and say it in words.
+
+    Parameters
+    ----------
+    scores
+        (T,) distances from the average in standard deviations.
+    period
+        What a point is, for the words.
+
+    Returns
+    -------
+    DataFrame
+        (T,) signal and cause, empty where there is none.
+
+    Examples
+    --------
+    >>> signals(np.array([0.1, 3.5, -0.2]), "week")["cause"].tolist()
+    ['', 'above the upper limit', '']
+    """
+    sides, steps = np.sign(scores), np.sign(np.diff(scores, prepend=scores[:1]))
+    named = []
+    for at, score in enumerate(scores):
+        high = score > 0
+        last = scores[max(at - 2, 0) : at + 1] * sides[at]
+        run, trend = _length(sides[: at + 1]), _length(steps[: at + 1])
+        if abs(score) > 3:
+            found = ("beyond", "above the upper limit" if high else "below the lower limit")
+        elif run >= RUN:
+            found = ("run", f"{run} {period}s in a row {'above' if high else 'below'} the average")
+        elif trend >= TREND:
+            found = ("trend", f"{trend} {period}s in a row {'rising' if steps[at] > 0 else 'falling'}")
+        elif abs(score) > 2 and (last > 2).sum() >= 2:
+            found = ("near_limit", f"two of three {period}s near the {'upper' if high else 'lower'} limit")
+        else:
+            found = ("", "")
+        named.append(found)
+    return pd.DataFrame(named, columns=["signal", "cause"])
+
+
+def _length(signs: np.ndarray) -> int:
+    """Count how many of the last signs are alike and not zero."""
+    if not signs[-1] or np.isnan(signs[-1]):
+        return 0
+    other = np.flatnonzero(signs != signs[-1])
+    return len(signs) - 1 - int(other[-1]) if len(other) else len(signs)
+
+
+def year_on_year(
+    shop: Dataset, *, metrics: Sequence[str | Metric], by: Sequence[str] = (), period: Period = "week"
+) -> pd.DataFrame:
+    """Compare each complete period with the year before; weeks of a festival with the same weeks of its same phase.
+
+    Festivals come from the data set's calendar table; without one, in Asia/Shanghai, from the dates that the kit ships; else
+    weeks are compared with those 52 weeks earlier. Months and quarters are compared with the same ones, and `matched`
+    says by how many days a festival differs between them.
+
+    Returns
+    -------
+    DataFrame
+        One row a group, complete period and metric: the `by` columns, the period, metric, value, compared_with (start of
+        the period compared with; missing where there is none), before, change (share; missing where a side is, or refunds
+        have not all arrived), matched (words).
+
+    Raises
+    ------
+    ParameterError
+        If a metric, column or period is unknown, or the period is a day.
+
+    Examples
+    --------
+    >>> import strategy_kit as sk
+    >>> found = year_on_year(sk.open_dataset("data/sample"), metrics=["gmv"], period="month")
+    >>> found["compared_with"].dropna().dt.strftime("%Y-%m").tolist()
+    []
+    """
+    asked = chosen(metrics, shop.columns("order_lines"))
+    if checked_period(period) == "day":
+        raise ParameterError("days are not compared with the year before, as weekdays differ; take weeks or longer")
+    known = table(shop, by=[*by, period], metrics=asked)
+    known = known[known["complete"]].drop(columns="complete")
+    names = [metric.name for metric in asked]
+    long = known.melt([*by, period], names, var_name="metric", value_name="value")
+    pairs = _pairs(shop, sorted(known[period].dt.date.unique()), period)
+    rows = long.merge(pairs, on=period, how="left")
+    past = long.rename(columns={period: "compared_with", "value": "before"})
+    rows = rows.merge(past, on=[*by, "compared_with", "metric"], how="left")
+    rows["compared_with"] = rows["compared_with"].where(rows["before"].notna())
+    refunding = [metric.name for metric in asked if _refunds(metric)]
+    young = rows["metric"].isin(refunding) & _immature(shop, rows[period], period)
+    rows["change"] = (rows["value"] / rows["before"].where(rows["before"] > 0) - 1).where(~young)
+    columns = [*by, period, "metric", "value", "compared_with", "before", "change", "matched"]
+    return rows[columns].sort_values([*by, "metric", period], ignore_index=True)
+
+
+def _pairs(shop: Dataset, starts: list[dt.date], period: Period) -> pd.DataFrame:
+    """Return for each start the start to compare it with, and why it is that one."""
+    if not starts:
+        return pd.DataFrame({period: [], "compared_with": [], "matched": []}).astype({period: "datetime64[us]"})
+    days = festival_days(shop, months_later(starts[0], -15), next_start(starts[-1], period))
+    if period == "week" and len(days):
+        found = festivals.year_before(starts, days).rename(columns={"week": period})
+    elif period == "week":
+        earlier = [start - dt.timedelta(weeks=52) for start in starts]
+        found = pd.DataFrame(
+            {period: starts, "compared_with": earlier, "matched": "52 weeks earlier; no calendar is known"}
+        )
+    else:
+        earlier = [months_later(start, -12) for start in starts]
+        words = [_festival_shift(days, *pair, period) for pair in zip(starts, earlier, strict=True)]
+        found = pd.DataFrame({period: starts, "compared_with": earlier, "matched": words})
+    found = found.astype({period: "datetime64[us]", "compared_with": "datetime64[us]"})
+    outside = found["compared_with"].notna() & ~found["compared_with"].isin(pd.DatetimeIndex(starts))
+    found.loc[outside, "matched"] = f"the {period} before is not complete in the data"
+    return found
+
+
+def _festival_shift(days: pd.DataFrame, start: dt.date, earlier: dt.date, period: Period) -> str:
+    """Say by how many days each festival differs between a period and the same one a year before."""
+    counts = []
+    for first in (start, earlier):
+        inside = days["date"].between(pd.Timestamp(first), pd.Timestamp(next_start(first, period)), inclusive="left")
+        counts.append(days.loc[inside, "festival"].value_counts())
+    both = pd.concat(counts, axis=1, keys=["now", "then"]).fillna(0).astype(int).sort_index()
+    moved = [f"{name} {row.now} days against {row.then}" for name, row in both.iterrows() if row.now != row.then]
+    return "; ".join([f"the same {period} a year before", *moved])
+
+
+def festival_days(shop: Dataset, first: dt.date, last: dt.date) -> pd.DataFrame:
+    """Return date, festival, phase: the data set's calendar, else in Asia/Shanghai the shipped one, else no row."""
+    if "calendar" in shop.tables:
+        return shop.engine.frame("select cast(date as timestamp) as date, festival, phase from calendar")
+    if shop.description.timezone == "Asia/Shanghai":
+        shipped = festivals.phases()
+        span = max(first, shipped["first"].min().date()), min(last, shipped["last"].max().date())
+        return festivals.calendar(*span) if span[0] <= span[1] else festivals.calendar(span[1], span[1]).iloc[:0]
+    return pd.DataFrame({"date": pd.DatetimeIndex([]), "festival": [], "phase": []})
+
+
+def _festival_names(shop: Dataset, starts: pd.Series, period: Period) -> pd.Series:
+    """Name the festival that a day or week belongs to: of two days of it or more in a week."""
+    if period not in ("day", "week") or not len(starts):
+        return pd.Series("", starts.index, dtype="str")
+    days = festival_days(shop, starts.min().date(), starts.max().date()).dropna(subset="festival")
+    dates = pd.to_datetime(days["date"])
+    keys = dates - pd.to_timedelta(dates.dt.day_of_week, unit="D") if period == "week" else dates
+    counts = days.groupby([keys.rename("start"), "festival"]).size().reset_index(name="days")
+    counts = counts[counts["days"] >= (2 if period == "week" else 1)].sort_values("days", kind="stable")
+    named = counts.drop_duplicates("start", keep="last").set_index("start")["festival"].to_dict()
+    return pd.Series([named.get(start, "") for start in starts], starts.index, dtype="str")
+
+
+def _refunds(metric: Metric) -> bool:
+    """Whether a metric counts refunds to the period of the order, so that it is not final while they may arrive."""
+    return any("refund_amount" in part.columns and part.clock == "paid_at" for part in parts(metric))
+
+
+def _immature(shop: Dataset, starts: pd.Series, period: Period) -> pd.Series[bool]:
+    final = [start for start in shop.complete_periods(period) if _ended(start, period) <= shop.matured_through]
+    return ~starts.isin(pd.DatetimeIndex(final))
+
+
+def _ended(start: dt.date, period: Period) -> dt.date:
+    return next_start(start, period) - dt.timedelta(days=1)
