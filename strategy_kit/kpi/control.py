@@ -113,11 +113,11 @@ def signals(scores: np.ndarray, period: str) -> pd.DataFrame:
     ['', 'above the upper limit', '']
     """
     sides, steps = np.sign(scores), np.sign(np.diff(scores, prepend=scores[:1]))
-    named = []
+    runs, trends, named = _lengths(sides), _lengths(steps), []
     for at, score in enumerate(scores):
         high = score > 0
         last = scores[max(at - 2, 0) : at + 1] * sides[at]
-        run, trend = _length(sides[: at + 1]), _length(steps[: at + 1])
+        run, trend = runs[at], trends[at]
         if abs(score) > 3:
             found = ("beyond", "above the upper limit" if high else "below the lower limit")
         elif run >= RUN:
@@ -132,12 +132,11 @@ def signals(scores: np.ndarray, period: str) -> pd.DataFrame:
     return pd.DataFrame(named, columns=["signal", "cause"])
 
 
-def _length(signs: np.ndarray) -> int:
-    """Count how many of the last signs are alike and not zero."""
-    if not signs[-1] or np.isnan(signs[-1]):
-        return 0
-    other = np.flatnonzero(signs != signs[-1])
-    return len(signs) - 1 - int(other[-1]) if len(other) else len(signs)
+def _lengths(signs: np.ndarray) -> np.ndarray:
+    """Count at each place how many signs up to it are alike and not zero."""
+    place = np.arange(len(signs))
+    began = np.maximum.accumulate(np.where(np.r_[True, signs[1:] != signs[:-1]][: len(signs)], place, 0))
+    return np.where(signs == 0, 0, place - began + 1)
 
 
 def year_on_year(
