@@ -65,10 +65,10 @@ def _parser() -> argparse.ArgumentParser:
     for option, default in (("seed", 7), ("merchants", 3000), ("weeks", 78)):
         simulate.add_argument(f"--{option}", type=int, default=default)
     imported = command("import", _import, "turn published files into a data set")
-    imported.add_argument("source", choices=["olist"], metavar="olist")
+    imported.add_argument("source", choices=["olist", "online-retail"])
     imported.add_argument("files", metavar="SRC", type=Path)
     imported.add_argument("out", metavar="OUT", type=Path)
-    imported.add_argument("--pilot-date", metavar="MONDAY", help="first day of the placebo pilot")
+    imported.add_argument("--pilot-date", metavar="MONDAY", help="first day of the placebo pilot (olist only)")
     check = command("check", _check, "run every law of the data contract; exit 4 if one of severity error is broken")
     check.add_argument("data", metavar="DATA", type=Path)
     run = command("run", _run, "run a notebook and publish its page")
@@ -94,10 +94,13 @@ def _simulate(given: argparse.Namespace) -> Result:
 
 
 def _import(given: argparse.Namespace) -> Result:
-    from strategy_kit.importers import import_olist
+    from strategy_kit.importers import import_olist, import_online_retail
 
     when = {} if given.pilot_date is None else {"pilot_date": _date(given.pilot_date)}
-    report = import_olist(given.files, given.out, **when)
+    if when and given.source != "olist":
+        raise ParameterError(f"{given.source} ran no pilot, not even a placebo; leave out --pilot-date")
+    importer = import_olist if given.source == "olist" else import_online_retail
+    report = importer(given.files, given.out, **when)
     print(report.to_string(index=False))
     print(f"data set written to {given.out}")
     return {"folder": str(given.out)}

@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from strategy_kit.importers.olist import import_olist
+from strategy_kit.importers.online_retail import import_online_retail
 
-__all__ = ["import_olist"]
+__all__ = ["import_olist", "import_online_retail"]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 FILES = {
-    "orders": ("olist_orders_dataset", "order_id customer_id order_status order_purchase_timestamp"),
-    "items": ("olist_order_items_dataset", "order_id order_item_id product_id seller_id price"),
-    "customers": ("olist_customers_dataset", "customer_id customer_unique_id"),
-    "sellers": ("olist_sellers_dataset", "seller_id seller_state"),
-    "products": ("olist_products_dataset", "product_id product_category_name"),
-    "words": ("product_category_name_translation", "product_category_name product_category_name_english"),
+    "orders": ("olist_orders_dataset", "order_id, customer_id, order_status, order_purchase_timestamp"),
+    "items": ("olist_order_items_dataset", "order_id, order_item_id, product_id, seller_id, price"),
+    "customers": ("olist_customers_dataset", "customer_id, customer_unique_id"),
+    "sellers": ("olist_sellers_dataset", "seller_id, seller_state"),
+    "products": ("olist_products_dataset", "product_id, product_category_name"),
+    "words": ("product_category_name_translation", "product_category_name, product_category_name_english"),
 }
 PILOT = {
     "apparel": "fashion_bolsas_e_acessorios fashion_calcados fashion_roupa_masculina fashion_roupa_feminina "
@@ -82,6 +82,13 @@ OUTPUTS = {
             ('truckers'' strike', date '2018-05-21', date '2018-06-01', 'all deliveries'))
             as policies(policy, started_on, ended_on, scope) order by started_on""",
 }
+
+# Lines and value: as read; as written (the file is bound) or refused.
+BOOKS = (
+    "select count(*), coalesce(sum(cast(cast(price as double) as decimal(18, 4))), 0) from items",
+    """select count(*), coalesce(sum(cast(amount as decimal(18, 4))), 0)
+    from (select amount from read_parquet(?) union all select amount from line where missing is not null)""",
+)
 
 # Step, meaning, the rows that are counted.
 COUNTS = """

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from strategy_kit import errors
-from strategy_kit.importers import import_olist, olist
+from strategy_kit.importers import files, import_olist, olist
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -152,7 +152,7 @@ def test_merchants_equal_the_twin(imported: Import, twin: pd.DataFrame, publishe
 
 def test_same_files_give_the_same_bytes(published: Path, imported: Import, tmp_path: Path) -> None:
     import_olist(published, tmp_path / "olist")
-    assert set(snapshot(imported[0])) == olist.WRITTEN
+    assert set(snapshot(imported[0])) == olist.OLIST.written
     assert snapshot(tmp_path / "olist") == snapshot(imported[0])
 
 
@@ -395,6 +395,6 @@ def test_failing_spares_the_previous_import(files: Files, out: Path, monkeypatch
     files.change("order_items", "10.00", "x")
     refusal(errors.ContractError, files, out)
     with pytest.raises(FileNotFoundError):
-        olist._swap(out.parent / "absent", out, out.parent / "replaced")
+        files.swap(out.parent / "absent", out, out.parent / "replaced")
     assert snapshot(out) == before
     assert set(out.parent.iterdir()) == {out, files.folder}
