@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 
 from strategy_kit import errors
-from strategy_kit.importers import files, import_olist, olist
+from strategy_kit.importers import import_olist, olist
+from strategy_kit.importers.files import swap
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -395,6 +396,6 @@ def test_failing_spares_the_previous_import(files: Files, out: Path, monkeypatch
     files.change("order_items", "10.00", "x")
     refusal(errors.ContractError, files, out)
     with pytest.raises(FileNotFoundError):
-        files.swap(out.parent / "absent", out, out.parent / "replaced")
+        swap(out.parent / "absent", out, out.parent / "replaced")
     assert snapshot(out) == before
     assert set(out.parent.iterdir()) == {out, files.folder}
