@@ -38,7 +38,7 @@ def phases() -> pd.DataFrame:
     'double_11 2026-11-11'
     """
     with files("strategy_kit").joinpath("festivals.csv").open(encoding="utf-8") as table:
-        return pd.read_csv(table, dtype={"festival": "str"}, parse_dates=["first", "last"])
+        return pd.read_csv(table, parse_dates=["first", "last"])
 
 
 def calendar(first: dt.date, last: dt.date) -> pd.DataFrame:

@@ -167,6 +167,7 @@ def test_days_outside_the_table_are_refused(first: dt.date, last: dt.date) -> No
         ("2025-06-09", "2024-06-10", "618 spot, 1 week before its end"),
         ("2025-06-16", "2024-06-17", "618 spot, the week of its end (days of it: 3, a year before 2)"),
         ("2024-05-20", None, "no week of 618 spot a year before that is 4 weeks before its end"),
+        ("2024-06-03", "2023-05-29", "618 spot, 2 weeks before its end (days of it: 7, a year before 5)"),
         ("2024-06-10", "2023-06-05", "618 spot, 1 week before its end"),
         ("2025-10-13", "2024-10-14", "double_11 presale, the week of its end (days of it: 5, a year before 7)"),
         ("2023-10-23", "2022-10-24", "double_11 presale, the week of its end (days of it: 6, a year before 7)"),
@@ -182,6 +183,35 @@ def test_days_outside_the_table_are_refused(first: dt.date, last: dt.date) -> No
 )
 def test_weeks_of_the_real_calendar(week: str, other: str | None, words: str) -> None:
     assert matched(week) == (other, words)
+
+
+@pytest.mark.parametrize(("apart", "is_matched"), [(28, False), (29, True), (71, True), (72, False)])
+def test_the_year_before_is_200_to_500_days_away(apart: int, is_matched: bool) -> None:
+    days = DAYS.assign(festival=pd.Series(index=DAYS.index, dtype="str"), phase="none")
+    for monday in (pd.Timestamp("2024-09-02"), pd.Timestamp("2024-09-02") - pd.Timedelta(weeks=apart)):
+        days.loc[days["date"].between(monday, monday + pd.Timedelta(days=6)), ["festival", "phase"]] = ["fair", "spot"]
+    expected = str((pd.Timestamp("2024-09-02") - pd.Timedelta(weeks=apart)).date()) if is_matched else None
+    words = "fair spot, the week of its end" if is_matched else "no week of fair spot a year before"
+    assert matched("2024-09-02", days) == (expected, words)
+
+
+def test_a_festival_within_another_does_not_part_it() -> None:
+    days = DAYS.assign(festival=pd.Series(index=DAYS.index, dtype="str"), phase="none")
+    for first in ("2023-09-04", "2024-09-02"):
+        day = days.index[days["date"] == first][0]
+        days.loc[day : day + 20, ["festival", "phase"]] = ["fair", "spot"]
+        days.loc[day + 7 : day + 13, ["festival", "phase"]] = ["autumn", "none"]
+    assert matched("2024-09-02", days) == ("2023-09-04", "fair spot, 2 weeks before its end")
+    assert matched("2024-09-09", days) == ("2023-09-11", "autumn, the week of its end")
+
+
+def test_of_two_phases_with_as_many_days_a_week_has_the_later() -> None:
+    days = DAYS.assign(festival=pd.Series(index=DAYS.index, dtype="str"), phase="none")
+    for first in ("2023-09-04", "2024-09-02"):
+        day = days.index[days["date"] == first][0]
+        days.loc[day : day + 2, ["festival", "phase"]] = ["fair", "presale"]
+        days.loc[day + 3 : day + 5, ["festival", "phase"]] = ["fair", "balance"]
+    assert matched("2024-09-02", days) == ("2023-09-04", "fair balance, the week of its end")
 
 
 def test_a_presale_without_one_a_year_before_has_no_match() -> None:
@@ -213,6 +243,12 @@ def test_a_festival_that_the_calendar_cuts_off_is_not_compared() -> None:
     days = DAYS[DAYS["date"] <= "2025-06-08"]
     assert matched("2025-06-02", days) == (None, "the calendar ends within 618 spot, so that its end is not known")
     assert matched("2025-06-09", days) == (None, "the calendar does not cover the week")
+
+
+def test_an_ordinary_week_is_not_moved_out_of_the_calendar() -> None:
+    assert matched("2025-02-10")[0] == "2024-02-19"
+    assert matched("2024-01-22", DAYS[DAYS["date"] >= "2023-01-23"])[0] == "2023-01-30"
+    assert matched("2024-01-15", DAYS[DAYS["date"] >= "2023-01-16"])[0] == "2023-01-30"
 
 
 def test_without_an_ordinary_week_near_there_is_no_match() -> None:
