@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
+from strategy_kit.charts.control import process_control
+from strategy_kit.charts.curves import retention_curves
 from strategy_kit.charts.event_study import event_study
 from strategy_kit.charts.figure import figure
+from strategy_kit.charts.ladder import ladder_transitions
 from strategy_kit.charts.placebo import placebo_strip
 from strategy_kit.charts.theme import enable
 from strategy_kit.charts.trend import kpi_trend
 from strategy_kit.charts.triangle import triangle
+from strategy_kit.charts.waterfall import growth_waterfall
+from strategy_kit.charts.yardsticks import yardsticks
 
 enable()
 
-__all__ = ["event_study", "figure", "kpi_trend", "placebo_strip", "triangle"]
+__all__ = [
+    "event_study",
+    "figure",
+    "growth_waterfall",
+    "kpi_trend",
+    "ladder_transitions",
+    "placebo_strip",
+    "process_control",
+    "retention_curves",
+    "triangle",
+    "yardsticks",
+]

@@ -11,7 +11,7 @@ import pandas as pd
 from strategy_kit.errors import ParameterError, nearest, refuse
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
 INK, SOFT, RULE, HAIR, PAPER = "#1B1F23", "#4A5157", "#C9CED2", "#E6E9EB", "#FFFFFF"
 PILOT, OTHER, WARNING = "#12436D", "#7A8187", "#801650"
@@ -44,6 +44,22 @@ def worded(default: Mapping[str, str], labels: Mapping[str, str] | None) -> dict
     unknown = [f"no word is called {name!r}{nearest(name, default)}" for name in given if name not in default]
     refuse(ParameterError, "labels", unknown)
     return {**default, **given}
+
+
+def require(chart: str, frame: pd.DataFrame, columns: Mapping[str, Collection[str]]) -> None:
+    """Refuse a frame without a column, without a row, or with a code that is none of those listed for its column."""
+    lacking = [f"{name!r}{nearest(name, map(str, frame.columns))}" for name in columns if name not in frame.columns]
+    if lacking:
+        raise ParameterError(f"{chart}: the frame lacks {', '.join(lacking)}; add what is missing")
+    if frame.empty:
+        raise ParameterError(f"{chart}: no row has anything to draw; leave the chart out")
+    coded = [(name, code, known) for name, known in columns.items() if known for code in frame[name].unique()]
+    laws = [
+        f"{name} {code!r} is none of {', '.join(map(repr, known))}{nearest(str(code), known)}"
+        for name, code, known in coded
+        if code not in known
+    ]
+    refuse(ParameterError, chart, laws)
 
 
 def start_rule(x: alt.X, at: str | float, label: str, side: Side, height: int) -> list[alt.Chart]:
