@@ -146,3 +146,24 @@ def week_span(monday: dt.date, language: Language) -> str:
         ends = [f"{d.month} 月 {d.day} 日" for d in (monday, sunday)]
         return f"{year} 年第 {week} 周（{ends[0]}至 {ends[1]}）"
     return f"week {week} of {year}, {monday.day} {monday:%B} to {sunday.day} {sunday:%B}"
+
+
+def period_name(start: dt.date, period: str, language: Language) -> str:
+    """Write a period by its first day.
+
+    Examples
+    --------
+    >>> period_name(dt.date(2025, 6, 1), "month", "en"), period_name(dt.date(2025, 4, 1), "quarter", "zh")
+    ('June 2025', '2025 年第 2 季度')
+    >>> period_name(dt.date(2025, 7, 21), "week", "zh"), period_name(dt.date(2025, 7, 21), "day", "en")
+    ('2025 年第 30 周', '21 July 2025')
+    """
+    if period == "day":
+        return day(start, language)
+    year, week, _ = start.isocalendar()
+    quarter = (start.month + 2) // 3
+    if period == "week":
+        return f"{year} 年第 {week} 周" if language == "zh" else f"week {week} of {year}"
+    if period == "quarter":
+        return f"{start.year} 年第 {quarter} 季度" if language == "zh" else f"quarter {quarter} of {start.year}"
+    return f"{start.year} 年 {start.month} 月" if language == "zh" else f"{start:%B %Y}"

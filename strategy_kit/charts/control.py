@@ -101,10 +101,10 @@ def process_control(frame: pd.DataFrame, *, period: str, labels: Mapping[str, st
     head = causes["down"].min() - 20 if len(causes) else -14
     layers = [
         *_limits(phases, x),
-        alt.Chart(causes).mark_rule(color=OTHER, strokeWidth=0.75, **stem).encode(x=x),
+        *([alt.Chart(causes).mark_rule(color=OTHER, strokeWidth=0.75, **stem).encode(x=x)] if len(causes) else []),
         *_points(rows, words["value"], x, y.scale(domain=reach, nice=False, zero=False)),
         texts(ends, x),
-        texts(causes, x),
+        *([texts(causes, x)] if len(causes) else []),
         alt.Chart(rows.head(1)).mark_text(text=words["value"], align="left", x=0, y=head, color=SOFT),
     ]
     told = [", ".join(f"{text} {number(at, 1)}" for text, at in zip(ends["text"], ends["value"], strict=True))]
@@ -147,7 +147,11 @@ def _points(rows: pd.DataFrame, title: str, x: alt.X, y: alt.Y) -> list[alt.Char
     tips = [when, alt.Tooltip("value:Q", format=",.4~g", title=title), alt.Tooltip("text:N", title="  ")]
     base = alt.Chart(rows)
     whole = alt.Chart(rows.assign(value=rows["value"].where(rows["mark"] != "incomplete")))
-    marks = [alt.Chart(rows[rows["mark"] == name]).mark_point(opacity=1, **MARKS[name]) for name in MARKS]
+    marks = [
+        alt.Chart(rows[rows["mark"] == name]).mark_point(opacity=1, **MARKS[name])
+        for name in MARKS
+        if (rows["mark"] == name).any()
+    ]
     layers = [
         base.mark_line(color=PILOT, strokeWidth=1.5, strokeDash=[1.5, 3.5]),
         whole.mark_line(color=PILOT, strokeWidth=2),

@@ -26,7 +26,12 @@ _RANGE = 2 / np.sqrt(np.pi)
 
 
 def process_control(
-    shop: Dataset, *, metric: str | Metric, period: Period = "week", by: Sequence[str] = ()
+    shop: Dataset,
+    *,
+    metric: str | Metric,
+    period: Period = "week",
+    by: Sequence[str] = (),
+    through: dt.date | None = None,
 ) -> pd.DataFrame:
     """Set limits to what a KPI does by itself, and name the periods in which something else must have happened.
 
@@ -36,6 +41,11 @@ def process_control(
     six steps in a row up or down; two of three in the outer third on one side. Weekly sales carry over from one week to
     the next, so that without any cause signals come somewhat more often than the one in about ninety periods of
     independent noise.
+
+    Parameters
+    ----------
+    through
+        Last day that counts, as it would have been read then; the last day of the data by default.
 
     Returns
     -------
@@ -64,7 +74,7 @@ def process_control(
     """
     asked = chosen([metric], shop.columns("order_lines"))[0]
     period = checked_period(period)
-    known = table(shop, by=[*by, period], metrics=[asked]).rename(columns={asked.name: "value"})
+    known = table(shop, by=[*by, period], metrics=[asked], through=through).rename(columns={asked.name: "value"})
     judged = known["complete"] & known["value"].notna() & ~(_immature(shop, known[period], period) & _refunds(asked))
     known["festival"] = _festival_names(shop, known[period], period)
     groups = known.groupby(list(by), dropna=False, sort=False) if by else [((), known)]
@@ -146,7 +156,8 @@ def year_on_year(
 
     Festivals come from the data set's calendar table; without one, in Asia/Shanghai, from the dates that the kit ships; else
     weeks are compared with those 52 weeks earlier. Months and quarters are compared with the same ones, and `matched`
-    says by how many days a festival differs between them.
+    says by how many days a festival differs between them. New buyers are not compared with the data's first year, in which
+    many are new only because the data begin.
 
     Returns
     -------
@@ -181,6 +192,11 @@ def year_on_year(
     rows["compared_with"] = rows["compared_with"].where(rows["before"].notna())
     refunding = [metric.name for metric in asked if _refunds(metric)]
     young = rows["metric"].isin(refunding) & _immature(shop, rows[period], period)
+    # in the first year of the data many a unit is new only because they begin
+    counting_new = [metric.name for metric in asked if any("is_new" in part.sql for part in parts(metric))]
+    young |= rows["metric"].isin(counting_new) & (
+        rows["compared_with"] < pd.Timestamp(months_later(shop.data_from, 12))
+    )
     rows["change"] = (rows["value"] / rows["before"].where(rows["before"] > 0) - 1).where(~young)
     columns = [*by, period, "metric", "value", "compared_with", "before", "change", "matched"]
     return rows[columns].sort_values([*by, "metric", period], ignore_index=True)

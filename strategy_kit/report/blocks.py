@@ -139,6 +139,30 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], caption: str) -
     )
 
 
+def listing(columns: Sequence[str], rows: Sequence[Sequence[str]], caption: str, numbers: Sequence[int] = ()) -> Block:
+    """Build a table of any columns; cells are HTML made from escaped text, those of `numbers` stand to the right.
+
+    On a phone each row is a block whose cells bear their column's name.
+    """
+    kinds = [' class="sk-number"' if place in numbers else "" for place in range(len(columns))]
+    head = "".join(f'<th scope="col"{kind}>{escape(name)}</th>' for name, kind in zip(columns, kinds, strict=True))
+    body = "".join(
+        f'<tr><th scope="row">{row[0]}</th>'
+        + "".join(
+            f'<td{kind} data-label="{escape(name)}">{cell}</td>'
+            for cell, name, kind in zip(row[1:], columns[1:], kinds[1:], strict=True)
+        )
+        + "</tr>"
+        for row in rows
+    )
+    return Block(
+        f'<div class="sk-scroll"><table class="sk-table sk-listing"><thead><tr>{head}</tr></thead>'
+        f"<tbody>{body}</tbody></table></div>"
+        f'<p class="sk-caption">{escape(caption)}</p>',
+        caption,
+    )
+
+
 def line(sentence: str) -> Block:
     """Build one line of prose, such as the reason why a section has nothing to show."""
     return Block(f'<p class="sk-absent">{marked(sentence)}</p>', plain(sentence))

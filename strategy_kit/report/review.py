@@ -1,0 +1,280 @@
+"""The KPI review: each figure with its change and interval, what the change is made of, and where yardsticks disagree."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from strategy_kit import charts, formats, kpi
+from strategy_kit.errors import ParameterError
+from strategy_kit.metrics import METRICS, parts
+from strategy_kit.periods import Period, checked_period, next_start, week_label
+from strategy_kit.report import blocks
+from strategy_kit.report.words import Words, marked
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from strategy_kit.dataset import Dataset
+    from strategy_kit.report.blocks import Block
+
+REVIEWED = (
+    "gmv", "orders", "buyers", "new_buyers", "active_merchants", "average_order_value", "orders_per_buyer", "repeat_rate",
+    "spend_per_annual_active_buyer", "gmv_per_active_merchant", "median_gmv_per_active_merchant",
+    "p90_gmv_per_active_merchant", "top_decile_share", "refund_rate", "refund_maturity", "subsidy_share", "discount_depth",
+    "overseas_share", "take_rate",
+)  # fmt: skip
+ADD_UP_OVER_BUYERS = {"gmv", "orders", "buyers", "average_order_value", "orders_per_buyer", "spend_per_annual_active_buyer",
+                      "refund_rate", "subsidy_share", "discount_depth", "overseas_share", "take_rate"}  # fmt: skip
+SHOWN_WEEKS = 53
+_DAY = dt.timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class Review:
+    """A data set, read in one language up to a week: what the review's blocks and charts are written from."""
+
+    shop: Dataset
+    monday: dt.date
+    period: Period
+    words: Words
+
+    @cached_property
+    def pair(self) -> tuple[dt.date, dt.date]:
+        """The last two complete periods that end by the week's Sunday."""
+        until = self.monday + dt.timedelta(days=6)
+        ended = [p for p in self.shop.complete_periods(self.period) if next_start(p, self.period) - _DAY <= until]
+        if len(ended) < 2:
+            raise ParameterError(
+                f"fewer than two complete {self.period}s end by {until} in data set {self.shop.name!r}; take a shorter period"
+            )
+        return ended[-2], ended[-1]
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """The pair as keywords of the functions in `kpi`."""
+        return {"period": self.period, "before": self.pair[0], "after": self.pair[1]}
+
+    @property
+    def names(self) -> list[str]:
+        """The two periods by name."""
+        return [formats.period_name(start, self.period, self.words.language) for start in self.pair]
+
+    def told(self, name: str, value: float, *, like: tuple[float, ...] = ()) -> str:
+        """Write a value of a metric in its unit."""
+        unit = METRICS[name].unit
+        if np.isnan(value):
+            return "–"
+        if unit == "share":
+            return formats.percent(value)
+        if unit.startswith("currency"):
+            return formats.money(value, self.shop.description.currency, self.words.language, like=like)
+        return formats.number(value, 0 if unit == "count" else 2)
+
+    def moved(self, name: str, before: float, change: float) -> str:
+        """Write a relative change of a metric: of a share in percentage points, of all else in percent."""
+        if METRICS[name].unit != "share" or np.isnan(change):
+            return formats.percent(change, signed=True)
+        return self.words("share_points", n=formats.number(100 * before * change, 1, signed=True))
+
+    def money(self, value: float) -> str:
+        """Write a signed amount."""
+        return formats.money(value, self.shop.description.currency, self.words.language, signed=True)
+
+    def caption(self, note: str) -> str:
+        """Write the line under a chart: mark, data set, last week, note."""
+        say, about = self.words, self.shop.description
+        mark = f"{say('synthetic')} · " * about.synthetic
+        name, week = say.label(about.title or about.name), formats.week_span(self.monday, say.language)
+        return say("caption", mark=mark, dataset=name, week=week, n=note)
+
+
+def open_review(
+    shop: Dataset, week: str | None = None, language: formats.Language = "en", period: Period = "month"
+) -> Review:
+    """Check the data set and settle what a review speaks of.
+
+    Parameters
+    ----------
+    week
+        Such as "2025-W30"; the last complete one by default. Nothing later is looked at.
+    period
+        What is compared with the one before.
+
+    Raises
+    ------
+    ContractError
+        If a law of severity "error" is broken.
+    ParameterError
+        If the week, language or period is wrong.
+
+    Examples
+    --------
+    >>> import strategy_kit as sk
+    >>> open_review(sk.open_dataset("data/sample")).names
+    ['May 2025', 'June 2025']
+    """
+    words = Words(language)
+    shop.require_valid()
+    return Review(shop, shop.week(week), checked_period(period), words)
+
+
+def masthead(review: Review, title: str) -> Block:
+    """Return the head of the page; `title` is the key of its name."""
+    say, about = review.words, review.shop.description
+    marks = [(say("synthetic"), say("synthetic_note"))] if about.synthetic else []
+    week = formats.week_span(review.monday, say.language)
+    return blocks.masthead(
+        say("product_review"),
+        say(title),
+        say("edition", dataset=say.label(about.title or about.name), week=week),
+        marks,
+    )
+
+
+def provenance(review: Review, method: str = "review_method") -> Block:
+    """Return the foot of the page; `method` is the key of how its figures were made."""
+    say, shop = review.words, review.shop
+    window = (
+        f"{shop.description.title or shop.name}; {shop.data_from} – {shop.data_through}; {week_label(review.monday)}"
+    )
+    entries = [
+        (say("prov_data"), window),
+        (say("prov_source"), shop.description.source or "–"),
+        (say("prov_method"), say(method)),
+        (say("prov_words"), say("prov_words_text")),
+    ]
+    return blocks.provenance(
+        say("section_provenance"), entries, say("prov_invented") if shop.description.synthetic else ""
+    )
+
+
+def measures(review: Review) -> Block:
+    """Return every measure of the period with its change, the interval where it has one, and its definition."""
+    say, columns = review.words, review.shop.columns("order_lines")
+    names = [n for n in REVIEWED if all(c in columns for part in parts(METRICS[n]) for c in part.columns)]
+    levels: Any = kpi.table(review.shop, by=[review.period], metrics=names).set_index(review.period)
+    now, then = (levels.loc[pd.Timestamp(start)] for start in reversed(review.pair))
+    moves: Any = kpi.change(
+        review.shop, metrics=[n for n in names if n in ADD_UP_OVER_BUYERS], **review.asked
+    ).set_index("metric")
+    years: Any = kpi.year_on_year(review.shop, metrics=names, period=review.period)
+    years = years[years[review.period] == pd.Timestamp(review.pair[1])].set_index("metric")
+    rows = []
+    for name in names:
+        held = name in moves.index and not np.isnan(moves.loc[name, "conf_low"])
+        ends = (
+            [review.moved(name, then[name], moves.loc[name, end]) for end in ("conf_low", "conf_high")] if held else []
+        )
+        change, year = now[name] / then[name] - 1 if then[name] > 0 else np.nan, years.loc[name]
+        cells = [review.told(name, now[name]), review.moved(name, then[name], change),
+                 say("range_to", low=ends[0], high=ends[1]) if ends else "–",
+                 review.moved(name, year["before"], year["change"])]  # fmt: skip
+        definition = getattr(METRICS[name], say.language)
+        rows.append([marked(f"**{say(f'metric_{name}')}**"), *map(marked, cells), marked(definition)])
+    heads = [
+        say("column_measure"),
+        review.names[1],
+        *(say(f"column_{c}") for c in ("before", "interval", "year", "definition")),
+    ]
+    return blocks.listing(heads, rows, say("review_measures_caption", before=review.names[0]), numbers=range(1, 5))
+
+
+def measures_head(review: Review) -> Block:
+    """Return the head of the measures; its title says what GMV did, as far as its interval allows."""
+    say = review.words
+    row = kpi.change(review.shop, metrics=["gmv"], **review.asked).iloc[0]
+    verb = "rose" if row["conf_low"] > 0 else "fell" if row["conf_high"] < 0 else "no_clear_change"
+    told = say(f"verb_{verb}", effect=formats.percent(abs(row["change"])))
+    first, last = review.names
+    days = [formats.Count((next_start(start, review.period) - start).days) for start in review.pair]
+    note = say("review_note") + say("review_days", before=first, n=days[0], after=last, m=days[1]) * (
+        days[0] != days[1]
+    )
+    title = say("review_title", verb=told, before=first, after=last)
+    return blocks.section_head(say("section_review"), say("question_review"), title, note)
+
+
+def control(review: Review) -> Any:
+    """Draw weekly GMV with the limits of what it does by itself; the title says what the last weeks did."""
+    say, currency = review.words, review.shop.description.currency
+    found = kpi.process_control(review.shop, metric="gmv", through=review.monday + dt.timedelta(days=6))
+    found = found.rename(columns={"week": "period"}).tail(SHOWN_WEEKS)
+    causes = found[~found["signal"].isin(["", "festival"])].tail(SHOWN_WEEKS)
+    recent = causes[causes["period"] > pd.Timestamp(review.monday - dt.timedelta(weeks=13))]
+    last = found["signal"].iloc[-1] or "none"
+    scale, unit = _scale(review, float(found["value"].max()))
+    shown = found.assign(**{name: found[name] / scale for name in ("value", "centre", "lower", "upper")})
+    labels = {name: say(f"signal_{name}") for name in ("beyond", "run", "trend", "near_limit", "festival")}
+    labels |= {name: say(f"limit_{name}") for name in ("upper", "centre", "lower")}
+    labels |= {"value": say("with_unit", name=say("metric_gmv"), unit=unit), "incomplete": say("incomplete")}
+    table = pd.DataFrame(
+        {
+            say("column_week"): found["period"].dt.strftime("%Y-%m-%d"),
+            say("metric_gmv"): [formats.money(v, currency, say.language) for v in found["value"]],
+            say("column_words"): [say(f"signal_{code or 'none'}") for code in found["signal"]],
+        }
+    )
+    return charts.figure(
+        charts.process_control(shown, period="period", labels=labels),
+        title=say("control_title", last=say(f"signal_{last}"), n=formats.Count(len(recent))),
+        subtitle=say("control_subtitle", unit=unit),
+        caption=review.caption(say("control_note")),
+        description=say("control_alt", last=say(f"signal_{last}"), n=formats.Count(len(recent))),
+        table=table,
+        table_label=say("table_behind"),
+    )
+
+
+def drivers(review: Review) -> Any:
+    """Draw what the change of GMV is made of: buyers, orders per buyer, order value."""
+    say = review.words
+    found = kpi.drivers(review.shop, **review.asked).set_index("driver")
+    total = [float(np.prod(found[side])) for side in ("before", "after")]
+    steps = {say(f"metric_{name}"): float(found.loc[name, "contribution"]) for name in found.index}
+    most = max(steps, key=lambda name: abs(steps[name]))
+    title = say("drivers_title", driver=most, amount=review.money(steps[most]), total=review.money(total[1] - total[0]))
+    return _waterfall(review, (total[0], steps, total[1]), title, say("drivers_subtitle"))
+
+
+def merchants(review: Review) -> Any:
+    """Draw which merchants the change of GMV came from."""
+    say = review.words
+    found = kpi.merchant_growth(review.shop, period=review.period).set_index(review.period)
+    row: Any = found.loc[pd.Timestamp(review.pair[1])]
+    signs = {"new": 1, "resurrected": 1, "expansion": 1, "contraction": -1, "churned": -1}
+    steps = {say(f"growth_{name}"): sign * float(row[name]) for name, sign in signs.items()}
+    kept, quick = formats.percent(row["net_retention"], 0), float(row["quick_ratio"])
+    title = (
+        say("growth_title_none", kept=kept)
+        if np.isnan(quick)
+        else say("growth_title", quick=formats.number(quick, 2), kept=kept)
+    )
+    return _waterfall(review, (float(row["opening"]), steps, float(row["closing"])), title, say("growth_subtitle"))
+
+
+def _waterfall(review: Review, flow: tuple[float, Mapping[str, float], float], title: str, subtitle: str) -> Any:
+    say, (opening, steps, closing) = review.words, flow
+    scale, unit = _scale(review, max(opening, closing))
+    amounts = [opening, *steps.values(), closing]
+    texts = [formats.money(v, review.shop.description.currency, say.language, signed=0 < i < len(amounts) - 1, like=())
+             for i, v in enumerate(amounts)]  # fmt: skip
+    frame = pd.DataFrame({"step": [review.names[0], *steps, review.names[1]], "amount": np.array(amounts) / scale})
+    frame = frame.assign(kind=["level", *["change"] * len(steps), "level"], text=texts)
+    labels = {"value": say("with_unit", name=say("metric_gmv"), unit=unit), "cut": say("axis_cut")}
+    table = pd.DataFrame({say("column_step"): frame["step"], say("metric_gmv"): texts})
+    chart = charts.growth_waterfall(frame, labels=labels)
+    told = "; ".join(f"{step} {text}" for step, text in zip(frame["step"], texts, strict=True))
+    words = {"title": title, "subtitle": subtitle, "caption": review.caption(say("adds_up")), "description": told}
+    return charts.figure(chart, **words, table=table, table_label=say("table_behind"))
+
+
+def _scale(review: Review, largest: float) -> tuple[float, str]:
+    scale = 1e4 if review.words.language == "zh" else 1e6 if largest >= 1e6 else 1e3
+    unit = formats.currency_unit(review.shop.description.currency, review.words.language)
+    return scale, review.words(f"axis_{scale:.0f}", unit=unit)
