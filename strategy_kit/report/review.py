@@ -193,9 +193,9 @@ def measures_head(review: Review) -> Block:
     told = say(f"verb_{verb}", effect=formats.percent(abs(row["change"])))
     first, last = review.names
     days = [formats.Count((next_start(start, review.period) - start).days) for start in review.pair]
-    note = say("review_note") + say("review_days", before=first, n=days[0], after=last, m=days[1]) * (
-        days[0] != days[1]
-    )
+    note = say("review_note")
+    if days[0] != days[1]:
+        note += " " * (say.language == "en") + say("review_days", before=first, n=days[0], after=last, m=days[1])
     title = say("review_title", verb=told, before=first, after=last)
     return blocks.section_head(say("section_review"), say("question_review"), title, note)
 

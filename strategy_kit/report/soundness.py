@@ -121,7 +121,7 @@ def coverage(check: Review) -> Any:
         {
             say("column_week"): found["week"].dt.strftime("%Y-%m-%d"),
             say("lines_axis"): [formats.number(n) for n in found["lines"]],
-            say("column_complete"): [say(f"complete_{'yes' if held else 'no'}") for held in found["complete"]],
+            say("column_complete"): found["complete"].map({True: say("complete_yes"), False: say("complete_no")}),
         }
     )
     return charts.figure(

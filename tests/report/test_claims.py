@@ -14,6 +14,7 @@ from scipy import stats
 
 from strategy_kit.description import Plan
 from strategy_kit.errors import ParameterError
+from strategy_kit.periods import Period
 from strategy_kit.report.claims import Decision, Spread, State, Verb, claim_for, verb_for
 from strategy_kit.report.words import Words, catalogue, marked, plain
 
@@ -174,23 +175,35 @@ DYNAMIC = {
     "study_verb(reading)": get_args(Verb),
     "claim.decision": get_args(Decision),
     "_position(reading, name)": ("within", "above", "below"),
+    "review.period": get_args(Period),
     "scale:.0f": ("1000", "10000", "1000000"),
 }
+
+
+def parts_of(key: str) -> set[str]:
+    """Every run of words inside a key: what may have been put into a hole."""
+    words = key.split("_")
+    return {"_".join(words[i:j]) for i in range(len(words)) for j in range(i + 1, len(words) + 1)}
 
 
 def used(root: Path) -> tuple[set[str], str]:
     """Keys asked for by name in the report and the charts, patterns filled, and the whole text."""
     files = [p for folder in ("report", "charts") for p in sorted((root / "strategy_kit" / folder).glob("*.py"))]
     text = "\n".join(p.read_text(encoding="utf-8") for p in files if p.name != "words.py")
+    books = sorted((root / "notebooks").glob("*.ipynb"))
+    text += "\n".join(p.read_text(encoding="utf-8").replace('\\"', '"') for p in books)
+    bare = set(re.findall(r'"(\w+)"', text)) & {part for key in catalogue() for part in parts_of(key)}
     keys: set[str] = set()
     for call in CALL.finditer(text):
         for double, single in LITERAL.findall(call.group(1)):
             key = double or single
-            hole = re.search(r"\{(.+)\}", key)
-            if hole is None:
-                keys.add(key)
-            elif hole.group(1) in DYNAMIC:
-                keys |= {key.replace(hole.group(0), word) for word in DYNAMIC[hole.group(1)]}
+            holes = re.findall(r"\{([^{}]+)\}", key)
+            # a hole that is not listed is filled by words that stand as such in the code
+            known = [DYNAMIC.get(hole) for hole in holes]
+            filled = {key}
+            for hole, words in zip(holes, known, strict=True):
+                filled = {text.replace(f"{{{hole}}}", word) for text in filled for word in words or bare}
+            keys |= filled if all(known) else filled & set(catalogue())
     return keys, text
 
 
