@@ -71,6 +71,9 @@ def _parser() -> argparse.ArgumentParser:
     imported.add_argument("--pilot-date", metavar="MONDAY", help="first day of the placebo pilot (olist only)")
     check = command("check", _check, "run every law of the data contract; exit 4 if one of severity error is broken")
     check.add_argument("data", metavar="DATA", type=Path)
+    check.add_argument(
+        "--totals", metavar="FILE", type=Path, help="compare with this file of weekly totals, then renew it"
+    )
     run = command("run", _run, "run a notebook and publish its page")
     run.add_argument("notebook", metavar="NOTEBOOK")
     weekly = command("weekly", _run, "run the weekly report and publish it")
@@ -108,8 +111,11 @@ def _import(given: argparse.Namespace) -> Result:
 
 def _check(given: argparse.Namespace) -> Result:
     from strategy_kit.dataset import open_dataset
+    from strategy_kit.health import read_totals
 
-    issues = open_dataset(given.data).check()
+    shop = open_dataset(given.data)
+    known = given.totals is not None and given.totals.is_file()
+    issues = shop.check(read_totals(given.totals) if known else None)
     broken = issues[issues["rows"] > 0].sort_values(["severity", "rows"], ascending=[True, False])
     print(_laws_table(issues))
     errors = int((broken["severity"] == "error").sum())
@@ -119,6 +125,11 @@ def _check(given: argparse.Namespace) -> Result:
             file=sys.stderr,
         )
     warnings = len(broken) - errors
+    if given.totals is not None and not errors:
+        given.totals.parent.mkdir(parents=True, exist_ok=True)
+        fresh = given.totals.with_name(f".{given.totals.name}.fresh")
+        shop.totals().to_csv(fresh, index=False, lineterminator="\n")
+        fresh.replace(given.totals)
     print(f"{len(issues)} laws: {len(issues) - len(broken)} kept, {errors} errors, {warnings} warnings")
     return {"laws": len(issues), "errors": errors, "warnings": warnings, "exit_code": 4 if errors else 0}
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
-from strategy_kit import checks
+from strategy_kit import checks, health, tables_to_panel
 from strategy_kit.contract import TABLES
 from strategy_kit.description import Description, Pilot, Plan, describe, read_description
 from strategy_kit.engine import DuckDBEngine
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from strategy_kit.panel import Panel
     from strategy_kit.periods import Period
 
-_BEFORE_AND_AFTER = 2
 _NO_ROWS = "order_lines has no row with a paid_at, so that no period can be formed; fill the table"
 _FIRST_TABLES = ("order_lines", "merchants")
 
@@ -72,9 +71,7 @@ class Dataset:
             If the data set names no pilot categories.
         """
         if self.description.pilot is None:
-            raise DesignError(
-                f"data set {self.name!r} names no pilot categories; add a [pilot] table to its dataset.toml"
-            )
+            raise DesignError(f"data set {self.name!r} names no pilot categories; add [pilot] to its dataset.toml")
         return self.description.pilot
 
     @cached_property
@@ -102,51 +99,44 @@ class Dataset:
     @property
     def matured_through(self) -> dt.date:
         """Last day whose orders can no longer be refunded: `data_through` less the longer of both lags."""
-        return self.data_through - dt.timedelta(days=max(self.description.settlement_days, self.description.refund_days))
+        lags = self.description.settlement_days, self.description.refund_days
+        return self.data_through - dt.timedelta(days=max(lags))
 
     def columns(self, table: str) -> list[str]:
         """Return the columns of a table; an empty list when the data set lacks the table."""
         return list(self.engine.types(table)) if table in self.tables else []
 
-    def check(self) -> pd.DataFrame:
-        """Run every law of the contract inside the engine.
+    def check(self, previous: pd.DataFrame | None = None) -> pd.DataFrame:
+        """Run every law of the contract, and every check of `strategy_kit.health`, inside the engine.
+
+        Parameters
+        ----------
+        previous
+            `totals` of an earlier time, to name the weeks that have changed since; another frame is a ParameterError.
 
         Returns
         -------
         DataFrame
-            One row a law, broken or kept: check, severity (error, warning), table, rows (broken rows), share (of the
-            table's rows), example, remedy.
+            One row a law, broken or kept: check, severity (error, warning), table, rows (lines, orders, days, weeks or
+            merchants that break it), share (of all of them), example, remedy.
 
         Examples
         --------
-        >>> shop = open_dataset("data/sample")
-        >>> issues = shop.check()
+        >>> issues = open_dataset("data/sample").check()
         >>> int(issues.query("severity == 'error'")["rows"].sum())
         0
         """
-        about = self.description
-        window = {"data_from": about.data_from or dt.date.min, "data_through": about.data_through or dt.date.max}
-        found = checks.run_laws(self.engine, list(self.tables), window)
-        own = pd.DataFrame(self._own_laws(), columns=checks.COLUMNS)
-        return pd.concat([found, own], ignore_index=True)
+        return health.check(self, previous)
 
-    def _own_laws(self) -> list[list[object]]:
-        law = ["data_through is stated", "warning", "dataset.toml"]
-        laws: list[list[object]] = [[*law, 0, 0.0, "", ""]]
-        if self.description.data_through is None:
-            last = self.engine.frame("select cast(max(paid_at) as varchar)[:10] as day from order_lines")["day"][0]
-            guess = f"taken as {last}, the day of the last order"
-            laws = [[*law, 1, 1.0, guess, "write the last complete business day into dataset.toml"]]
-        if self.description.pilot is not None:
-            known = self.engine.frame("select distinct category from merchants")["category"].dropna().tolist()
-            absent = [c for c in self.description.pilot.categories if c not in known]
-            hint = nearest(absent[0], known) if absent else ""
-            share = len(absent) / len(self.description.pilot.categories)
-            laws.append(
-                ["pilot categories have merchants", "error", "dataset.toml", len(absent), share,
-                 ", ".join(absent), f"correct pilot.categories{hint}" if absent else ""]
-            )  # fmt: skip
-        return laws
+    def totals(self) -> pd.DataFrame:
+        """Add up each complete week for a later `check`: week (Monday), lines (all), orders and gmv (not cancelled).
+
+        Examples
+        --------
+        >>> open_dataset("data/sample").totals().columns.tolist()
+        ['week', 'lines', 'orders', 'gmv']
+        """
+        return health.totals(self)
 
     def require_valid(self) -> pd.DataFrame:
         """Run `check` and refuse the data set when a law of severity "error" is broken.
@@ -157,10 +147,9 @@ class Dataset:
             Naming every broken law with its rows, first example and remedy.
         """
         found = self.check()
-        broken = found[(found["severity"] == "error") & (found["rows"] > 0)]
         laws = [
             f"{row.table}: {row.check}, but {row.rows} rows break it (first: {row.example}); {row.remedy}."
-            for row in broken.itertuples()
+            for row in found.query("severity == 'error' and rows > 0").itertuples()
         ]
         refuse(ContractError, f"data set {self.name!r}", laws)
         return found
@@ -180,13 +169,12 @@ class Dataset:
         """
         last = last_complete(self.settled_through, "week")
         monday = last if text is None else parse_week(text)
+        name = f"week {week_label(monday)}"
         window = f"data set {self.name!r} covers {self.data_from} to {self.data_through}"
         if monday > last:
-            raise ParameterError(
-                f"week {week_label(monday)} is not complete: {window}, so the last complete week is {week_label(last)}"
-            )
+            raise ParameterError(f"{name} is not complete: {window}, so the last complete week is {week_label(last)}")
         if monday < self.data_from:
-            raise ParameterError(f"week {week_label(monday)} has no complete data: {window}; choose a later week")
+            raise ParameterError(f"{name} has no complete data: {window}; choose a later week")
         sold = self.engine.frame(
             "select count(*) as every, count(*) filter (where paid_at >= $first and paid_at < $next) as n from order_lines",
             {"first": monday, "next": next_start(monday, "week")},
@@ -194,7 +182,7 @@ class Dataset:
         if not sold["every"][0]:
             raise ContractError(_NO_ROWS)
         if not sold["n"][0]:
-            raise ParameterError(f"week {week_label(monday)} has no order at all: {window}; choose another week")
+            raise ParameterError(f"{name} has no order at all: {window}; choose another week")
         return monday
 
     def complete_periods(self, period: Period, through: dt.date | None = None) -> list[dt.date]:
@@ -246,12 +234,10 @@ class Dataset:
         >>> open_dataset("data/sample").panel().assigned_at
         'merchant'
         """
-        from strategy_kit.tables_to_panel import merchant_panel
-
         if transform not in ("none", "log"):
             raise ParameterError(f"transform is one of none, log, not {transform!r}")
         periods = self._window(period, since, through)
-        panel = merchant_panel(self, outcome, period, periods, categories)
+        panel = tables_to_panel.merchant_panel(self, outcome, period, periods, categories)
         return panel.logs() if transform == "log" else panel
 
     def category_panel(
@@ -285,17 +271,13 @@ class Dataset:
         >>> open_dataset("data/sample").category_panel().assigned_at
         'category'
         """
-        from strategy_kit.tables_to_panel import category_panel
-
-        return category_panel(self, outcome, period, self._window(period, since, through), pool_below)
+        return tables_to_panel.category_panel(self, outcome, period, self._window(period, since, through), pool_below)
 
     def _window(self, period: Period, since: dt.date | None, through: dt.date | None) -> list[dt.date]:
         first, last = (None if day is None else pd.Timestamp(day).date() for day in (since, through))
         periods = [p for p in self.complete_periods(period, last) if first is None or p >= first]
-        if len(periods) < _BEFORE_AND_AFTER:
-            raise DesignError(
-                f"data set {self.name!r} has {len(periods)} complete {period}s; a panel needs at least two"
-            )
+        if (count := len(periods)) < 2:
+            raise DesignError(f"data set {self.name!r} has {count} complete {period}s; a panel needs at least two")
         return periods
 
 
@@ -377,16 +359,13 @@ def dataset_from_frames(
     frames = {name: value for name, value in given.items() if isinstance(value, pd.DataFrame)}
     keys = {name: value for name, value in others.items() if name not in frames and name not in TABLES}
     unknown = [f"{t} must be a pandas frame, not {given[t]!r}" for t in given if t in TABLES and t not in frames]
-    unknown += [
-        f"{name!r} is not a table of the contract{nearest(name, TABLES)}" for name in frames if name not in TABLES
-    ]
+    unknown += [f"{t!r} is not a table of the contract{nearest(t, TABLES)}" for t in frames if t not in TABLES]
     known = [f for f in Description.__dataclass_fields__ if f != "pilot"]
     unknown += [f"{name!r} is not a key{nearest(name, [*known, *TABLES])}" for name in keys if name not in known]
     refuse(ParameterError, "dataset_from_frames", unknown)
     head = {"name": "frames", "timezone": timezone, "currency": currency, **keys}
-    description = describe(
-        head | ({} if pilot is None or isinstance(pilot, Pilot) else {"pilot": pilot}), "the data set"
-    )
+    piloted = {} if pilot is None or isinstance(pilot, Pilot) else {"pilot": pilot}
+    description = describe(head | piloted, "the data set")
     if isinstance(pilot, Pilot):
         description = replace(description, pilot=pilot)
     database = DuckDBEngine()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -67,11 +68,32 @@ def test_check_without_json_prints_none(small: Path, capsys: pytest.CaptureFixtu
     )
 
 
+def test_totals_of_the_last_call_show_restated_weeks_and_are_renewed(
+    sample: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, totals = tmp_path / "data", tmp_path / "kept" / "totals.csv"
+    shutil.copytree(sample, data)
+    call = ["check", str(data), "--totals", str(totals), "--json"]
+    assert main(call) == 0
+    first, found = totals.read_bytes(), last_line(capsys)[0]
+    assert main(call) == 0
+    assert last_line(capsys)[0]["laws"] == found["laws"] + 2
+    assert totals.read_bytes() == first
+    lines = pd.read_parquet(data / "order_lines.parquet")
+    lines.drop(lines.index[lines["paid_at"] >= "2025-03-03"][:3]).to_parquet(data / "order_lines.parquet")
+    assert main(call) == 0
+    assert "no complete week was restated: 1 rows" in last_line(capsys)[1]
+    assert totals.read_bytes() != first
+    totals.write_text("week,gmv\n", encoding="utf-8")
+    assert main(call) == 2
+    assert totals.read_text(encoding="utf-8") == "week,gmv\n"
+
+
 def test_check_of_broken_laws_exits_4_and_names_all(small: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (small / "o.csv").write_text(LINES + "a,1,b,stranger,beauty,2025-01-07,-3\n", encoding="utf-8")
     assert main(["check", str(small), "--json"]) == 4
     found, err = last_line(capsys)
-    assert (found["errors"], found["warnings"], found["exit_code"]) == (3, 1, 4)
+    assert (found["errors"], found["warnings"], found["exit_code"]) == (3, 2, 4)
     for words in (
         "amount is not negative",
         "is on the roster",

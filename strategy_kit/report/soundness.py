@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from strategy_kit import charts, formats, kpi
-from strategy_kit.errors import ParameterError
+from strategy_kit.health import read_totals
 from strategy_kit.metrics import Metric
 from strategy_kit.report import blocks
 from strategy_kit.report.review import Review
@@ -54,21 +54,6 @@ def checked(check: Review, previous: str | None = None) -> pd.DataFrame:
     0
     """
     return check.shop.check(None if previous is None else read_totals(Path(previous)))
-
-
-def read_totals(path: Path) -> pd.DataFrame:
-    """Read the weekly totals that `strategy-kit check --totals` wrote; ParameterError when there is no such file.
-
-    Examples
-    --------
-    >>> read_totals(Path("nowhere.csv"))
-    Traceback (most recent call last):
-    strategy_kit.errors.ParameterError: there are no weekly totals at nowhere.csv; run 'strategy-kit check --totals' first
-    """
-    if not path.is_file():
-        raise ParameterError(f"there are no weekly totals at {path}; run 'strategy-kit check --totals' first")
-    found = pd.read_csv(path)
-    return found.assign(week=pd.to_datetime(found["week"])) if "week" in found else found
 
 
 def verdict(check: Review, found: pd.DataFrame) -> Block:
