@@ -35,15 +35,15 @@ merchants = "merchants.parquet"
 LINES = """
 copy (
     select 'o' || lpad(cast(i // 2 as varchar), 9, '0') as order_id, cast(i % 2 + 1 as integer) as line_id,
-           'b' || lpad(cast(cast(pow(hash(i // 2, 1) / 18446744073709551616.0, 1.5) * {buyers} as integer) as varchar), 8, '0')
+           'b' || lpad(cast(cast(pow(hash(i // 2 * 8 + 1) / 18446744073709551616.0, 1.5) * {buyers} as integer) as varchar), 8, '0')
                as buyer_id,
            'm' || lpad(cast(m as varchar), 7, '0') as merchant_id,
            'category ' || lpad(cast(m % 15 as varchar), 2, '0') as category,
-           timestamp '2024-01-01' + interval 1 second * cast(hash(i // 2, 3) / 18446744073709551616.0 * 47260800 as integer)
+           timestamp '2024-01-01' + interval 1 second * cast(hash(i // 2 * 8 + 3) / 18446744073709551616.0 * 47260800 as integer)
                as paid_at,
-           cast(round(1 + exp(3 + hash(i, 4) / 18446744073709551616.0 * 4), 2) as decimal(12, 2)) as amount,
-           if(hash(i // 2, 5) % 50 = 0, 'cancelled', 'paid') as status
-    from (select i, cast(pow(hash(i // 2, 2) / 18446744073709551616.0, 2) * {merchants} as integer) as m
+           cast(round(1 + exp(3 + hash(-i - 1) / 18446744073709551616.0 * 4), 2) as decimal(12, 2)) as amount,
+           if(hash(i // 2 * 8 + 5) % 50 = 0, 'cancelled', 'paid') as status
+    from (select i, cast(pow(hash(i // 2 * 8 + 2) / 18446744073709551616.0, 2) * {merchants} as integer) as m
           from range({lines}) as r(i))
 ) to '{folder}/order_lines.parquet' (compression zstd);
 copy (select 'm' || lpad(cast(m as varchar), 7, '0') as merchant_id,

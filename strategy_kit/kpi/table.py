@@ -89,12 +89,14 @@ def table(
         kinds = {name: column.dtype for frame in found for name, column in frame.items() if name not in by}
         zeros = [m.name for m in needed if trailing == 1 and not m.trailing_months and fills_with_zero(m)]
         sums = sums.fillna(dict.fromkeys(zeros, 0)).astype({name: kinds[name] for name in zeros})
-    result = sums[list(by)].copy()
+    result = sums[list(by)]
     for metric in asked:
         values = [sums[part.name] for part in parts(metric)]
-        result[metric.name] = values[0] if metric.sql else _ratio(*values)
+        result = result.assign(**{metric.name: values[0] if metric.sql else _ratio(*values)})
     result["complete"] = True if period is None else _complete(scope, result[period], period, trailing)
-    return result.sort_values(list(by), ignore_index=True)
+    if by and by[-1] == period:  # filled in that order
+        return result
+    return result.take(np.argsort(_codes(result, by), kind="stable")).reset_index(drop=True)
 
 
 def grouping(shop: Dataset, by: Sequence[str]) -> tuple[dict[str, str], Period | None]:
@@ -182,20 +184,39 @@ def merged(frames: list[pd.DataFrame], by: list[str]) -> pd.DataFrame:
 
 def _filled(scope: Scope, sums: pd.DataFrame) -> pd.DataFrame:
     """Add the periods in which a group sold nothing, from its first period to the end of the data."""
-    period, groups = scope.period or "", scope.groups
+    period = scope.period or "day"
     end = scope.through or scope.shop.data_through
-    first, last = sums[period].min().date(), max(sums[period].max().date(), period_start(end, period))  # type: ignore[arg-type]
+    first, last = sums[period].min().date(), max(sums[period].max().date(), period_start(end, period))
     spine = [first]
     while spine[-1] < last:
-        spine.append(next_start(spine[-1], period))  # type: ignore[arg-type]
-    calendar = pd.DataFrame({period: pd.DatetimeIndex(spine).as_unit("us")})
-    if groups:
-        opened = sums.groupby(groups, dropna=False, sort=False)[period].min().rename("opened").reset_index()
-        if len(opened) * len(spine) == len(sums):
-            return sums
-        calendar = opened.merge(calendar, how="cross")
-        calendar = calendar[calendar[period] >= calendar["opened"]].drop(columns="opened")
-    return calendar.merge(sums, on=list(scope.keys), how="left")
+        spine.append(next_start(spine[-1], period))
+    starts = pd.DatetimeIndex(spine).as_unit("us")
+    group, place = _codes(sums, scope.groups), starts.get_indexer(pd.DatetimeIndex(sums[period]))
+    opened = np.full(int(group.max()) + 1, len(starts))
+    np.minimum.at(opened, group, place)
+    length = len(starts) - opened
+    began = np.cumsum(length) - length
+    source = np.full(int(length.sum()), -1)
+    source[began[group] + place - opened[group]] = np.arange(len(sums))
+    member = np.repeat(np.arange(len(opened)), length)
+    values = sums.drop(columns=list(scope.keys)).reset_index(drop=True)
+    filled = values.reindex(source).reset_index(drop=True)
+    filled[period] = starts[np.arange(len(source)) - np.repeat(began - opened, length)]
+    one = np.zeros(len(opened), dtype=int)
+    one[group] = np.arange(len(sums))
+    for name in scope.groups:
+        filled[name] = sums[name].take(one[member]).set_axis(filled.index)
+    return filled
+
+
+def _codes(frame: pd.DataFrame, names: Sequence[str]) -> np.ndarray:
+    """Number the rows by what they hold in `names`, in sorted order, missing last; equal rows are numbered alike."""
+    code = np.zeros(len(frame), dtype=np.int64)
+    for name in names:
+        found, values = pd.factorize(frame[name], sort=True)
+        code = code * (len(values) + 1) + np.where(found < 0, len(values), found)
+        code = pd.factorize(code, sort=True)[0]
+    return code
 
 
 def _complete(scope: Scope, periods: pd.Series, period: Period, trailing: int) -> pd.Series:
