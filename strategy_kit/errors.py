@@ -86,7 +86,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
     ''
     """
     lowered = {word.lower(): word for word in known}
-    match = get_close_matches(name.lower(), list(lowered), n=1, cutoff=0.6)
+    match = get_close_matches(str(name).lower(), list(lowered), n=1, cutoff=0.6)
     return f" (did you mean '{lowered[match[0]]}'?)" if match else ""
 
 

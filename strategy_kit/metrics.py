@@ -7,13 +7,11 @@ zero numerator and a missing ratio, never a zero one.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Any, Literal, get_args
 
-from strategy_kit.errors import ParameterError, nearest, refuse
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+from strategy_kit.errors import ParameterError, nearest, refuse, whole_number
 
 Unit = Literal[
     "currency",
@@ -25,7 +23,8 @@ Unit = Literal[
     "share",
 ]
 Level = Literal["line", "merchant", "buyer"]
-DISTINCT = re.compile(r"count\(distinct (\w+)\)")
+Clock = Literal["paid_at", "refunded_at"]
+DISTINCT = re.compile(r"count\(distinct (\w+)\)", re.IGNORECASE)
 _AMBIGUOUS = {"aac": "write spend_per_annual_active_buyer (money) or annual_active_buyers (heads)"}
 
 
@@ -72,7 +71,7 @@ class Metric:
     en: str = ""
     zh: str = ""
     per: Level = "line"
-    clock: Literal["paid_at", "refunded_at"] = "paid_at"
+    clock: Clock = "paid_at"
     trailing_months: int = 0
 
     @property
@@ -174,21 +173,24 @@ def chosen(asked: Iterable[str | Metric], columns: Iterable[str]) -> list[Metric
     >>> [metric.name for metric in chosen(["gmv"], ["amount"])]
     ['gmv']
     """
+    if isinstance(asked, str | Metric) or not isinstance(asked, Iterable):
+        raise ParameterError(f"metrics are a list of names or of Metric, such as ['gmv', 'orders'], not {asked!r}")
     asked, present = list(asked), set(columns)
-    laws = [_unknown(m) for m in asked if not (isinstance(m, Metric) or m in METRICS)]
-    found = [METRICS[m] if isinstance(m, str) else m for m in asked if isinstance(m, Metric) or m in METRICS]
+    laws = [_unknown(m) for m in asked if not (isinstance(m, Metric) or _shipped(m))]
+    found = [METRICS[m] if isinstance(m, str) else m for m in asked if isinstance(m, Metric) or _shipped(m)]
     needed: dict[str, Metric] = {}
     for metric in found:
         ends = [METRICS.get(p, p) if isinstance(p, str) else p for p in (metric.numerator, metric.denominator)]
         if not metric.sql and not all(isinstance(end, Metric) and end.sql for end in ends):
             laws.append(f"{metric.name} needs an aggregate, or a numerator and a denominator that are aggregates")
+            laws += [_unknown(end) for end in ends if isinstance(end, str) and end]
             continue
         for part in parts(metric):
-            if needed.setdefault(part.name, part) != part:
-                laws.append(f"two different metrics are called {part.name!r}; rename one")
+            if needed.setdefault(part.name.lower(), part) != part:
+                laws.append(f"two different metrics are called {part.name!r}, capitals aside; rename one")
             absent = [c for c in part.columns if c not in present]
             laws += [f"{metric.name} needs order_lines.{c}, which this data set lacks" for c in absent]
-            laws += _window_law(part)
+            laws += _own_laws(part)
     refuse(ParameterError, "metrics", laws)
     return found
 
@@ -217,16 +219,29 @@ def plain_metric(name: str, columns: Iterable[str]) -> Metric:
     return metric
 
 
+def _shipped(asked: object) -> bool:
+    return isinstance(asked, str) and asked in METRICS
+
+
 def _unknown(asked: object) -> str:
-    return f"{asked!r} is not a metric" + (
-        f"; {_AMBIGUOUS[asked]}" if asked in _AMBIGUOUS else nearest(str(asked), METRICS)
-    )
+    hint = _AMBIGUOUS.get(str(asked).lower())
+    return f"{asked!r} is not a metric" + (f"; {hint}" if hint else nearest(str(asked), METRICS))
 
 
-def _window_law(metric: Metric) -> list[str]:
-    if not metric.trailing_months or runs_over_windows(metric):
-        return []
-    return [f"{metric.name} cannot run over trailing months: it must be additive, or count(distinct ...) of one column"]
+def _own_laws(metric: Metric) -> list[str]:
+    """Say what is wrong with the declaration of an aggregate."""
+    told, laws = f"metric {metric.name!r}", []
+    if not re.fullmatch(r'[^"$]+', str(metric.name).strip()):
+        laws.append(f"{told} needs a name without quotation marks and dollar signs")
+    fields: dict[str, Any] = {"unit": Unit, "per": Level, "clock": Clock}
+    for field, allowed in fields.items():
+        if (value := getattr(metric, field)) not in get_args(allowed):
+            laws.append(f"{told} has the {field} {value!r}; it is one of {', '.join(get_args(allowed))}")
+    if not whole_number(metric.trailing_months, 0):
+        laws.append(f"{told} trails {metric.trailing_months!r} months; give a whole number, 0 for none")
+    elif metric.trailing_months and not runs_over_windows(metric):
+        laws.append(f"{told} cannot run over trailing months; make it additive, or count(distinct column)")
+    return laws
 
 
 def runs_over_windows(metric: Metric) -> bool:

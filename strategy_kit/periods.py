@@ -33,6 +33,26 @@ def checked_period(name: str) -> Period:
     return name  # type: ignore[return-value]  # membership was just checked
 
 
+def day_of(value: object, name: str) -> dt.date:
+    """Return the day of a date, datetime or timestamp, refusing what is none; `name` opens the sentence.
+
+    Raises
+    ------
+    ParameterError
+        If `value` is no date.
+
+    Examples
+    --------
+    >>> day_of(dt.datetime(2025, 3, 1), "before")
+    datetime.date(2025, 3, 1)
+    """
+    if isinstance(value, dt.datetime) and value == value:  # noqa: PLR0124  # a missing timestamp is not itself
+        return value.date()
+    if type(value) is not dt.date:
+        raise ParameterError(f"{name} is a date, not {value!r}; write it like datetime.date(2025, 3, 31)")
+    return value
+
+
 def period_start(day: dt.date, period: Period) -> dt.date:
     """Return the first day of the period that holds `day`.
 

@@ -9,7 +9,7 @@ import duckdb
 from pandas.api.types import infer_dtype
 
 from strategy_kit.engine.base import quoted
-from strategy_kit.errors import ContractError
+from strategy_kit.errors import ContractError, ParameterError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -63,8 +63,12 @@ class DuckDBEngine:
         return {row[0]: row[1] for row in described}
 
     def frame(self, sql: str, values: Mapping[str, object] | None = None) -> pd.DataFrame:
-        """Run a query; `$name` in it is bound to `values`."""
-        return self._connection.execute(sql, dict(values or {})).df()
+        """Run a query; `$name` in it is bound to `values`. SQL of a user that does not fit the tables is a ParameterError."""
+        try:
+            return self._connection.execute(sql, dict(values or {})).df()
+        except (duckdb.BinderException, duckdb.ParserException, duckdb.CatalogException) as error:
+            reason = str(error).split("\n", maxsplit=1)[0]
+            raise ParameterError(f"a metric's SQL does not fit the data set: {reason}; correct its sql") from error
 
 
 def _raw(table: str) -> str:

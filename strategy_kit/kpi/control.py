@@ -10,7 +10,7 @@ import pandas as pd
 
 from strategy_kit import festivals
 from strategy_kit.errors import DesignError, ParameterError
-from strategy_kit.kpi.table import table
+from strategy_kit.kpi.table import grouping, table
 from strategy_kit.metrics import Metric, chosen, parts
 from strategy_kit.periods import Period, checked_period, months_later, next_start
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 FEWEST, LATEST = 8, 26
 RUN, TREND = 8, 6
+UNLIKE_DAYS = 2
 # mean moving range of normal noise, in standard deviations
 _RANGE = 2 / np.sqrt(np.pi)
 
@@ -74,8 +75,11 @@ def process_control(
     """
     asked = chosen([metric], shop.columns("order_lines"))[0]
     period = checked_period(period)
+    grouping(shop, by, ("period", "value", "centre", "lower", "upper", "signal", "cause", "festival", "complete"))
     known = table(shop, by=[*by, period], metrics=[asked], through=through).rename(columns={asked.name: "value"})
-    judged = known["complete"] & known["value"].notna() & ~(_immature(shop, known[period], period) & _refunds(asked))
+    if known.empty:
+        raise DesignError(f"data set {shop.name!r} has no sale, so that no limits can be set; fill the tables")
+    judged = known["complete"] & known["value"].notna() & ~(_young(shop, known[period], period) & counts_refunds(asked))
     known["festival"] = _festival_names(shop, known[period], period)
     groups = known.groupby(list(by), dropna=False, sort=False) if by else [((), known)]
     return pd.concat([_controlled(shop, rows, judged, period, key) for key, rows in groups], ignore_index=True)
@@ -84,7 +88,8 @@ def process_control(
 def _controlled(shop: Dataset, rows: pd.DataFrame, judged: pd.Series[bool], period: str, key: Any) -> pd.DataFrame:
     usual = rows[judged[rows.index] & (rows["festival"] == "")]
     pilot = shop.description.pilot
-    before = usual if pilot is None else usual[usual[period] < pd.Timestamp(pilot.starts_on)]
+    began = None if pilot is None or pilot.placebo else pd.Timestamp(pilot.starts_on)
+    before = usual if began is None else usual[usual[period] < began]
     base = (before if len(before) >= FEWEST else usual)["value"].to_numpy(float)[-LATEST:]
     if len(base) < FEWEST:
         where = f" of {key}" if key else ""
@@ -95,8 +100,13 @@ def _controlled(shop: Dataset, rows: pd.DataFrame, judged: pd.Series[bool], peri
     floor = 0.0 if (rows["value"].dropna() >= 0).all() else -np.inf
     result = rows.drop(columns=["festival", "complete"])
     result = result.assign(centre=centre, lower=max(centre - 3 * sigma, floor), upper=centre + 3 * sigma)
-    named = signals((usual["value"].to_numpy(float) - centre) / (sigma or np.nan), period).set_index(usual.index)
-    result = result.join(named.reindex(rows.index, fill_value=""))
+    away = usual["value"].to_numpy(float) - centre
+    with np.errstate(divide="ignore", invalid="ignore"):
+        scores = pd.Series(np.where(away == 0, 0.0, np.clip(away / sigma, -99, 99)), usual.index)
+    # a run that a festival interrupts is not one
+    stretch = pd.Series(usual.index, usual.index).diff().ne(1).cumsum()
+    named = [signals(part.to_numpy(), period).set_index(part.index) for _, part in scores.groupby(stretch)]
+    result = result.join(pd.concat(named).reindex(rows.index, fill_value=""))
     held = (rows["festival"] != "") & rows["complete"]
     result.loc[held, "signal"], result.loc[held, "cause"] = "festival", rows.loc[held, "festival"]
     return result.assign(complete=rows["complete"])
@@ -181,6 +191,7 @@ def year_on_year(
     asked = chosen(metrics, shop.columns("order_lines"))
     if checked_period(period) == "day":
         raise ParameterError("days are not compared with the year before, as weekdays differ; take weeks or longer")
+    grouping(shop, by, ("metric", "value", "compared_with", "before", "change", "matched"))
     known = table(shop, by=[*by, period], metrics=asked)
     known = known[known["complete"]].drop(columns="complete")
     names = [metric.name for metric in asked]
@@ -190,8 +201,8 @@ def year_on_year(
     past = long.rename(columns={period: "compared_with", "value": "before"})
     rows = rows.merge(past, on=[*by, "compared_with", "metric"], how="left")
     rows["compared_with"] = rows["compared_with"].where(rows["before"].notna())
-    refunding = [metric.name for metric in asked if _refunds(metric)]
-    young = rows["metric"].isin(refunding) & _immature(shop, rows[period], period)
+    refunding = [metric.name for metric in asked if counts_refunds(metric)]
+    young = rows["metric"].isin(refunding) & _young(shop, rows[period], period)
     # in the first year of the data many a unit is new only because they begin
     counting_new = [metric.name for metric in asked if any("is_new" in part.sql for part in parts(metric))]
     young |= rows["metric"].isin(counting_new) & (
@@ -205,10 +216,11 @@ def year_on_year(
 def _pairs(shop: Dataset, starts: list[dt.date], period: Period) -> pd.DataFrame:
     """Return for each start the start to compare it with, and why it is that one."""
     if not starts:
-        return pd.DataFrame({period: [], "compared_with": [], "matched": []}).astype({period: "datetime64[us]"})
-    days = festival_days(shop, months_later(starts[0], -15), next_start(starts[-1], period))
+        types = {period: "datetime64[us]", "compared_with": "datetime64[us]", "matched": "str"}
+        return pd.DataFrame({name: [] for name in types}).astype(types)
+    days = festival_days(shop, months_later(starts[0], -15), months_later(starts[-1], 4))
     if period == "week" and len(days):
-        found = festivals.year_before(starts, days).rename(columns={"week": period})
+        found = _alike(festivals.year_before(starts, days), days).rename(columns={"week": period})
     elif period == "week":
         earlier = [start - dt.timedelta(weeks=52) for start in starts]
         found = pd.DataFrame(
@@ -222,6 +234,19 @@ def _pairs(shop: Dataset, starts: list[dt.date], period: Period) -> pd.DataFrame
     outside = found["compared_with"].notna() & ~found["compared_with"].isin(pd.DatetimeIndex(starts))
     found.loc[outside, "matched"] = f"the {period} before is not complete in the data"
     return found
+
+
+def _alike(found: pd.DataFrame, days: pd.DataFrame) -> pd.DataFrame:
+    """Take back matches of weeks whose festival days differ by more than two: they are not the same week of it."""
+    marked = pd.to_datetime(days.dropna(subset="festival")["date"])
+    counts = (marked - pd.to_timedelta(marked.dt.day_of_week, unit="D")).value_counts()
+    now, then = (found[name].map(counts).fillna(0) for name in ("week", "compared_with"))
+    unlike = found["compared_with"].notna() & ((now - then).abs() > UNLIKE_DAYS)
+    words = found["matched"].str.partition(" (")[0] + ": too unlike, festival days "
+    words += now.astype(int).astype(str) + " against " + then.astype(int).astype(str)
+    return found.assign(
+        compared_with=found["compared_with"].where(~unlike), matched=found["matched"].where(~unlike, words)
+    )
 
 
 def _festival_shift(days: pd.DataFrame, start: dt.date, earlier: dt.date, period: Period) -> str:
@@ -250,7 +275,8 @@ def _festival_names(shop: Dataset, starts: pd.Series, period: Period) -> pd.Seri
     """Name the festival that a day or week belongs to: of two days of it or more in a week."""
     if period not in ("day", "week") or not len(starts):
         return pd.Series("", starts.index, dtype="str")
-    days = festival_days(shop, starts.min().date(), starts.max().date()).dropna(subset="festival")
+    first, last = (start.date() for start in (starts.min(), starts.max()))
+    days = festival_days(shop, first, next_start(last, period)).dropna(subset="festival")
     dates = pd.to_datetime(days["date"])
     keys = dates - pd.to_timedelta(dates.dt.day_of_week, unit="D") if period == "week" else dates
     counts = days.groupby([keys.rename("start"), "festival"]).size().reset_index(name="days")
@@ -259,15 +285,31 @@ def _festival_names(shop: Dataset, starts: pd.Series, period: Period) -> pd.Seri
     return pd.Series([named.get(start, "") for start in starts], starts.index, dtype="str")
 
 
-def _refunds(metric: Metric) -> bool:
-    """Whether a metric counts refunds to the period of the order, so that it is not final while they may arrive."""
+def counts_refunds(metric: Metric) -> bool:
+    """Whether a metric counts refunds to the period of the order, so that it is not final while they may arrive.
+
+    Examples
+    --------
+    >>> from strategy_kit.metrics import METRICS
+    >>> counts_refunds(METRICS["refund_rate"]), counts_refunds(METRICS["gmv"])
+    (True, False)
+    """
     return any("refund_amount" in part.columns and part.clock == "paid_at" for part in parts(metric))
 
 
-def _immature(shop: Dataset, starts: pd.Series, period: Period) -> pd.Series[bool]:
-    final = [start for start in shop.complete_periods(period) if _ended(start, period) <= shop.matured_through]
-    return ~starts.isin(pd.DatetimeIndex(final))
+def immature(shop: Dataset, starts: Sequence[dt.date], period: Period) -> list[dt.date]:
+    """Return the periods of which refunds may still arrive.
+
+    Examples
+    --------
+    >>> import datetime as dt
+    >>> import strategy_kit as sk
+    >>> shop = sk.open_dataset("data/sample")
+    >>> immature(shop, [dt.date(2025, 5, 1), dt.date(2025, 7, 1)], "month")
+    [datetime.date(2025, 7, 1)]
+    """
+    return [start for start in starts if next_start(start, period) - dt.timedelta(days=1) > shop.matured_through]
 
 
-def _ended(start: dt.date, period: Period) -> dt.date:
-    return next_start(start, period) - dt.timedelta(days=1)
+def _young(shop: Dataset, starts: pd.Series, period: Period) -> pd.Series[bool]:
+    return starts.isin(pd.DatetimeIndex(immature(shop, sorted({start.date() for start in starts}), period)))

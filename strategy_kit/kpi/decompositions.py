@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import datetime as dt
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 import pandas as pd
 
 from strategy_kit.errors import ParameterError, refuse
 from strategy_kit.formats import number
+from strategy_kit.kpi.control import counts_refunds, immature
 from strategy_kit.kpi.growth import two_periods
-from strategy_kit.kpi.table import table
+from strategy_kit.kpi.table import grouping, table
 from strategy_kit.metrics import Metric, chosen, parts
-from strategy_kit.periods import Period, months_later, next_start
+from strategy_kit.periods import Period, day_of, months_later, next_start
 from strategy_kit.tables_to_panel import sold_lines
 
 if TYPE_CHECKING:
@@ -69,8 +70,18 @@ def mix_and_rate(
     if asked.sql or any(part.trailing_months for part in parts(asked)):
         raise ParameterError(f"{asked.name} is no ratio over the period's lines, so that it has no mix; use one")
     ends = list(parts(asked))
+    if by in get_args(Period):
+        raise ParameterError(
+            f"by is the name of one column that makes the groups, not {by!r}; give one such as 'category'"
+        )
+    grouping(shop, [by], ("weight_before", "weight_after", "rate_before", "rate_after", "rate_effect", "mix_effect"))
+    starts = two_periods(shop, period, before, after)
+    if counts_refunds(asked) and (young := immature(shop, starts, period)):
+        raise ParameterError(
+            f"refunds of {young[-1]} may still arrive, so that {asked.name} is not compared; take earlier periods"
+        )
     groups, totals = [], []
-    for start in two_periods(shop, period, before, after):
+    for start in starts:
         last = next_start(start, period) - _DAY
         groups.append(table(shop, by=[by], metrics=ends, since=start, through=last).drop(columns="complete"))
         totals.append(table(shop, by=[], metrics=[*ends, asked], since=start, through=last)[asked.name][0])
@@ -183,19 +194,17 @@ def merchant_ladder(shop: Dataset, *, before: dt.date, after: dt.date, bands: Se
     >>> merchant_ladder(sk.open_dataset("data/sample"), before=day, after=dt.date(2025, 7, 30))["move"].iloc[0]
     'same'
     """
-    laws = [] if list(bands) == sorted(set(bands)) and all(band > 0 for band in bands) else [
-        f"bands are positive amounts that rise, not {list(bands)}"]  # fmt: skip
-    spans = []
-    for name, day in (("before", before), ("after", after)):
-        if type(day) is not dt.date:
-            laws.append(f"{name} is a date, not {day!r}")
-        elif (opens := months_later(day + _DAY, -12)) < shop.data_from or day > shop.settled_through:
-            laws.append(
-                f"the year from {opens} to {day} is not inside the data, {shop.data_from} to {shop.settled_through}"
-            )
-        else:
-            spans.append((opens, day + _DAY))
-    laws += ["before is not earlier than after"] if not laws and before >= after else []
+    rising = isinstance(bands, list | tuple) and all(isinstance(band, int | float) and band > 0 for band in bands)
+    rising = rising and list(bands) == sorted(set(bands))
+    laws = [] if rising else [f"bands are positive amounts that rise, not {bands!r}; write them like (1e4, 1e6)"]
+    spans, days = [], [day_of(day, name) for day, name in ((before, "before"), (after, "after"))]
+    for day in days:
+        opens = months_later(day + _DAY, -12)
+        if opens < shop.data_from or day > shop.settled_through:
+            window = f"{shop.data_from} to {shop.settled_through}; take other days"
+            laws.append(f"the year from {opens} to {day} is not inside the data, {window}")
+        spans.append((opens, day + _DAY))
+    laws += ["before is not earlier than after; exchange them"] if days[0] >= days[1] else []
     refuse(ParameterError, "merchant_ladder", laws)
     rungs = {f"band{number}": float(band) for number, band in enumerate(bands)}
     lower = "".join(f" when {{side}} < ${name} then {number + 1}" for number, name in enumerate(rungs))

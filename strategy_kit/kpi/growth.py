@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,10 +9,12 @@ import pandas as pd
 
 from strategy_kit.errors import ParameterError
 from strategy_kit.kpi.table import table
-from strategy_kit.periods import Period, checked_period, period_start
+from strategy_kit.periods import Period, checked_period, day_of, period_start
 from strategy_kit.tables_to_panel import sold_lines
 
 if TYPE_CHECKING:
+    import datetime as dt
+
     from strategy_kit.dataset import Dataset
 
 DRIVERS = ("buyers", "orders_per_buyer", "average_order_value")
@@ -21,9 +22,12 @@ DRIVERS = ("buyers", "orders_per_buyer", "average_order_value")
 
 def two_periods(shop: Dataset, period: Period, before: dt.date, after: dt.date) -> list[dt.date]:
     """Return the starts of two complete periods, given any day of each; ParameterError when one is not complete."""
-    if not all(isinstance(day, dt.date) for day in (before, after)):
-        raise ParameterError(f"before and after are dates, not {before!r} and {after!r}")
-    starts = [period_start(day, checked_period(period)) for day in (before, after)]
+    days = [day_of(day, name) for day, name in ((before, "before"), (after, "after"))]
+    starts = [period_start(day, checked_period(period)) for day in days]
+    if starts[0] >= starts[1]:
+        raise ParameterError(
+            f"before, {starts[0]}, is not an earlier {period} than after, {starts[1]}; exchange or choose others"
+        )
     complete = shop.complete_periods(period)
     lacking = [str(day) for day in starts if day not in complete]
     if lacking:
@@ -88,8 +92,10 @@ def _shares(factors: np.ndarray, gmv: np.ndarray) -> np.ndarray:
     if (gmv == 0).any():
         empty = (factors == 0).any(axis=1)
         return change * (np.arange(len(factors)) == np.argmax(empty))
-    mean = gmv[0] if change == 0 else change / np.log(gmv[1] / gmv[0])
-    shares: np.ndarray = mean * np.log(factors[:, 1] / factors[:, 0])
+    logs = np.log(factors[:, 1] / factors[:, 0])
+    # the logs of the factors add up to that of GMV but for rounding, which a tiny change would show
+    mean = change / logs.sum() if change and logs.sum() else gmv[0]
+    shares: np.ndarray = mean * logs
     return shares
 
 

@@ -21,11 +21,12 @@ if TYPE_CHECKING:
     from strategy_kit.dataset import Dataset
 
 _DAY = dt.timedelta(days=1)
+_METRIC = "metric "
 # what a row of a merchant or buyer holds; {began} is its first sale in the data, {start} that of the period
 _UNIT_COLUMNS = {
     "gmv": "cast(sum(amount) as double)",
     "orders": "count(distinct order_id)",
-    "is_new": "any_value(f.began) >= min({start})",
+    "is_new": "any_value(f._began) >= min({start})",
 }
 
 
@@ -58,6 +59,11 @@ class Scope:
         """The keys beside the period."""
         return [name for name in self.keys if name != self.period]
 
+    def aliases(self, names: Sequence[str] | None = None) -> list[str]:
+        """Return the keys as queries call them, so that no name of a user's column meets one of ours."""
+        every = list(self.keys)
+        return [f'"key {every.index(name)}"' for name in (every if names is None else names)]
+
     def source(self, clock: str = "paid_at", join: str = "", *, since: bool = True) -> str:
         """Return the lines, joined with the roster where a key needs it, inside the scope."""
         if any(sql.startswith("m.") for sql in self.keys.values()):
@@ -71,15 +77,24 @@ class Scope:
 
     def named(self, keys: Sequence[str], clock: str = "paid_at") -> list[str]:
         """Return keys as select items, the period by `clock`."""
-        return [f"{self.keys[name].replace('paid_at', clock)} as {quoted(name)}" for name in keys]
+        period = f"cast(date_trunc('{self.period}', l.{clock}) as timestamp)"
+        written = [period if name == self.period else self.keys[name] for name in keys]
+        return [f"{sql} as {alias}" for sql, alias in zip(written, self.aliases(keys), strict=True)]
 
     def frame(self, sql: str, **values: object) -> pd.DataFrame:
-        """Run a query, binding the values that it names."""
-        bound = {**self.bindings, **values}
-        if "$pilots" in sql:
+        """Run a query, binding the values that it names; keys and metrics come back under their own names."""
+        bound, plain = {**self.bindings, **values}, re.sub(r'"[^"]*"', "", sql)
+        if "$pilots" in plain:
             bound["pilots"] = self.shop.pilot.categories
-        found = self.shop.engine.frame(sql, {k: v for k, v in bound.items() if re.search(rf"\${k}\b", sql)})
+        found = self.shop.engine.frame(sql, {k: v for k, v in bound.items() if re.search(rf"\${k}\b", plain)})
+        own = dict(zip((alias.strip('"') for alias in self.aliases()), self.keys, strict=True))
+        found = found.rename(columns={name: own.get(name, name.removeprefix(_METRIC)) for name in found.columns})
         return found.astype({self.period: "datetime64[us]"}) if self.period in found else found
+
+
+def column(metric: str) -> str:
+    """Return a metric as queries call it."""
+    return quoted(_METRIC + metric)
 
 
 def line_scan(scope: Scope, metrics: Sequence[Metric], clock: str) -> pd.DataFrame:
@@ -90,11 +105,10 @@ def line_scan(scope: Scope, metrics: Sequence[Metric], clock: str) -> pd.DataFra
 
 def unit_scan(scope: Scope, metrics: Sequence[Metric], unit: str) -> pd.DataFrame:
     """Aggregate each group's merchants or buyers, each having one row."""
-    keys = [quoted(name) for name in scope.keys]
-    ranked = _words(metrics) & {"rank", "members"}
-    members = f"over (partition by {', '.join(keys)})" if keys else "over ()"
-    over = members.replace(")", " order by gmv desc)")
-    more = f", row_number() {over} as rank, count(*) {members} as members" if ranked else ""
+    keys = scope.aliases()
+    parted = f"partition by {', '.join(keys)}" if keys else ""
+    more = f", row_number() over ({parted} order by gmv desc) as rank, count(*) over ({parted}) as members"
+    more *= bool(words_of(metrics) & {"rank", "members"})
     return scope.frame(
         f"""with listed as (select *{more} from ({unit_rows(scope, metrics, unit)}))
             select {", ".join([*keys, *(valued(scope.shop, metric) for metric in metrics)])}
@@ -104,25 +118,26 @@ def unit_scan(scope: Scope, metrics: Sequence[Metric], unit: str) -> pd.DataFram
 
 def unit_rows(scope: Scope, metrics: Sequence[Metric], unit: str, *lines: str) -> str:
     """Return the query of one row for each group's merchant or buyer: the columns that metrics read, and more from its lines."""
-    used = _words(metrics)
+    used = words_of(metrics)
     used |= {"gmv"} if used & {"rank", "members"} else set()
     start = (
         scope.keys[scope.period]
         if scope.period
         else f"cast($since{scope.tag} as timestamp)"
         if scope.since
-        else "f.began"
+        else "f._began"
     )
     join = ""
     if "is_new" in used:
         sold = sold_lines(scope.shop)
-        join = f"join (select {unit}_id, min(paid_at) as began from order_lines where {sold} group by 1) f using ({unit}_id)"
+        join = f"join (select {unit}_id, min(paid_at) as _began from order_lines where {sold} group by 1) f using ({unit}_id)"
     columns = [f"{sql.format(start=start)} as {name}" for name, sql in _UNIT_COLUMNS.items() if name in used]
-    items = [*scope.named(list(scope.keys)), f"{unit}_id as unit", *columns, *lines]
+    items = [*scope.named(list(scope.keys)), f"l.{unit}_id as unit", *columns, *lines]
     return f"select {', '.join(items)} {scope.source(join=join)} {grouped(len(scope.keys) + 1)}"
 
 
-def _words(metrics: Sequence[Metric]) -> set[str]:
+def words_of(metrics: Sequence[Metric]) -> set[str]:
+    """Return the words in the SQL of metrics over merchants or buyers: columns of their rows among them."""
     return {word for metric in metrics if metric.per != "line" for word in re.findall(r"\w+", metric.sql)}
 
 
@@ -168,26 +183,24 @@ def window_scan(scope: Scope, metrics: Sequence[Metric], windows: Windows) -> pd
     counts once, such as a buyer, leaves when it enters again, if that is earlier. Windows that begin before the data
     are missing.
     """
-    keys = [quoted(name) for name in scope.groups]
-    counted = DISTINCT.fullmatch(metrics[0].sql)
-    lines = scope.source(since=False)
-    days = "(select unnest(cast($days as date[])) as day, unnest($enters) as enters, unnest($leaves) as leaves) w"
-    by_day = (
-        f"{lines.replace('from order_lines l', f'from order_lines l join {days} on cast(paid_at as date) = w.day', 1)}"
-    )
-    named = ", ".join([*scope.named(scope.groups), "w.enters", *([f"{counted[1]} as counted"] if counted else [])])
-    outer = ", ".join([*keys, "enters", "leaves"])
+    keys, counted = scope.aliases(scope.groups), DISTINCT.fullmatch(metrics[0].sql)
+    days = "(select unnest(cast($days as date[])) as _day, unnest($enters) as _enters, unnest($leaves) as _leaves) w"
+    on = "cast(l.paid_at as date) = w._day and w._enters < w._leaves"
+    by_day = scope.source(since=False).replace("order_lines l", f"order_lines l join {days} on {on}", 1)
+    named, places = scope.named(scope.groups), grouped(len(keys) + 2)
+    ends = ['_enters as "its enters"', '_leaves as "its leaves"']
     if counted:
-        again = f"lead(enters) over (partition by {', '.join([*keys, 'counted'])} order by enters)"
-        sql = f"""with seen as (select {named}, max(w.leaves) as leaves {by_day} and enters < leaves
-                                {grouped(len(keys) + 2)}),
-                       runs as (select * replace (least(leaves, coalesce({again}, leaves)) as leaves) from seen
-                                where counted is not null)
-                  select {outer}, count(*) as {quoted(metrics[0].name)} from runs {grouped(len(keys) + 2)}"""
+        again = f"lead(_enters) over (partition by {', '.join([*keys, '_counted'])} order by _enters)"
+        sql = f"""with seen as (select {", ".join([*named, "w._enters", f"l.{counted[1]} as _counted"])},
+                                       max(w._leaves) as _leaves {by_day} {places}),
+                       runs as (select * replace (least(_leaves, coalesce({again}, _leaves)) as _leaves) from seen
+                                where _counted is not null)
+                  select {", ".join([*keys, *ends])}, count(*) as {column(metrics[0].name)} from runs {places}"""
     else:
         values = ", ".join(valued(scope.shop, metric) for metric in metrics)
-        sql = f"select {named}, w.leaves, {values} {by_day} and enters < leaves {grouped(len(keys) + 2)}"
-    return _running(scope, scope.frame(sql, **windows.days), [metric.name for metric in metrics], windows)
+        sql = f"select {', '.join([*named, *(f'w.{end}' for end in ends)])}, {values} {by_day} {places}"
+    names = [metric.name for metric in metrics]
+    return _running(scope, scope.frame(sql, **windows.days), names, windows)
 
 
 def _running(scope: Scope, moves: pd.DataFrame, names: list[str], windows: Windows) -> pd.DataFrame:
@@ -195,7 +208,7 @@ def _running(scope: Scope, moves: pd.DataFrame, names: list[str], windows: Windo
     group = keyed.ngroup().to_numpy() if keyed is not None else np.zeros(len(moves), dtype=int)
     firsts = moves.loc[~pd.Series(group).duplicated().to_numpy(), scope.groups].reset_index(drop=True)
     count = int(group.max(initial=-1)) + 1
-    enters, leaves = moves["enters"].to_numpy(), moves["leaves"].to_numpy()
+    enters, leaves = moves["its enters"].to_numpy(), moves["its leaves"].to_numpy()
     begun = np.full(count, len(windows.ends))
     np.minimum.at(begun, group, enters)
     place, window = np.nonzero(np.arange(len(windows.ends)) >= begun[:, None])
@@ -216,9 +229,10 @@ def _running(scope: Scope, moves: pd.DataFrame, names: list[str], windows: Windo
 def valued(shop: Dataset, metric: Metric) -> str:
     """Return a metric as a select item, typed, and 0 rather than missing where nothing sold means none."""
     quantity = shop.engine.types("order_lines").get("quantity", "")
-    whole = metric.sql.startswith("count(") or (metric.sql == "sum(quantity)" and "INT" in quantity)
+    counts = metric.unit == "count" and metric.sql.startswith("count(")
+    whole = counts or (metric.sql == "sum(quantity)" and "INT" in quantity)
     sql = f"coalesce({metric.sql}, 0)" if fills_with_zero(metric) else metric.sql
-    return f"cast({sql} as {'bigint' if whole else 'double'}) as {quoted(metric.name)}"
+    return f"cast({sql} as {'bigint' if whole else 'double'}) as {column(metric.name)}"
 
 
 def grouped(keys: int) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from functools import reduce
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 import pandas as pd
@@ -14,13 +14,16 @@ from strategy_kit.engine import quoted
 from strategy_kit.errors import ContractError, ParameterError, nearest, refuse, whole_number
 from strategy_kit.kpi.scans import Scope, Windows, line_scan, unit_scan, window_scan
 from strategy_kit.metrics import DISTINCT, Metric, chosen, fills_with_zero, parts, runs_over_windows
-from strategy_kit.periods import Period, next_start, period_start
+from strategy_kit.periods import Period, day_of, next_start, period_start
 from strategy_kit.tables_to_panel import CATEGORY
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from strategy_kit.dataset import Dataset
+
+
+MOST_PERIODS = 1_000
 
 
 def table(
@@ -71,24 +74,31 @@ def table(
     >>> sk.kpi.table(sk.open_dataset("data/sample"), by=["pilot"], metrics=["gmv", "orders"]).columns.tolist()
     ['pilot', 'gmv', 'orders', 'complete']
     """
-    if isinstance(by, str) or isinstance(metrics, str):
-        raise ParameterError("by and metrics are lists of names, such as by=['category', 'month']")
     expressions, period = grouping(shop, by)
-    _hold_days(shop, since, through)
+    since, through = _held_days(shop, since, through)
     asked = chosen(metrics, shop.columns("order_lines"))
     clash = sorted({metric.name for metric in asked} & {*by, "complete"})
     if clash:
         raise ParameterError(f"{', '.join(clash)} cannot name both a metric and another column; rename the metric")
     needed = list({part.name: part for metric in asked for part in parts(metric)}.values())
     _hold_trailing(needed, trailing, period)
+    if not (asked or by):
+        raise ParameterError("neither by nor metrics names anything; ask for a metric, such as metrics=['gmv']")
     scope = Scope(shop, expressions, period, since, through)
     found = _scans(scope, needed, trailing)
     sums = merged(found, list(by))
+    if not by and len(sums) > 1:
+        raise ParameterError(
+            f"{', '.join(m.name for m in needed)}: a metric is an aggregate, such as sum(amount); correct its sql"
+        )
     if period is not None and len(sums):
         sums = _filled(scope, sums)
-        kinds = {name: column.dtype for frame in found for name, column in frame.items() if name not in by}
-        zeros = [m.name for m in needed if trailing == 1 and not m.trailing_months and fills_with_zero(m)]
-        sums = sums.fillna(dict.fromkeys(zeros, 0)).astype({name: kinds[name] for name in zeros})
+    for metric in needed:
+        if fills_with_zero(metric) and sums[metric.name].hasnans:
+            kind = next(frame[metric.name].dtype for frame in found if metric.name in frame)
+            held = _held(scope, metric, trailing, sums)
+            sums[metric.name] = sums[metric.name].mask(sums[metric.name].isna() & held, 0)
+            sums[metric.name] = sums[metric.name].astype(kind)
     result = sums[list(by)]
     for metric in asked:
         values = [sums[part.name] for part in parts(metric)]
@@ -99,8 +109,15 @@ def table(
     return result.take(np.argsort(_codes(result, by), kind="stable")).reset_index(drop=True)
 
 
-def grouping(shop: Dataset, by: Sequence[str]) -> tuple[dict[str, str], Period | None]:
-    """Return the SQL of each column to group by, and the period among them; ParameterError names all that is wrong."""
+def grouping(
+    shop: Dataset, by: Sequence[str], result: Sequence[str] = ("complete",)
+) -> tuple[dict[str, str], Period | None]:
+    """Return the SQL of each column to group by, and the period among them; ParameterError names all that is wrong.
+
+    No such column may be called like a column of the `result`.
+    """
+    if not isinstance(by, list | tuple) or not all(isinstance(name, str) for name in by):
+        raise ParameterError(f"by is a list of names of columns, such as ['category', 'month'], not {by!r}")
     lines, roster = shop.columns("order_lines"), shop.columns("merchants")
     known = {c: f"l.{quoted(c)}" for c in lines}
     known |= {f"merchant_{c}" if c in lines else c: f"m.{quoted(f'merchant {c}')}" for c in roster}
@@ -112,19 +129,23 @@ def grouping(shop: Dataset, by: Sequence[str]) -> tuple[dict[str, str], Period |
     periods = [name for name in by if name in get_args(Period)]
     if len(periods) > 1:
         laws.append(f"a table has one period, not {' and '.join(periods)}")
-    if len(set(by)) < len(by):
+    if len({name.lower() for name in by}) < len(by):
         laws.append("a column to group by is named twice")
+    laws += [f"{name!r} is a column of the result too; rename it in the data" for name in by if name in result]
     refuse(ParameterError, "by", laws)
     if any(known[name].startswith("m.") for name in by):
         _hold_roster(shop)
-    return {name: known[name] for name in by}, periods[0] if periods else None  # type: ignore[return-value]
+    return {name: known[name] for name in by}, periods[0] if periods else None
 
 
 def _unknown(name: str, known: dict[str, str]) -> str:
     home = [t for t, contract in TABLES.items() if name in contract.columns and t not in ("order_lines", "merchants")]
-    if not home or (nearest(name, known) and name.lower() in (k.lower() for k in known)):
+    if not home or name.lower() in (k.lower() for k in known):
         return f"{name!r} is not a column to group by{nearest(name, known)}"
-    law = f"{name!r} is a column of {home[0]}, where a merchant has many rows, so that its sales would count more than once"
+    many = "where a merchant has many rows, so that its sales would count more than once"
+    law = (
+        f"{name!r} is a column of {home[0]}, {many if 'merchant_id' in TABLES[home[0]].columns else 'not of the lines'}"
+    )
     return f"{law}; group by a column of order_lines or merchants"
 
 
@@ -137,19 +158,21 @@ def _hold_roster(shop: Dataset) -> None:
         )
 
 
-def _hold_days(shop: Dataset, since: dt.date | None, through: dt.date | None) -> None:
-    window = f"the data, which cover {shop.data_from} to {shop.data_through}; choose days inside"
+def _held_days(shop: Dataset, since: dt.date | None, through: dt.date | None) -> list[dt.date | None]:
     given = {"since": since, "through": through}
-    laws = [f"{name} is a date, not {day!r}" for name, day in given.items() if type(day) not in (dt.date, type(None))]
-    if not laws:
-        laws = [f"{name} {day} lies outside {window}" for name, day in given.items()
-                if day and not shop.data_from <= day <= shop.data_through]  # fmt: skip
-        laws += [f"since {since} is after through {through}"] if since and through and since > through else []
+    days = [None if day is None else day_of(day, name) for name, day in given.items()]
+    window = f"the data, which cover {shop.data_from} to {shop.data_through}; choose a day inside"
+    laws = [f"{name} {day} lies outside {window}" for name, day in zip(given, days, strict=True)
+            if day and not shop.data_from <= day <= shop.data_through]  # fmt: skip
+    first, last = days
+    laws += [f"since {first} is after through {last}; exchange them"] if first and last and first > last else []
     refuse(ParameterError, "table", laws)
+    return days
 
 
 def _hold_trailing(needed: list[Metric], trailing: int, period: Period | None) -> None:
-    laws = [] if whole_number(trailing, 1) else [f"trailing is a number of periods, 1 or more, not {trailing!r}"]
+    fits = whole_number(trailing, 1) and trailing <= MOST_PERIODS
+    laws = [] if fits else [f"trailing is a number of periods, 1 to {MOST_PERIODS}, not {trailing!r}"]
     if not laws and trailing > 1:
         laws = [f"{m.name} cannot run over several periods, only sums and counts of distinct values can; use a longer "
                 "period" for m in needed if not runs_over_windows(m) or m.clock != "paid_at"]  # fmt: skip
@@ -207,6 +230,17 @@ def _filled(scope: Scope, sums: pd.DataFrame) -> pd.DataFrame:
     for name in scope.groups:
         filled[name] = sums[name].take(one[member]).set_axis(filled.index)
     return filled
+
+
+def _held(scope: Scope, metric: Metric, trailing: int, sums: pd.DataFrame) -> Any:
+    """Say which rows a metric can be had for: those whose window lies inside the data."""
+    if trailing == 1 and not metric.trailing_months:
+        return sums.index >= 0
+    windows = Windows.laid(scope, metric.trailing_months, trailing)
+    inside = [
+        start for start, opens in zip(windows.periods, windows.opens, strict=True) if opens >= scope.shop.data_from
+    ]
+    return sums[scope.period].isin(pd.DatetimeIndex(inside)) if scope.period else (sums.index >= 0) & bool(inside)
 
 
 def _codes(frame: pd.DataFrame, names: Sequence[str]) -> np.ndarray:

@@ -12,8 +12,9 @@ from scipy.special import stdtrit
 
 from strategy_kit.engine import quoted
 from strategy_kit.errors import DesignError, ParameterError, nearest
+from strategy_kit.kpi.control import counts_refunds, immature
 from strategy_kit.kpi.growth import two_periods
-from strategy_kit.kpi.scans import Scope, grouped, unit_rows, valued
+from strategy_kit.kpi.scans import Scope, column, grouped, unit_rows, valued, words_of
 from strategy_kit.kpi.table import grouping, merged, table
 from strategy_kit.metrics import Metric, chosen, parts
 from strategy_kit.periods import Period, months_later, next_start
@@ -28,6 +29,19 @@ YARDSTICKS = ("orders", "gmv", "spend_per_annual_active_buyer")
 _DAY = dt.timedelta(days=1)
 _LEVEL = 0.95
 _SIDES = ("before", "after")
+_CHANGED = (
+    "metric",
+    "before",
+    "after",
+    "change",
+    "std_error",
+    "conf_low",
+    "conf_high",
+    "n_units",
+    "rank",
+    "agree",
+    "apart",
+)
 
 
 def uncertainty(
@@ -75,7 +89,7 @@ def uncertainty(
     """
     asked = _asked(shop, [metric], cluster)[0]
     ends = parts(asked)
-    expressions, period = grouping(shop, by)
+    expressions, period = grouping(shop, by, ("value", "std_error", "conf_low", "conf_high", "n_units", "complete"))
     months = ends[0].trailing_months
     if asked.sql:
         raise ParameterError(
@@ -86,19 +100,25 @@ def uncertainty(
             f"{asked.name} runs over trailing months, to the last day of the data; leave the period out"
         )
     since = months_later(shop.data_through + _DAY, -months) if months else None
+    if since and since < shop.data_from:
+        raise ParameterError(
+            f"{asked.name} needs the data from {since} on, but they begin on {shop.data_from}; take another"
+        )
     scope = Scope(shop, expressions, period, since, shop.data_through if months else None)
     known = table(shop, by=by, metrics=list(map(_now, ends)), since=since)
-    (y, x), (top, bottom) = ([f(end.name) for end in ends] for f in (quoted, _total))
-    influence = {"std_error": f"({y} - {top} / {bottom} * {x}) / {bottom}"}
+    y, x = (column(end.name) for end in ends)
+    top, bottom = (_total(end.name) for end in ends)
+    influence = {"std_error": (f"({y} - {top} / {bottom} * {x}) / {bottom}", "true")}
     held = {end.name: end for end in ends}
     found = _spread([scope], _rows(scope, held, cluster), list(held), influence)
     aligned = merged([known, found], list(by))
-    _hold_sums(aligned, [end.name for end in ends], cluster)
+    _hold_sums(aligned, list(held), cluster)
     over, under = (aligned[end.name] for end in ends)
     result = aligned[list(by)].assign(value=over / under.where(under != 0), std_error=aligned["std_error"])
-    width = _quantile(aligned["n_units"]) * result["std_error"]
+    clusters = aligned["n of std_error"].fillna(0).astype("int64")
+    width = _quantile(clusters) * result["std_error"]
     result = result.assign(conf_low=result["value"] - width, conf_high=result["value"] + width)
-    return result.assign(n_units=aligned["n_units"].fillna(0).astype("int64"), complete=aligned["complete"])
+    return result.assign(n_units=clusters, complete=aligned["complete"])
 
 
 def change(
@@ -129,8 +149,8 @@ def change(
     -------
     DataFrame
         One row a group and metric: the `by` columns, metric, before, after, change (share), std_error (of the change),
-        conf_low, conf_high (95 %), n_units (buyers). Missing where the earlier value is 0 or a window begins before the
-        data.
+        conf_low, conf_high (95 %), n_units (buyers who count in the metric). Missing where the earlier value is 0, a window
+        begins before the data, or refunds of one of the periods may still arrive.
 
     Raises
     ------
@@ -149,13 +169,16 @@ def change(
     (1, 2)
     """
     asked = _asked(shop, metrics, "buyer")
+    if not asked:
+        raise ParameterError("metrics names none; ask for at least one, such as gmv")
     starts = two_periods(shop, period, before, after)
-    expressions, inner = grouping(shop, by)
+    expressions, inner = grouping(shop, by, _CHANGED)
     if inner:
         raise ParameterError(f"by names the columns to group by, not a period such as {inner}")
     needed = list({part.name: part for metric in asked for part in parts(metric)}.values())
     sides: list[tuple[Scope, dict[str, Metric]]] = []
-    sums = []
+    last = next_start(starts[1], period) - _DAY
+    sums = [table(shop, by=by, metrics=[], since=starts[0], through=last)[list(by)] if by else pd.DataFrame(index=[0])]
     for side, start in zip(_SIDES, starts, strict=True):
         end = next_start(start, period) - _DAY
         for months in sorted({part.trailing_months for part in needed}):
@@ -169,15 +192,17 @@ def change(
     known = merged(sums, list(by))
     known = known.fillna(dict.fromkeys(known.columns.difference(list(by)), 0))
     names = [name for _, held in sides for name in held]
-    logs = {metric.name: _log_change(metric, names) for metric in asked}
-    stacked = " union all by name ".join(f"({_rows(scope, held, 'buyer')})" for scope, held in sides)
-    summed = ", ".join([*map(quoted, by), "unit", *(f'coalesce(sum("{name}"), 0) as "{name}"' for name in names)])
-    rows = f"select {summed} from ({stacked}) {grouped(len(by) + 1)}"
-    scopes = [scope for scope, _ in sides]
-    spread = _spread(scopes, rows, names, {name: sql for name, sql in logs.items() if sql})
-    aligned = merged([known, spread], list(by))
-    _hold_sums(aligned, names, "buyer")
-    return pd.concat([_changed(aligned, metric, list(by)) for metric in asked], ignore_index=True)
+    logs = {metric.name: log for metric in asked if (log := _log_change(metric, names))}
+    if logs:
+        stacked = " union all by name ".join(f"({_rows(scope, held, 'buyer')})" for scope, held in sides)
+        keys = [*sides[0][0].aliases(), "unit"]
+        summed = ", ".join([*keys, *(f"coalesce(sum({column(name)}), 0) as {column(name)}" for name in names)])
+        rows = f"select {summed} from ({stacked}) {grouped(len(keys))}"
+        spread = _spread([scope for scope, _ in sides], rows, names, logs)
+        known = merged([known, spread], list(by))
+        _hold_sums(known, names, "buyer")
+    final = {metric.name: not counts_refunds(metric) or not immature(shop, starts, period) for metric in asked}
+    return pd.concat([_changed(known, metric, list(by), final[metric.name]) for metric in asked], ignore_index=True)
 
 
 def yardsticks(
@@ -193,8 +218,9 @@ def yardsticks(
     Returns
     -------
     DataFrame
-        The rows of `change`, then rank (1 grew most by this yardstick) and agree: whether all yardsticks of the group
-        that can be had point the same way.
+        The rows of `change`, then rank (1 grew most by this yardstick), agree (whether all yardsticks of the group that
+        can be had point the same way) and apart (whether they disagree beyond error: one interval lies above 0 and
+        another below).
 
     Examples
     --------
@@ -207,9 +233,10 @@ def yardsticks(
     """
     rows = change(shop, metrics=YARDSTICKS, period=period, before=before, after=after, by=by)
     rows["rank"] = rows.groupby("metric", sort=False)["change"].rank(ascending=False, method="min").astype("Int64")
-    signs = np.sign(rows["change"])
-    groups = [rows[name] for name in by] or np.zeros(len(rows))
-    return rows.assign(agree=signs.groupby(groups, dropna=False).transform("nunique") <= 1)
+    group = rows.groupby(list(by), dropna=False, sort=False).ngroup() if by else pd.Series(0, rows.index)
+    signs = np.sign(rows["change"]).groupby(group)
+    above, below = ((held.groupby(group).transform("any")) for held in (rows["conf_low"] > 0, rows["conf_high"] < 0))
+    return rows.assign(agree=signs.transform("nunique") <= 1, apart=above & below)
 
 
 def _asked(shop: Dataset, metrics: Sequence[str | Metric], cluster: str) -> list[Metric]:
@@ -218,7 +245,8 @@ def _asked(shop: Dataset, metrics: Sequence[str | Metric], cluster: str) -> list
             f"a cluster is merchant or buyer, not {cluster!r}{nearest(str(cluster), get_args(Cluster))}"
         )
     asked = chosen(metrics, shop.columns("order_lines"))
-    wrong = [m.name for m in asked for p in parts(m) if p.clock != "paid_at" or p.per not in ("line", cluster)]
+    wrong = [m.name for m in asked for p in parts(m)
+             if p.clock != "paid_at" or p.per not in ("line", cluster) or {"rank", "members"} & words_of([p])]  # fmt: skip
     if wrong:
         raise ParameterError(
             f"{', '.join(wrong)} cannot be summed over {cluster}s, so that no error is had; leave it out"
@@ -235,26 +263,31 @@ def _rows(scope: Scope, held: Mapping[str, Metric], cluster: str) -> str:
     named = [replace(metric, name=name) for name, metric in held.items()]
     plain, own = ([m for m in named if (m.per == "line") == line] for line in (True, False))
     inner = unit_rows(scope, own, cluster, *(valued(scope.shop, metric) for metric in plain))
-    kept = [*(quoted(name) for name in scope.keys), "unit"]
-    values = [f"any_value({quoted(m.name)}) as {quoted(m.name)}" for m in plain] + [valued(scope.shop, m) for m in own]
+    kept = [*scope.aliases(), "unit"]
+    values = [f"any_value({column(m.name)}) as {column(m.name)}" for m in plain] + [valued(scope.shop, m) for m in own]
     return f"select {', '.join([*kept, *values])} from ({inner}) {grouped(len(kept))}"
 
 
-def _spread(scopes: Sequence[Scope], rows: str, names: list[str], influences: Mapping[str, str]) -> pd.DataFrame:
-    """Return for each group n_units, the sum of each column, and the standard error whose influence each cluster has."""
-    keys = [quoted(name) for name in scopes[0].keys]
+def _spread(
+    scopes: Sequence[Scope], rows: str, names: list[str], influences: Mapping[str, tuple[str, str]]
+) -> pd.DataFrame:
+    """Return for each group the sum of each column, and the error of each influence over the clusters that it names.
+
+    An influence is what one cluster moves a figure by; those of a group add up to zero, so that their mean square is
+    their variance.
+    """
+    keys = scopes[0].aliases()
     over = f"over (partition by {', '.join(keys)})" if keys else "over ()"
-    totals = [f"sum({quoted(name)}) {over} as {quoted(f'total of {name}')}" for name in names]
-    held = [f"any_value({quoted(f'total of {name}')}) as {quoted(f'sum of {name}')}" for name in names]
-    # the influences of a group add up to zero, so that their mean square is their variance
-    errors = [
-        f"sqrt(count(*) / nullif(count(*) - 1.0, 0) * sum(power({sql}, 2))) as {quoted(name)}"
-        for name, sql in influences.items()
-    ]
+    totals = [f"sum({column(name)}) {over} as {quoted(f'total of {name}')}" for name in names]
+    items = [f"any_value({quoted(f'total of {name}')}) as {quoted(f'sum of {name}')}" for name in names]
+    for name, (sql, counted) in influences.items():
+        clusters = f"count(*) filter (where {counted})"
+        items += [f"sqrt({clusters} / nullif({clusters} - 1.0, 0) * sum(power({sql}, 2))) as {quoted(name)}"]
+        items += [f"{clusters} as {quoted(f'n of {name}')}"]
     values = {name: value for scope in scopes for name, value in scope.bindings.items()}
     return scopes[0].frame(
-        f"""with unit as ({rows}), held as (select *, count(*) {over} as n, {", ".join(totals)} from unit)
-            select {", ".join([*keys, "any_value(n) as n_units", *held, *errors])} from held {grouped(len(keys))}""",
+        f"""with unit as ({rows}), held as (select *, {", ".join(totals)} from unit)
+            select {", ".join([*keys, *items])} from held {grouped(len(keys))}""",
         **values,
     )
 
@@ -263,15 +296,16 @@ def _total(name: str) -> str:
     return f"nullif({quoted(f'total of {name}')}, 0)"
 
 
-def _log_change(metric: Metric, names: list[str]) -> str:
-    """Return a cluster's influence on the log of after / before; nothing where a window is not held by the data."""
+def _log_change(metric: Metric, names: list[str]) -> tuple[str, str] | None:
+    """Return a cluster's influence on the log of after / before and which clusters count; None where a window is not held."""
     signs = zip(parts(metric), (1, -1), strict=False)
     terms = [
         (f"{side} {part.name}", sign * way) for part, sign in signs for side, way in (("after", 1), ("before", -1))
     ]
     if not all(name in names for name, _ in terms):
-        return ""
-    return " ".join(f"{'+' if sign > 0 else '-'} {quoted(name)} / {_total(name)}" for name, sign in terms)
+        return None
+    moved = " ".join(f"{'+' if sign > 0 else '-'} {column(name)} / {_total(name)}" for name, sign in terms)
+    return moved, " or ".join(f"{column(name)} <> 0" for name, _ in terms)
 
 
 def _hold_sums(found: pd.DataFrame, names: list[str], cluster: str) -> None:
@@ -287,20 +321,18 @@ def _hold_sums(found: pd.DataFrame, names: list[str], cluster: str) -> None:
             )
 
 
-def _changed(known: pd.DataFrame, metric: Metric, by: list[str]) -> pd.DataFrame:
+def _changed(known: pd.DataFrame, metric: Metric, by: list[str], final: bool) -> pd.DataFrame:  # noqa: FBT001
+    nothing = pd.Series(np.nan, known.index)
     values = {}
-    for side in ("before", "after"):
-        sums = [
-            known.get(f"{side} {part.name}", pd.Series(np.nan, known.index)).astype(float) for part in parts(metric)
-        ]
+    for side in _SIDES:
+        sums = [known.get(f"{side} {part.name}", nothing).astype(float) for part in parts(metric)]
         values[side] = sums[0] if len(sums) == 1 else sums[0] / sums[1].where(sums[1] != 0)
-    growth = values["after"] / values["before"].where(values["before"] > 0)
-    error = known.get(metric.name, pd.Series(np.nan, known.index)).astype(float)
-    width = np.exp(_quantile(known["n_units"]) * error)
+    growth = values["after"] / values["before"].where(values["before"] > 0) * (1.0 if final else np.nan)
+    error = known.get(metric.name, nothing).astype(float)
+    clusters = known.get(f"n of {metric.name}", nothing).fillna(0).astype("int64")
+    width = np.exp(_quantile(clusters) * error)
     rows = known[by].assign(metric=metric.name, **values, change=growth - 1, std_error=growth * error)
-    return rows.assign(
-        conf_low=growth / width - 1, conf_high=growth * width - 1, n_units=known["n_units"].astype("int64")
-    )
+    return rows.assign(conf_low=growth / width - 1, conf_high=growth * width - 1, n_units=clusters)
 
 
 def _quantile(clusters: pd.Series) -> np.ndarray:

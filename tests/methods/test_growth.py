@@ -117,5 +117,5 @@ def test_silent_months_are_rows_of_zeros(sample: Path) -> None:
     assert found.loc["2025-03-01", ["opening", "closing", *PARTS]].tolist() == [0.0] * 7
     assert found.loc["2025-04-01", "resurrected"] == 7.0
     assert np.isnan(found.loc["2025-03-01", "quick_ratio"])
-    with pytest.raises(ParameterError, match="before and after are dates"):
+    with pytest.raises(ParameterError, match="before is a date, not"):
         sk.kpi.drivers(sk.open_dataset(sample), period="month", before="2025-01-01", after="2025-02-01")  # type: ignore[arg-type]

@@ -41,7 +41,7 @@ def lines_of(shop: sk.Dataset) -> pd.DataFrame:
     for name in MONEY:
         given = lines[name].astype(float) if name in lines else pd.Series(np.nan, lines.index)
         lines[name] = (given * TEN_THOUSANDTHS).round()
-    lines["refunded_at"] = lines["refunded_at"] if "refunded_at" in lines else pd.NaT
+    lines["refunded_at"] = lines.get("refunded_at", pd.NaT)
     lines["category"] = lines["category"].astype(object).where(lines["category"].notna(), "unknown")
     lines["first"] = lines[lines["status"] != "cancelled"].groupby("buyer_id")["paid_at"].transform("min")
     return lines[lines["status"] != "cancelled"]

@@ -164,7 +164,7 @@ def test_a_settlement_lag_keeps_the_last_periods_incomplete() -> None:
         ({"metrics": ["aac"], "by": []}, "write spend_per_annual_active_buyer .money. or annual_active_buyers"),
         ({"metrics": ["new_buyers"], "by": ["week"], "trailing": 4}, "new_buyers cannot run over several periods"),
         ({"metrics": ["gmv"], "by": [], "trailing": 4}, "by names none; add week, month or quarter"),
-        ({"metrics": ["gmv"], "by": ["week"], "trailing": 0}, "trailing is a number of periods, 1 or more, not 0"),
+        ({"metrics": ["gmv"], "by": ["week"], "trailing": 0}, "trailing is a number of periods, 1 to 1000, not 0"),
         ({"metrics": ["gmv"], "by": ["lever"]}, "'lever' is a column of support, where a merchant has many rows"),
         ({"metrics": ["gmv"], "by": ["categori"]}, "did you mean 'category'"),
         ({"metrics": ["gmv"], "by": [], "since": dt.date(2019, 1, 1)}, "since 2019-01-01 lies outside the data"),
