@@ -157,13 +157,15 @@ def period_name(start: dt.date, period: str, language: Language) -> str:
     ('June 2025', '2025 年第 2 季度')
     >>> period_name(dt.date(2025, 7, 21), "week", "zh"), period_name(dt.date(2025, 7, 21), "day", "en")
     ('2025 年第 30 周', '21 July 2025')
+    >>> period_name(dt.date(2025, 7, 21), "week", "en"), period_name(dt.date(2025, 4, 1), "quarter", "en")
+    ('2025-W30', 'Q2 2025')
     """
     if period == "day":
         return day(start, language)
     year, week, _ = start.isocalendar()
     quarter = (start.month + 2) // 3
     if period == "week":
-        return f"{year} 年第 {week} 周" if language == "zh" else f"week {week} of {year}"
+        return f"{year} 年第 {week} 周" if language == "zh" else f"{year}-W{week:02d}"
     if period == "quarter":
-        return f"{start.year} 年第 {quarter} 季度" if language == "zh" else f"quarter {quarter} of {start.year}"
+        return f"{start.year} 年第 {quarter} 季度" if language == "zh" else f"Q{quarter} {start.year}"
     return f"{start.year} 年 {start.month} 月" if language == "zh" else f"{start:%B %Y}"

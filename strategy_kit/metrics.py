@@ -135,7 +135,7 @@ _RATIOS = (
     Metric("repeat_rate", "share", numerator="repeat_buyers", denominator="buyers", additive=False,
            en="share of the period's buyers with two or more paid orders in it", zh="复购率：当期支付两单及以上的买家 ÷ 买家数"),
     Metric("average_order_value", "currency per order", numerator="gmv", denominator="orders", additive=False,
-           en="paid sales per paid order", zh="客单价：成交额 ÷ 订单数"),
+           en="paid sales per paid order", zh="笔单价：成交额 ÷ 订单数"),
     Metric("orders_per_buyer", "orders per buyer", numerator="orders", denominator="buyers", additive=False,
            en="paid orders per distinct buyer", zh="人均订单数：订单数 ÷ 买家数"),
     Metric("spend_per_annual_active_buyer", "currency per buyer", numerator="annual_gmv",

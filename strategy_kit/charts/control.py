@@ -23,6 +23,7 @@ from strategy_kit.charts.theme import (
     worded,
     wrapped,
 )
+from strategy_kit.errors import ParameterError
 from strategy_kit.formats import number
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ MARKS: dict[str, dict[str, Any]] = {
 }
 
 
-def process_control(frame: pd.DataFrame, *, period: str, labels: Mapping[str, str] | None = None) -> Chart:
+def process_control(frame: pd.DataFrame, *, period: str = "week", labels: Mapping[str, str] | None = None) -> Chart:
     """Draw a figure over time with its average and limits, and say in words which points have a special cause.
 
     Special causes are filled diamonds, festivals open squares, incomplete periods open circles. Of several in a row
@@ -78,6 +79,10 @@ def process_control(frame: pd.DataFrame, *, period: str, labels: Mapping[str, st
     'Value, 2025-01-06 to 2025-01-20; average 5.0, upper limit 7.0, lower limit 3.0; 2025-01-20 beyond limits.'
     """
     require("process_control", frame, {period: (), **COLUMNS})
+    if frame[period].duplicated().any():
+        raise ParameterError(
+            f"process_control draws one line, but a {period} repeats; choose one group of the frame first"
+        )
     require("process_control", frame.dropna(subset="value"), {})
     words = worded(WORDS, labels)
     rows = _marked(frame, period, words)

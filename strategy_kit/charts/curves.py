@@ -34,7 +34,8 @@ def retention_curves(frame: pd.DataFrame, *, percent: bool = True, labels: Mappi
     Parameters
     ----------
     frame
-        Columns `age` (whole number), `value`, `series` (text), and optionally `low` and `high`, which are shaded.
+        From `cohort.average`, `retention`, `survival` or `supported`; or columns `age` (whole number), `value`, `series`
+        (text), and optionally `low` and `high`, which are shaded.
     percent
         True where values are shares, to be shown as percentages.
     labels
@@ -52,6 +53,7 @@ def retention_curves(frame: pd.DataFrame, *, percent: bool = True, labels: Mappi
     >>> retention_curves(curve).description
     'Share still active, by months since the first: average 100.0% at 0, 50.0% at 2.'
     """
+    frame = _series(frame)
     require("retention_curves", frame, COLUMNS)
     require("retention_curves", frame.dropna(subset="value"), {})
     rows = frame.reindex(columns=[*COLUMNS, "low", "high"]).astype({"value": float, "low": float, "high": float})
@@ -162,3 +164,16 @@ def texts(spots: pd.DataFrame, x: alt.X) -> alt.Chart:
     style: dict[str, Any] = {"align": alt.ExprRef("datum.align"), "dx": alt.ExprRef("datum.dx")}
     style |= {"y": alt.ExprRef("datum.down + datum.shift"), "fontWeight": 600, "lineHeight": LINE}
     return alt.Chart(spots).mark_text(**style).encode(x=x, text="lines:N", color=alt.Color("ink:N", scale=None))
+
+
+def _series(frame: pd.DataFrame) -> pd.DataFrame:
+    """Name the lines of a frame of `cohort`: its groups, its cohorts, else one average."""
+    if "series" in frame or "age" not in frame:
+        return frame
+    if "survival" in frame:
+        return frame.assign(series="average", value=frame["survival"]).dropna(subset="value")
+    if "group" in frame:
+        return frame.assign(series=frame["group"])
+    if "cohort" in frame:
+        return frame[frame["observed"]].assign(series=frame["cohort"].dt.strftime("%Y-%m-%d"))
+    return frame.assign(series="average")

@@ -31,8 +31,8 @@ def growth_waterfall(frame: pd.DataFrame, *, labels: Mapping[str, str] | None = 
     Parameters
     ----------
     frame
-        In order: `step` (text), `amount` (signed change, or the level), `kind` ("level" or "change"), and
-        optionally `text`, the amount as it is to be written.
+        From `kpi.drivers`, or `kpi.merchant_growth` (its last period); or in order: `step` (text), `amount` (signed
+        change, or the level), `kind` ("level" or "change"), and optionally `text`, the amount as it is to be written.
     labels
         Words: "value" (what the amounts are, with the unit), "cut" (said where the axis does not start at 0).
 
@@ -47,6 +47,7 @@ def growth_waterfall(frame: pd.DataFrame, *, labels: Mapping[str, str] | None = 
     >>> growth_waterfall(steps.assign(kind=["level", "change", "level"])).description
     'Amount: May 9.0; buyers −4.0; June 5.0.'
     """
+    frame = _steps(frame)
     require("growth_waterfall", frame, COLUMNS)
     words, rows = worded(WORDS, labels), _floating(frame)
     rooted = (rows["start"] == 0).any()
@@ -103,3 +104,19 @@ def _floating(frame: pd.DataFrame) -> pd.DataFrame:
     rows = rows.assign(kind=kind, text=text, lines=lines, right=rows[["start", "end"]].max(axis=1), top=top)
     name = middle - (lines.str.len() - 1) * LINE / 2
     return rows.assign(bottom=top + BAR, next=top + pitch, middle=middle, name=name)
+
+
+def _steps(frame: pd.DataFrame) -> pd.DataFrame:
+    """Turn a frame of `kpi.drivers`, or the last row of one of `kpi.merchant_growth`, into steps."""
+    if {"driver", "contribution"} <= set(frame):
+        opening, closing = frame["before"].prod(), frame["after"].prod()
+        amounts = dict(zip(frame["driver"], frame["contribution"], strict=True))
+    elif {"opening", "closing"} <= set(frame) and len(frame):
+        last = frame.iloc[-1]
+        opening, closing = last["opening"], last["closing"]
+        amounts = {name: last[name] for name in ("new", "resurrected", "expansion")}
+        amounts |= {name: -last[name] for name in ("contraction", "churned")}
+    else:
+        return frame
+    rows = [("before", opening, "level"), *((name, value, "change") for name, value in amounts.items())]
+    return pd.DataFrame([*rows, ("after", closing, "level")], columns=["step", "amount", "kind"])

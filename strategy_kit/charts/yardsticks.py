@@ -6,6 +6,7 @@ from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 import altair as alt
+import pandas as pd
 
 from strategy_kit.charts.curves import LINE, pixels
 from strategy_kit.charts.theme import INK, PILOT, SOFT, WARNING, WIDTH, Chart, require, signed_axis, worded, wrapped
@@ -13,8 +14,6 @@ from strategy_kit.formats import percent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    import pandas as pd
 
 ROW, GAP, NAME, HEAD = 22, 12, 16, 44
 COLUMNS: dict[str, tuple[str, ...]] = dict.fromkeys(["group", "metric", "change", "conf_low", "conf_high", "agree"], ())
@@ -52,6 +51,7 @@ def yardsticks(frame: pd.DataFrame, *, labels: Mapping[str, str] | None = None) 
     >>> yardsticks(rows.assign(conf_low=float("nan"), conf_high=float("nan"))).description
     'Change. toys · yardsticks disagree: orders +8.0%, GMV −2.0%.'
     """
+    frame = _grouped(frame)
     require("yardsticks", frame, COLUMNS)
     require("yardsticks", frame.dropna(subset="change"), {})
     metrics = list(dict.fromkeys(frame["metric"].astype(str)))
@@ -87,6 +87,15 @@ def yardsticks(frame: pd.DataFrame, *, labels: Mapping[str, str] | None = None) 
     ]
     described = f"{words['value']}. {'; '.join(told)}."
     return alt.layer(*layers).properties(width=WIDTH, height=float(heads["bottom"].max()), description=described)
+
+
+def _grouped(frame: pd.DataFrame) -> pd.DataFrame:
+    """Name the groups of a frame of `kpi.yardsticks` by the columns before its metric."""
+    if "group" in frame or "metric" not in frame:
+        return frame
+    keys = frame.columns[: frame.columns.get_loc("metric")]
+    names = frame[keys].astype(str).agg(" · ".join, axis=1) if len(keys) else pd.Series("all", frame.index)
+    return frame.assign(group=names)
 
 
 def _laid(frame: pd.DataFrame, words: Mapping[str, str]) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -136,13 +136,19 @@ def by_calendar(frame: pd.DataFrame, *, period: Period = "month") -> pd.DataFram
     return cells.assign(period=first_days(at, period))[["cohort", "period", "value", "observed"]]
 
 
-def survival(shop: Dataset, *, period: Period = "month", gone_after: int = 3, burn_in_days: int = 60) -> pd.DataFrame:
+SILENCE = {"day": 90, "week": 13, "month": 3, "quarter": 2}
+
+
+def survival(
+    shop: Dataset, *, period: Period = "month", gone_after: int | None = None, burn_in_days: int = 60
+) -> pd.DataFrame:
     """Follow merchants from their first sale on: how many still sell, and how much, with and without the silent.
 
     A merchant exits after its last sale once it has been silent for `gone_after` complete periods up to the end of the
-    data; it may yet come back. Exits of the last periods cannot be seen yet, so that all others are censored at the last
-    period in which one could be. Left-censored merchants (see `triangle`) are left out; if none is left, a DesignError says
-    so. After Kaplan and Meier (1958) and Greenwood (1926).
+    data: by default 90 days, 13 weeks, 3 months or 2 quarters, since after a shorter silence merchants who sell seldom
+    would count as gone. It may yet come back. Exits of the last periods cannot be seen yet, so that all others are
+    censored at the last period in which one could be. Left-censored merchants (see `triangle`) are left out; if none is
+    left, a DesignError says so.
 
     Returns
     -------
@@ -160,6 +166,7 @@ def survival(shop: Dataset, *, period: Period = "month", gone_after: int = 3, bu
     >>> bool((curve["value_per_member"] <= curve["value_per_survivor"]).all())
     True
     """
+    gone_after = SILENCE[checked_period(period)] if gone_after is None else gone_after
     if not whole_number(gone_after, 1):
         raise ParameterError(f"gone_after is a whole number of periods, 1 or more, not {gone_after!r}")
     cells = triangle(shop, unit="merchant", period=period, burn_in_days=burn_in_days)

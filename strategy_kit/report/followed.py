@@ -133,13 +133,15 @@ def _common_age(seen: pd.DataFrame) -> int:
 
 def survival(review: Review) -> Any:
     """Draw how many merchants still sell by age, with its interval, and say what counting only survivors would say."""
-    say = review.words
+    say, shop = review.words, review.shop
+    if review.monday != shop.week():
+        return blocks.line(say("latest_only"))
     try:
-        found = cohort.survival(review.shop, period=review.period)
-    except DesignError as reason:
-        return blocks.line(str(reason))
-    found = found.dropna(subset="survival")
-    if len(found) < 2:
+        found = cohort.survival(shop, period=review.period)
+    except DesignError:
+        return blocks.line(say("kept_absent_merchant"))
+    found = found[(found["at_risk"] >= FEWEST) & found["survival"].notna()]
+    if len(found) <= 1:
         return blocks.line(say("kept_absent_merchant"))
     ends = [(found["survival"] + sign * 1.96 * found["std_error"]).clip(0, 1) for sign in (-1, 1)]
     rows = found.assign(value=found["survival"], low=ends[0], high=ends[1], series="average")
@@ -177,11 +179,16 @@ def supported(review: Review) -> Any:
     say, shop = review.words, review.shop
     if "support" not in shop.tables:
         return blocks.line(say("supported_absent"))
+    if review.monday != shop.week():
+        return blocks.line(say("latest_only"))
     try:
         found = cohort.supported(shop, period=review.period)
-    except DesignError as reason:
-        return blocks.line(str(reason))
-    found = found[found["age"] < COHORTS]
+    except DesignError:
+        return blocks.line(say("supported_few"))
+    found = found[(found["age"] < COHORTS) & (found["members"] >= FEWEST)]
+    heads = found[found["age"] == 0].set_index("group")["members"]
+    if len(heads) <= 1:
+        return blocks.line(say("supported_few"))
     scale = 1e4 if say.language == "zh" and found["value"].max() >= 1e4 else 1.0
     unit = formats.currency_unit(shop.description.currency, say.language)
     unit = say("axis_10000", unit=unit) if scale > 1 else unit
@@ -196,7 +203,9 @@ def supported(review: Review) -> Any:
         charts.retention_curves(rows, percent=False, labels=labels),
         title=say("supported_title"),
         subtitle=say("supported_subtitle"),
-        caption=review.caption(say("supported_note")),
+        caption=review.caption(
+            say("supported_note", n=formats.Count(heads["supported"]), m=formats.Count(heads["not supported"]))
+        ),
         description=say("supported_title"),
         table=table,
         table_label=say("table_behind"),

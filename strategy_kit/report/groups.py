@@ -29,35 +29,36 @@ def mix_head(review: Review) -> Block:
     say, found = review.words, _mix(review)
     change = float(found[["rate_effect", "mix_effect"]].to_numpy().sum())
     amounts = {"change": change, "rate": float(found["rate_effect"].sum()), "mix": float(found["mix_effect"].sum())}
-    title = say("mix_title", **{name: review.money(value) for name, value in amounts.items()})
+    told = {name: review.money(value) for name, value in amounts.items()}
+    title = say("mix_title", kind=say(f"kind_{review.by}"), **told)
     return blocks.section_head(say("section_mix"), say("question_mix"), title)
 
 
 def mix_table(review: Review) -> Block:
     """Return each category's share of orders and order value, and what they did to the average of all."""
     say, found = review.words, _mix(review)
-    found = found.reindex((found["rate_effect"] + found["mix_effect"]).abs().sort_values(ascending=False).index)
+    found = found.reindex(found[["rate_effect", "mix_effect"]].abs().max(axis=1).sort_values(ascending=False).index)
     rows = [
         [
-            marked(say("overlap") if row.category == "overlap" else say.label(str(row.category))),
+            marked(say("overlap") if row.group == "overlap" else say.label(str(row.group))),
             *(marked(formats.percent(share)) for share in (row.weight_before, row.weight_after)),
             *(marked(review.told("average_order_value", rate)) for rate in (row.rate_before, row.rate_after)),
             *(marked(review.money(effect)) for effect in (row.rate_effect, row.mix_effect)),
         ]
-        for row in found.head(MOST_GROUPS).itertuples()
+        for row in found.rename(columns={review.by: "group"}).head(MOST_GROUPS).itertuples()
     ]
     if len(rest := found.iloc[MOST_GROUPS:]):
         weights = [formats.percent(rest[f"weight_{side}"].sum()) for side in ("before", "after")]
         effects = [review.money(rest[f"{part}_effect"].sum()) for part in ("rate", "mix")]
         rows.append([marked(say("other_groups", n=formats.Count(len(rest)))), *weights, "–", "–", *effects])
     first, last = review.names
-    heads = [say("column_category"), *(say("column_share", period=p) for p in (first, last)), first, last]
+    heads = [say(f"column_{review.by}"), *(say("column_share", period=p) for p in (first, last)), first, last]
     heads += [say("column_rate"), say("column_mix")]
     return blocks.listing(heads, rows, say("mix_caption"), numbers=range(1, 7))
 
 
 def _mix(review: Review) -> Any:
-    return kpi.mix_and_rate(review.shop, metric="average_order_value", by="category", **review.asked)
+    return kpi.mix_and_rate(review.shop, metric="average_order_value", by=review.by, **review.asked)
 
 
 def ladder(review: Review) -> Any:
@@ -107,21 +108,22 @@ def ladder(review: Review) -> Any:
 def _rungs(language: formats.Language) -> list[str]:
     """Name the bands shortly: a heat map on a phone has little room."""
     scales = ((1e8, "亿"), (1e4, "万")) if language == "zh" else ((1e9, "bn"), (1e6, "M"), (1e3, "k"))
-    sized = [next((band / size, word) for size, word in scales if band >= size) for band in BANDS]
-    ends = [f"{formats.number(amount)}{word}" for amount, word in sized]
-    return [f"< {ends[0]}", *(f"{low}–{high}" for low, high in pairwise(ends)), f"≥ {ends[-1]}"]
+    ends = [next(((formats.number(band / size), word) for size, word in scales if band >= size)) for band in BANDS]
+    inner = [f"{low}{'' if unit == word else unit}–{high}{word}" for (low, unit), (high, word) in pairwise(ends)]
+    return ["< " + "".join(ends[0]), *inner, "≥ " + "".join(ends[-1])]
 
 
 def yardsticks(review: Review) -> Any:
     """Draw each category's change by orders, by GMV and by spend per annual active buyer."""
     say = review.words
-    found: Any = kpi.yardsticks(review.shop, by=["category"], **review.asked)
+    found: Any = kpi.yardsticks(review.shop, by=[review.by], **review.asked).rename(columns={review.by: "category"})
     order = found[found["metric"] == "gmv"].sort_values("change", ascending=False)["category"]
     largest = found[found["metric"] == "gmv"].nlargest(MOST_GROUPS, "after")["category"]
     rest = len(order) - len(largest)
     found = found.set_index("category").loc[[c for c in order if c in set(largest)]].reset_index()
     found = found.assign(group=[say.label(str(category)) for category in found["category"]])
-    apart = int((~found.drop_duplicates("group")["agree"]).sum())
+    once = found.drop_duplicates("group")
+    counts = {"n": int((~once["agree"]).sum()), "apart": int(once["apart"].sum()), "all": len(once)}
     labels = {name: say(f"metric_{name}") for name in found["metric"].unique()}
     labels |= {
         "value": say("column_change"),
@@ -133,20 +135,24 @@ def yardsticks(review: Review) -> Any:
          "–" if np.isnan(row.conf_low) else "…".join(formats.percent(v, signed=True) for v in (row.conf_low, row.conf_high))]
         for row in found.itertuples()
     ]  # fmt: skip
-    title = say("yardsticks_title", n=apart, all=found["group"].nunique())
+    title = say("yardsticks_title", kind=say(f"kind_{review.by}"), **counts)
     return charts.figure(
         charts.yardsticks(found.dropna(subset="change"), labels=labels),
         title=title,
         subtitle=say("yardsticks_subtitle", before=review.names[0], after=review.names[1]),
         caption=review.caption(say("yardsticks_note") + say("yardsticks_rest", n=formats.Count(rest)) * (rest > 0)),
         description=title,
-        table=pd.DataFrame(rows, columns=[say(f"column_{c}") for c in ("category", "measure", "change", "interval")]),
+        table=pd.DataFrame(rows, columns=[say(f"column_{c}") for c in (review.by, "measure", "change", "interval")]),
         table_label=say("table_behind"),
     )
 
 
 def definitions(review: Review) -> Block:
-    """Return the definition of every metric that the kit ships."""
+    """Return the definition and unit of every metric that the kit ships; of a ratio its parts."""
     say = review.words
-    rows = [[f"<code>{name}</code>", marked(getattr(metric, say.language))] for name, metric in METRICS.items()]
-    return blocks.listing([say("column_name"), say("column_definition")], rows, say("definitions_caption"))
+    rows = []
+    for name, metric in METRICS.items():
+        made = "" if metric.sql else f"{metric.numerator} ÷ {metric.denominator}"
+        rows.append([f"<code>{name}</code>", marked(getattr(metric, say.language)), marked(metric.unit), marked(made)])
+    heads = [say(f"column_{name}") for name in ("name", "definition", "unit", "parts")]
+    return blocks.listing(heads, rows, say("definitions_caption"))

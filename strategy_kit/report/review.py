@@ -65,6 +65,14 @@ class Review:
         """The two periods by name."""
         return [formats.period_name(start, self.period, self.words.language) for start in self.pair]
 
+    @cached_property
+    def by(self) -> str:
+        """What makes the groups: the category, or the market where there is only one category."""
+        if "market" not in self.shop.columns("order_lines"):
+            return "category"
+        categories = self.shop.engine.frame("select count(distinct category) as n from order_lines")["n"][0]
+        return "market" if categories <= 1 else "category"
+
     def told(self, name: str, value: float, *, like: tuple[float, ...] = ()) -> str:
         """Write a value of a metric in its unit."""
         unit = METRICS[name].unit
@@ -158,6 +166,7 @@ def measures(review: Review) -> Block:
     """Return every measure of the period with its change, the interval where it has one, and its definition."""
     say, columns = review.words, review.shop.columns("order_lines")
     names = [n for n in REVIEWED if all(c in columns for part in parts(METRICS[n]) for c in part.columns)]
+    names = [n for n in names if n != "refund_maturity" or "refund_rate" in names]
     levels: Any = kpi.table(review.shop, by=[review.period], metrics=names).set_index(review.period)
     now, then = (levels.loc[pd.Timestamp(start)] for start in reversed(review.pair))
     moves: Any = kpi.change(
@@ -171,10 +180,12 @@ def measures(review: Review) -> Block:
         ends = (
             [review.moved(name, then[name], moves.loc[name, end]) for end in ("conf_low", "conf_high")] if held else []
         )
-        change, year = now[name] / then[name] - 1 if then[name] > 0 else np.nan, years.loc[name]
+        year = {} if name == "refund_maturity" else dict(years.loc[name])
+        known = name not in moves.index or not np.isnan(moves.loc[name, "change"])
+        change = now[name] / then[name] - 1 if year and known and then[name] > 0 else np.nan
         cells = [review.told(name, now[name]), review.moved(name, then[name], change),
                  say("range_to", low=ends[0], high=ends[1]) if ends else "–",
-                 review.moved(name, year["before"], year["change"])]  # fmt: skip
+                 review.moved(name, year.get("before", np.nan), year.get("change", np.nan))]  # fmt: skip
         definition = getattr(METRICS[name], say.language)
         rows.append([marked(f"**{say(f'metric_{name}')}**"), *map(marked, cells), marked(definition)])
     heads = [
@@ -182,20 +193,25 @@ def measures(review: Review) -> Block:
         review.names[1],
         *(say(f"column_{c}") for c in ("before", "interval", "year", "definition")),
     ]
-    return blocks.listing(heads, rows, say("review_measures_caption", before=review.names[0]), numbers=range(1, 5))
+    caption, past = say("review_measures_caption", before=review.names[0]), years.loc["gmv", "compared_with"]
+    if not pd.isna(past):
+        caption += f" {say('review_matched', past=formats.period_name(past.date(), review.period, say.language))}"
+    return blocks.listing(heads, rows, caption, numbers=range(1, 5))
 
 
 def measures_head(review: Review) -> Block:
     """Return the head of the measures; its title says what GMV did, as far as its interval allows."""
     say = review.words
     row = kpi.change(review.shop, metrics=["gmv"], **review.asked).iloc[0]
-    verb = "rose" if row["conf_low"] > 0 else "fell" if row["conf_high"] < 0 else "no_clear_change"
-    told = say(f"verb_{verb}", effect=formats.percent(abs(row["change"])))
     first, last = review.names
-    days = [formats.Count((next_start(start, review.period) - start).days) for start in review.pair]
+    days = [(next_start(start, review.period) - start).days for start in review.pair]
+    low, middle, high = ((1 + row[name]) * days[0] / days[1] - 1 for name in ("conf_low", "change", "conf_high"))
+    verb = "rose" if low > 0 else "fell" if high < 0 else "no_clear_change"
+    told = say(f"verb_{verb}", effect=formats.percent(abs(middle)))
     note = say("review_note")
     if days[0] != days[1]:
-        note += " " * (say.language == "en") + say("review_days", before=first, n=days[0], after=last, m=days[1])
+        counts = {"n": formats.Count(days[0]), "m": formats.Count(days[1])}
+        note += " " * (say.language == "en") + say("review_days", before=first, after=last, **counts)
     title = say("review_title", verb=told, before=first, after=last)
     return blocks.section_head(say("section_review"), say("question_review"), title, note)
 

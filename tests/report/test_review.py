@@ -15,6 +15,7 @@ import strategy_kit as sk
 from strategy_kit import formats
 from strategy_kit.errors import ContractError, ParameterError
 from strategy_kit.report import followed, groups, review, soundness
+from strategy_kit.simulate import simulate
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
 
 NOTEBOOKS = ("kpi_review", "merchant_cohorts", "data_check")
 FIGURES = (
-    review.control, review.drivers, review.merchants, groups.yardsticks, followed.survival, followed.supported,
+    review.control, review.drivers, review.merchants, groups.yardsticks, groups.ladder,
+    followed.retention_map, followed.retention_curves, followed.value_curves, followed.survival, followed.supported,
     partial(followed.retention_map, unit="buyer"), partial(followed.retention_curves, unit="buyer"),
     partial(followed.value_curves, unit="buyer"), soundness.coverage,
 )  # fmt: skip
@@ -48,13 +50,19 @@ def title(shown: Any) -> str:
 
 
 @pytest.fixture(scope="module")
+def market(tmp_path_factory: pytest.TempPathFactory) -> sk.Dataset:
+    """A market large enough for every figure."""
+    return sk.open_dataset(simulate(tmp_path_factory.mktemp("data") / "market", merchants=1500))
+
+
+@pytest.fixture(scope="module")
 def sample_review(sample: Path) -> review.Review:
     return review.open_review(sk.open_dataset(sample))
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])
-def test_every_figure_has_title_description_table_and_caption(sample: Path, language: Any) -> None:
-    read = review.open_review(sk.open_dataset(sample), "2025-W30", language)
+def test_every_figure_has_title_description_table_and_caption(market: sk.Dataset, language: Any) -> None:
+    read = review.open_review(market, "2025-W30", language)
     for draw in FIGURES:
         shown = draw(read)
         words = shown.to_dict()["usermeta"]["strategy_kit"]
@@ -69,15 +77,40 @@ def test_titles_say_what_the_figures_say(sample_review: review.Review) -> None:
     read = sample_review
     change = sk.kpi.change(read.shop, metrics=["gmv"], **read.asked).iloc[0]
     told = str(review.measures_head(read))
-    size = formats.percent(abs(change["change"]))
-    clear = change["conf_low"] > 0 or change["conf_high"] < 0
-    assert (size in told) == clear
+    days = [(dt.date(2025, month + 1, 1) - dt.date(2025, month, 1)).days for month in (5, 6)]
+    low, middle, high = ((1 + change[name]) * days[0] / days[1] - 1 for name in ("conf_low", "change", "conf_high"))
+    assert (formats.percent(abs(middle)) in told) == (low > 0 or high < 0)
+    assert "May 2025 has 31 days, June 2025 30" in told or "31 days" in review.measures_head(read).html
     growth: Any = sk.kpi.merchant_growth(read.shop).set_index("month").loc[pd.Timestamp(read.pair[1])]
-    assert f"{growth['quick_ratio']:.2f} came" in title(review.merchants(read))
+    assert f"{growth['quick_ratio']:.2f} of GMV gained" in title(review.merchants(read))
     assert formats.percent(growth["net_retention"], 0) in title(review.merchants(read))
     yardsticks = sk.kpi.yardsticks(read.shop, by=["category"], **read.asked).drop_duplicates("category")
-    assert f"{(~yardsticks['agree']).sum()} of {len(yardsticks)} categories" in title(groups.yardsticks(read))
-    assert "not an effect" in title(followed.supported(read))
+    clear = yardsticks["apart"].sum()
+    assert f"{(~yardsticks['agree']).sum()} of {len(yardsticks)} categories, beyond error in {clear}" in title(
+        groups.yardsticks(read)
+    )
+
+
+def test_supported_merchants_are_a_description_with_their_numbers(market: sk.Dataset) -> None:
+    shown = followed.supported(review.open_review(market))
+    heads = sk.cohort.supported(market).query("age == 0").set_index("group")["members"]
+    assert "not an effect" in title(shown)
+    caption = shown.to_dict()["usermeta"]["strategy_kit"]["caption"]
+    assert f"{heads['supported']} supported and {heads['not supported']:,} other" in caption
+    early = review.open_review(market, "2025-W20")
+    assert "last complete week only" in str(followed.supported(early))
+    assert "last complete week only" in str(followed.survival(early))
+
+
+def test_one_category_is_read_by_market() -> None:
+    days = pd.date_range("2025-01-06", "2025-04-06")
+    lines = pd.DataFrame({"order_id": range(len(days)), "line_id": 0, "buyer_id": np.arange(len(days)) % 7,
+                          "merchant_id": "m", "category": "toys", "paid_at": days, "amount": 10.0,
+                          "market": np.where(np.arange(len(days)) % 3 == 0, "France", "domestic")})  # fmt: skip
+    read = review.open_review(small(order_lines=lines), period="month")
+    assert read.by == "market"
+    assert "in the markets" in str(groups.mix_head(read))
+    assert "of 2 markets" in title(groups.yardsticks(read))
 
 
 def test_a_change_that_may_be_chance_is_not_told_as_one() -> None:
