@@ -35,8 +35,8 @@ merchants = "merchants.parquet"
 LINES = """
 copy (
     select 'o' || lpad(cast(i // 2 as varchar), 9, '0') as order_id, cast(i % 2 + 1 as integer) as line_id,
-           'b' || lpad(cast(cast(pow(hash(i // 2 * 8 + 1) / 18446744073709551616.0, 1.5) * {buyers} as integer) as varchar), 8, '0')
-               as buyer_id,
+           'b' || lpad(cast(cast(pow(hash(i // 2 * 8 + 1) / 18446744073709551616.0, 1.5) * {buyers} as integer) as varchar),
+                       8, '0') as buyer_id,
            'm' || lpad(cast(m as varchar), 7, '0') as merchant_id,
            'category ' || lpad(cast(m % 15 as varchar), 2, '0') as category,
            timestamp '2024-01-01' + interval 1 second * cast(hash(i // 2 * 8 + 3) / 18446744073709551616.0 * 47260800 as integer)

@@ -152,5 +152,7 @@ def test_a_week_that_does_not_exist_is_refused(text: str) -> None:
 
 
 def test_a_period_that_does_not_exist_is_refused() -> None:
-    with pytest.raises(ParameterError, match=r"one of day, week, month, quarter, not 'weeks' \(did you mean 'week'\?\)"):
+    with pytest.raises(
+        ParameterError, match=r"one of day, week, month, quarter, not 'weeks' \(did you mean 'week'\?\)"
+    ):
         checked_period("weeks")

@@ -19,7 +19,13 @@ if TYPE_CHECKING:
 
 DAY = pd.Timestamp("2025-01-13")
 WINDOW = {"data_from": dt.date(2025, 1, 6), "data_through": dt.date(2025, 2, 2)}
-TEXTS: dict[str, Any] = {"status": "paid", "phase": "spot", "category": "beauty", "merchant_id": "m1", "currency": "CNY"}
+TEXTS: dict[str, Any] = {
+    "status": "paid",
+    "phase": "spot",
+    "category": "beauty",
+    "merchant_id": "m1",
+    "currency": "CNY",
+}
 TEXTS["refunded_at"] = pd.Timestamp("2027-01-01")
 
 # (table, check) -> the values that break this law in one row, and no other law.

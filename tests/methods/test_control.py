@@ -143,7 +143,9 @@ def test_in_china_festival_weeks_are_compared_with_the_same_phase() -> None:
         assert row["before"] == value[row["compared_with"]]
         assert row["change"] == pytest.approx(value[week] / row["before"] - 1)
     assert found.loc["2025-06-02", "matched"].startswith("618 spot")
-    assert (found.loc[found.index < "2023-12-25", "matched"].str.contains("not complete in the data|not cover|too unlike")).all()
+    assert (
+        found.loc[found.index < "2023-12-25", "matched"].str.contains("not complete in the data|not cover|too unlike")
+    ).all()
 
 
 def test_elsewhere_weeks_are_52_weeks_apart_and_a_calendar_of_ones_own_counts() -> None:
