@@ -102,7 +102,7 @@ def mix_and_rate(
     )
     rows["mix_effect"] = np.diff(weight, axis=0)[0] * (filled.mean(axis=0) - joint.mean())
     overlap = (totals[1] - totals[0]) - (joint[1] - joint[0])
-    if abs(overlap) <= 1e-12 * max(abs(joint).max(), 1e-300):
+    if abs(overlap) <= 1e-12 * max(float(np.abs(joint).max()), 1e-300):
         return rows
     return pd.concat(
         [rows, pd.DataFrame({by: ["overlap"], "rate_effect": [0.0], "mix_effect": [overlap]})], ignore_index=True

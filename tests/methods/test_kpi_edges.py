@@ -177,6 +177,14 @@ def test_mix_of_a_category_that_is_absent_from_one_month() -> None:
     assert found["mix_effect"].to_dict() == pytest.approx({"toys": -0.5 * (10 - 15), "books": 0.5 * (30 - 15)})
 
 
+def test_limits_forget_all_but_the_latest_26_weeks() -> None:
+    days = pd.date_range("2024-01-01", periods=40, freq="W-MON")
+    levels = [100.0] * 14 + [10.0, 12.0] * 13
+    market = shop([(day, "m", "x", level, "toys") for day, level in zip(days, levels, strict=True)],
+                  data_through=dt.date(2024, 10, 6))  # fmt: skip
+    assert (sk.kpi.process_control(market, metric="gmv")["centre"] == 11).all()
+
+
 def test_drivers_of_no_change_and_of_a_tiny_one() -> None:
     rows = [("2024-05-02", "m", f"b{n}", 10, "toys") for n in range(4)]
     same = [("2024-06-02", "m", "b0", 10, "toys") for _ in range(4)]
@@ -188,3 +196,7 @@ def test_drivers_of_no_change_and_of_a_tiny_one() -> None:
     found = sk.kpi.drivers(shop([*rows, *tiny]), **asked)
     # the promise: the residual is at most a billionth of the change
     assert found["contribution"].sum() == pytest.approx(40.01 - 40.0, rel=1e-9)
+    # a cent on forty millions: the logs' own rounding is a ten-thousandth of such a change
+    large = [(day, m, b, amount * 1_000_000, c) for day, m, b, amount, c in [*rows, *same[:-1]]]
+    found = sk.kpi.drivers(shop([*large, ("2024-06-02", "m", "b0", 10_000_000.01, "toys")]), **asked)
+    assert found["contribution"].sum() == pytest.approx(40_000_000.01 - 40_000_000.0, rel=1e-6)
