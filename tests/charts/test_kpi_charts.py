@@ -208,7 +208,9 @@ def test_waterfall_that_does_not_add_up_is_refused() -> None:
         charts.growth_waterfall(growth().assign(amount=lambda rows: rows["amount"].where(rows.index < 6, 970.0)))
     with pytest.raises(ParameterError, match="'new' has no amount"):
         charts.growth_waterfall(growth().assign(amount=lambda rows: rows["amount"].where(rows["step"] != "new")))
-    tenths = pd.DataFrame({"step": "a", "amount": [*[0.1] * 10, float(np.cumsum([0.1] * 10)[-1])], "kind": [*["change"] * 10, "level"]})
+    tenths = pd.DataFrame(
+        {"step": "a", "amount": [*[0.1] * 10, float(np.cumsum([0.1] * 10)[-1])], "kind": [*["change"] * 10, "level"]}
+    )
     assert tenths["amount"].iloc[10] != 1.0, "rounding of floats is no forgotten step"
     assert charts.growth_waterfall(tenths).to_dict()["description"].endswith("a 1.0.")
 
