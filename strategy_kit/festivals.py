@@ -17,7 +17,7 @@ from strategy_kit.errors import ParameterError, refuse
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["calendar", "phases", "year_before"]
+__all__ = ["calendar", "festival_weeks", "phases", "year_before"]
 
 _FIRST, _LAST = pd.Timestamp("2022-01-01"), pd.Timestamp("2026-12-31")
 _WEEK, _YEAR = pd.Timedelta(weeks=1), pd.Timedelta(weeks=52)
@@ -105,6 +105,25 @@ def year_before(weeks: Sequence[dt.date], days: pd.DataFrame) -> pd.DataFrame:
     known, types = _Weeks(days), {"week": "datetime64[us]", "compared_with": "datetime64[us]", "matched": "str"}
     found = [(week, *known.comparable(week)) for week in pd.DatetimeIndex(given)]
     return pd.DataFrame(found, columns=list(types)).astype(types)
+
+
+def festival_weeks(days: pd.DataFrame) -> dict[pd.Timestamp, str]:
+    """Name the festival of each week, keyed by its Monday, that belongs to one by the rule of `year_before`.
+
+    Raises
+    ------
+    ParameterError
+        If `days` lacks a column, a date or a phase, or has a date twice.
+
+    Examples
+    --------
+    >>> weeks = festival_weeks(calendar(dt.date(2024, 10, 1), dt.date(2024, 12, 31)))
+    >>> [str(week.date()) for week in weeks][-2:]
+    ['2024-11-04', '2024-11-11']
+    """
+    refuse(ParameterError, "the calendar", _broken(days))
+    held = _Weeks(days).held if days["festival"].notna().any() else {}
+    return {week: key[0] for week, (key, _) in sorted(held.items())}
 
 
 def _broken(days: pd.DataFrame) -> list[str]:

@@ -272,16 +272,18 @@ def festival_days(shop: Dataset, first: dt.date, last: dt.date) -> pd.DataFrame:
 
 
 def _festival_names(shop: Dataset, starts: pd.Series, period: Period) -> pd.Series:
-    """Name the festival that a day or week belongs to: of two days of it or more in a week."""
-    if period not in ("day", "week") or not len(starts):
-        return pd.Series("", starts.index, dtype="str")
-    first, last = (start.date() for start in (starts.min(), starts.max()))
-    days = festival_days(shop, first, next_start(last, period)).dropna(subset="festival")
-    dates = pd.to_datetime(days["date"])
-    keys = dates - pd.to_timedelta(dates.dt.day_of_week, unit="D") if period == "week" else dates
-    counts = days.groupby([keys.rename("start"), "festival"]).size().reset_index(name="days")
-    counts = counts[counts["days"] >= (2 if period == "week" else 1)].sort_values("days", kind="stable")
-    named = counts.drop_duplicates("start", keep="last").set_index("start")["festival"].to_dict()
+    """Name the festival that each day or week belongs to; longer periods belong to none."""
+    named: dict[pd.Timestamp, str] = {}
+    if period in ("day", "week"):
+        # beyond both ends, so that a festival is seen whole
+        first, last = (months_later(start.date(), way) for start, way in ((starts.min(), -4), (starts.max(), 4)))
+        days = festival_days(shop, first, last)
+        marked = days.dropna(subset="festival")
+        named = (
+            festivals.festival_weeks(days)
+            if period == "week"
+            else dict(zip(marked["date"], marked["festival"], strict=True))
+        )
     return pd.Series([named.get(start, "") for start in starts], starts.index, dtype="str")
 
 

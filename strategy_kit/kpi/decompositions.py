@@ -35,8 +35,8 @@ def mix_and_rate(
 
     A group's weight is its share of all groups' denominators. Its rate effect is its mean weight times the change of its
     rate, its mix effect the change of its weight times the distance of its mean rate from the mean of all; what a group
-    absent from one period brings or takes is mix. Where the groups overlap, as when an order has two categories, a row
-    "overlap" holds what that makes of the change, so that all effects always add up to it.
+    absent from one period brings or takes is mix. Where groups overlap, as when an order has two categories, or have a
+    numerator without a denominator, a last row "overlap" holds what that makes of the change, so that all effects add up.
 
     Parameters
     ----------
@@ -120,7 +120,7 @@ def entry_and_exit(shop: Dataset, *, period: Period, before: dt.date, after: dt.
     Returns
     -------
     DataFrame
-        One row each of part continuing (sold in both), entering and leaving merchants: merchants, gmv_before, gmv_after,
+        One row a part, continuing (sold in both), entering and leaving: part, merchants (number), gmv_before, gmv_after,
         contribution (currency; adds up to the change of GMV), growth (the same as a share of the GMV before), and
         mean_contribution (currency per merchant; adds up to the change of GMV per active merchant).
 
@@ -222,9 +222,7 @@ def merchant_ladder(shop: Dataset, *, before: dt.date, after: dt.date, bands: Se
     names = pd.Index([NONE, *_band_names(bands)])
     rungs_held = [pd.Series(pd.Categorical.from_codes(codes, names, ordered=True)) for codes in (first, last)]
     rows = rows.assign(move=np.select(kinds, ["same", "entered", "left", "up"], "down"))
-    return pd.concat([*rungs_held, rows], axis=1, keys=None).set_axis(
-        ["band_before", "band_after", *rows.columns], axis=1
-    )
+    return pd.concat([*rungs_held, rows], axis=1).set_axis(["band_before", "band_after", *rows.columns], axis=1)
 
 
 def _merchant_sales(

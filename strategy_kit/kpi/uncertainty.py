@@ -107,7 +107,7 @@ def uncertainty(
     scope = Scope(shop, expressions, period, since, shop.data_through if months else None)
     known = table(shop, by=by, metrics=list(map(_now, ends)), since=since)
     y, x = (column(end.name) for end in ends)
-    top, bottom = (_total(end.name) for end in ends)
+    top, bottom = quoted(f"total of {ends[0].name}"), _total(ends[1].name)
     influence = {"std_error": (f"({y} - {top} / {bottom} * {x}) / {bottom}", "true")}
     held = {end.name: end for end in ends}
     found = _spread([scope], _rows(scope, held, cluster), list(held), influence)

@@ -26,7 +26,7 @@ _DAY = dt.timedelta(days=1)
 
 def mix_head(review: Review) -> Block:
     """Return the head of the mix section; its title says how much of the order value's change was mix."""
-    say, found = review.words, _mix(review)
+    say, found = review.words, review.mix
     change = float(found[["rate_effect", "mix_effect"]].to_numpy().sum())
     amounts = {"change": change, "rate": float(found["rate_effect"].sum()), "mix": float(found["mix_effect"].sum())}
     told = {name: review.money(value) for name, value in amounts.items()}
@@ -36,7 +36,7 @@ def mix_head(review: Review) -> Block:
 
 def mix_table(review: Review) -> Block:
     """Return each category's share of orders and order value, and what they did to the average of all."""
-    say, found = review.words, _mix(review)
+    say, found = review.words, review.mix
     found = found.reindex(found[["rate_effect", "mix_effect"]].abs().max(axis=1).sort_values(ascending=False).index)
     rows = [
         [
@@ -55,10 +55,6 @@ def mix_table(review: Review) -> Block:
     heads = [say(f"column_{review.by}"), *(say("column_share", period=p) for p in (first, last)), first, last]
     heads += [say("column_rate"), say("column_mix")]
     return blocks.listing(heads, rows, say("mix_caption"), numbers=range(1, 7))
-
-
-def _mix(review: Review) -> Any:
-    return kpi.mix_and_rate(review.shop, metric="average_order_value", by=review.by, **review.asked)
 
 
 def ladder(review: Review) -> Any:

@@ -66,6 +66,24 @@ class Review:
         return [formats.period_name(start, self.period, self.words.language) for start in self.pair]
 
     @cached_property
+    def metrics(self) -> list[str]:
+        """The reviewed metrics that the data set has the columns for."""
+        known = set(self.shop.columns("order_lines"))
+        names = [name for name in REVIEWED if all(known.issuperset(part.columns) for part in parts(METRICS[name]))]
+        return [name for name in names if name != "refund_maturity" or "refund_rate" in names]
+
+    @cached_property
+    def moves(self) -> Any:
+        """Changes with their intervals, by metric."""
+        metrics = [name for name in self.metrics if name in ADD_UP_OVER_BUYERS]
+        return kpi.change(self.shop, metrics=metrics, **self.asked).set_index("metric")
+
+    @cached_property
+    def mix(self) -> Any:
+        """The change of the order value by group."""
+        return kpi.mix_and_rate(self.shop, metric="average_order_value", by=self.by, **self.asked)
+
+    @cached_property
     def by(self) -> str:
         """What makes the groups: the category, or the market where there is only one category."""
         if "market" not in self.shop.columns("order_lines"):
@@ -148,9 +166,8 @@ def masthead(review: Review, title: str) -> Block:
 def provenance(review: Review, method: str = "review_method") -> Block:
     """Return the foot of the page; `method` is the key of how its figures were made."""
     say, shop = review.words, review.shop
-    window = (
-        f"{shop.description.title or shop.name}; {shop.data_from} – {shop.data_through}; {week_label(review.monday)}"
-    )
+    name = say.label(shop.description.title or shop.name)
+    window = f"{name}; {shop.data_from} – {shop.data_through}; {week_label(review.monday)}"
     entries = [
         (say("prov_data"), window),
         (say("prov_source"), shop.description.source or "–"),
@@ -164,14 +181,9 @@ def provenance(review: Review, method: str = "review_method") -> Block:
 
 def measures(review: Review) -> Block:
     """Return every measure of the period with its change, the interval where it has one, and its definition."""
-    say, columns = review.words, review.shop.columns("order_lines")
-    names = [n for n in REVIEWED if all(c in columns for part in parts(METRICS[n]) for c in part.columns)]
-    names = [n for n in names if n != "refund_maturity" or "refund_rate" in names]
+    say, names, moves = review.words, review.metrics, review.moves
     levels: Any = kpi.table(review.shop, by=[review.period], metrics=names).set_index(review.period)
     now, then = (levels.loc[pd.Timestamp(start)] for start in reversed(review.pair))
-    moves: Any = kpi.change(
-        review.shop, metrics=[n for n in names if n in ADD_UP_OVER_BUYERS], **review.asked
-    ).set_index("metric")
     years: Any = kpi.year_on_year(review.shop, metrics=names, period=review.period)
     years = years[years[review.period] == pd.Timestamp(review.pair[1])].set_index("metric")
     rows = []
@@ -202,7 +214,7 @@ def measures(review: Review) -> Block:
 def measures_head(review: Review) -> Block:
     """Return the head of the measures; its title says what GMV did, as far as its interval allows."""
     say = review.words
-    row = kpi.change(review.shop, metrics=["gmv"], **review.asked).iloc[0]
+    row = review.moves.loc["gmv"]
     first, last = review.names
     days = [(next_start(start, review.period) - start).days for start in review.pair]
     low, middle, high = ((1 + row[name]) * days[0] / days[1] - 1 for name in ("conf_low", "change", "conf_high"))
@@ -221,7 +233,7 @@ def control(review: Review) -> Any:
     say, currency = review.words, review.shop.description.currency
     found = kpi.process_control(review.shop, metric="gmv", through=review.monday + dt.timedelta(days=6))
     found = found.rename(columns={"week": "period"}).tail(SHOWN_WEEKS)
-    causes = found[~found["signal"].isin(["", "festival"])].tail(SHOWN_WEEKS)
+    causes = found[~found["signal"].isin(["", "festival"])]
     recent = causes[causes["period"] > pd.Timestamp(review.monday - dt.timedelta(weeks=13))]
     last = found["signal"].iloc[-1] or "none"
     scale, unit = _scale(review, float(found["value"].max()))
@@ -278,7 +290,7 @@ def _waterfall(review: Review, flow: tuple[float, Mapping[str, float], float], t
     say, (opening, steps, closing) = review.words, flow
     scale, unit = _scale(review, max(opening, closing))
     amounts = [opening, *steps.values(), closing]
-    texts = [formats.money(v, review.shop.description.currency, say.language, signed=0 < i < len(amounts) - 1, like=())
+    texts = [formats.money(v, review.shop.description.currency, say.language, signed=0 < i < len(amounts) - 1)
              for i, v in enumerate(amounts)]  # fmt: skip
     frame = pd.DataFrame({"step": [review.names[0], *steps, review.names[1]], "amount": np.array(amounts) / scale})
     frame = frame.assign(kind=["level", *["change"] * len(steps), "level"], text=texts)

@@ -88,6 +88,13 @@ def test_with_a_period_each_one_has_its_own_clusters_and_silence_is_missing() ->
     assert found["complete"].all()
 
 
+def test_a_rate_of_nothing_is_zero_with_an_error_of_zero() -> None:
+    found = sk.kpi.uncertainty(opened(market().assign(refund_amount=0.0)), metric="refund_rate", cluster="buyer").iloc[
+        0
+    ]
+    assert found[["value", "std_error", "conf_low", "conf_high"]].tolist() == [0, 0, 0, 0]
+
+
 def test_one_cluster_has_no_error() -> None:
     found = sk.kpi.uncertainty(opened(market().assign(buyer_id=1)), metric="refund_rate", cluster="buyer").iloc[0]
     assert np.isfinite(found["value"])
