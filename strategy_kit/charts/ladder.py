@@ -72,7 +72,8 @@ def ladder_transitions(frame: pd.DataFrame, *, labels: Mapping[str, str] | None 
 def _names(bands: list[str], words: Mapping[str, str], x: alt.X, y: alt.Y) -> list[alt.Chart]:
     """Write the bands beside the rows and above the columns, in lines that fit a narrow page."""
     names = [wrapped(band, NAME) for band in bands]
-    room = NARROW - 12 - max(pixels(line) for lines in names for line in lines)
+    left = [words["before"], *(line for lines in names for line in lines)]
+    room = NARROW - 12 - max(map(pixels, left))
     heads = [wrapped(band, max(room // len(bands) // 7, 2)) for band in bands]
     rows = pd.DataFrame({"band_before": bands, "name": names, "band_after": bands, "head": heads})
     rows["dy"] = (1 - rows["name"].str.len()) * LINE / 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -33,9 +34,26 @@ def signed_axis(unit: str = "", factor: float = 1) -> str:
     return f"datum.value == 0 ? '0' : (datum.value > 0 ? '+' : '−') + {number}"
 
 
+# a run of spaces; a Chinese character with the mark that closes it; a word or number with its Chinese unit
+_PIECE = re.compile(r"[ \n\t]+|[\u2e80-\uffff][，。；：、！？）》”]*|[^ \n\t–\u2e80-\uffff]+[千万亿]*–?|–")
+
+
 def wrapped(text: str, width: int) -> list[str]:
-    """Break a text into lines of at most `width` Latin letters, or half as many Chinese characters."""
-    return textwrap.wrap(text, width // 2 if max(text, default="") >= "\u2e80" else width)
+    """Break a text into lines of at most `width` Latin letters, of which a Chinese character takes two.
+
+    Words and numbers stay whole unless one is wider than a line.
+    """
+    lines, room = [""], width
+    for piece in _PIECE.findall(text):
+        size = sum(1 + (letter >= "\u2e80") for letter in piece)
+        if size > room and lines[-1]:
+            lines, room = [*lines, ""], width
+        if piece.isspace() and not lines[-1]:
+            continue
+        parts = [piece] if size <= width else textwrap.wrap(piece, max(width, 1))
+        lines[-1:] = [lines[-1] + parts[0], *parts[1:]]
+        room = (room if len(parts) == 1 else width) - sum(1 + (letter >= "\u2e80") for letter in parts[-1])
+    return [line.rstrip(" ") for line in lines if line.strip(" ")]
 
 
 def worded(default: Mapping[str, str], labels: Mapping[str, str] | None) -> dict[str, str]:

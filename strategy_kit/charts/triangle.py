@@ -55,9 +55,10 @@ def triangle(frame: pd.DataFrame, *, share: bool | None = None, labels: Mapping[
     tips = [alt.Tooltip(f"{name}:N", title=heads[name]) for name in heads]
     base = alt.Chart(rows).encode(x=x, y=y, tooltip=tips)
     # Where columns are narrower than the numbers, only every second or third column prints them.
-    widest = max(7 * int(rows["number"].str.len().max()), 21)
+    usual = rows.loc[rows["age"] > 0, "number"] if rows["age"].any() else rows["number"]
+    widest = 7 * int(usual.str.len().quantile(0.9, interpolation="lower"))
     skipped = f"datum.age % max(1, ceil({widest} / bandwidth('x'))) > 0"
-    spilt = "datum.age == 0 && 7 * length(datum.number) > bandwidth('x')"
+    spilt = "7 * length(datum.number) > bandwidth('x')"
     digits = base.mark_text(text=alt.ExprRef(f"({skipped}) || ({spilt}) ? '' : datum.number"))
     boxes = base.mark_rect(stroke=PAPER, strokeWidth=1.5).encode(color=alt.Color("fill:N", scale=None))
     count = rows["row"].nunique()

@@ -77,9 +77,9 @@ def ladder(review: Review) -> Any:
     labels |= {
         "value": say("ladder_value", unit=formats.currency_unit(shop.description.currency, say.language)),
         "none": names[0],
-        "before": say("ladder_year", day=days["before"]),
+        "before": say("ladder_year", day=before),
     }
-    labels |= {"after": say("ladder_year", day=days["after"])}
+    labels |= {"after": say("ladder_year", day=after)}
     table = found.pivot_table(
         index="band_before", columns="band_after", values="merchants", aggfunc="sum", observed=True
     )
@@ -103,7 +103,7 @@ def ladder(review: Review) -> Any:
 
 def _rungs(language: formats.Language) -> list[str]:
     """Name the bands shortly: a heat map on a phone has little room."""
-    scales = ((1e8, "亿"), (1e4, "万")) if language == "zh" else ((1e9, "bn"), (1e6, "M"), (1e3, "k"))
+    scales = ((1e8, "亿"), (1e7, "千万"), (1e4, "万")) if language == "zh" else ((1e9, "bn"), (1e6, "M"), (1e3, "k"))
     ends = [next(((formats.number(band / size), word) for size, word in scales if band >= size)) for band in BANDS]
     inner = [f"{low}{'' if unit == word else unit}–{high}{word}" for (low, unit), (high, word) in pairwise(ends)]
     return ["< " + "".join(ends[0]), *inner, "≥ " + "".join(ends[-1])]
@@ -149,6 +149,13 @@ def definitions(review: Review) -> Block:
     rows = []
     for name, metric in METRICS.items():
         made = "" if metric.sql else f"{metric.numerator} ÷ {metric.denominator}"
-        rows.append([f"<code>{name}</code>", marked(getattr(metric, say.language)), marked(metric.unit), marked(made)])
+        rows.append(
+            [
+                f"<code>{name}</code>",
+                marked(getattr(metric, say.language)),
+                marked(say.label(metric.unit)),
+                marked(made),
+            ]
+        )
     heads = [say(f"column_{name}") for name in ("name", "definition", "unit", "parts")]
     return blocks.listing(heads, rows, say("definitions_caption"))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import strategy_kit as sk
+from strategy_kit.charts.theme import wrapped
 from strategy_kit.errors import ParameterError
 
 if TYPE_CHECKING:
@@ -51,3 +52,19 @@ def test_the_waterfall_of_drivers_ends_at_the_gmv_of_the_period(shop: sk.Dataset
 def test_process_control_of_several_groups_is_refused(shop: sk.Dataset) -> None:
     with pytest.raises(ParameterError, match="a week repeats; choose one group"):
         sk.charts.process_control(sk.kpi.process_control(shop, metric="gmv", by=["pilot"]))
+
+
+@pytest.mark.parametrize(
+    ("text", "width", "lines"),
+    [
+        ("one two three", 8, ["one two", "three"]),
+        ("", 8, []),
+        ("100–1,000万", 8, ["100–", "1,000万"]),
+        ("2025 年 5 月", 16, ["2025 年 5 月"]),
+        ("增长来自价格，不是数量。", 14, ["增长来自价格，", "不是数量。"]),
+        ("averyverylongword", 8, ["averyver", "ylongwor", "d"]),
+        ("¥17.1\xa0million in all", 13, ["¥17.1\xa0million", "in all"]),
+    ],
+)
+def test_lines_break_between_words_and_numbers(text: str, width: int, lines: list[str]) -> None:
+    assert wrapped(text, width) == lines
