@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from strategy_kit.errors import ParameterError
-from strategy_kit.inference import IntervalLaw, Student, band_critical
+from strategy_kit.inference import BandLaw, IntervalLaw, Student, band_critical
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,37 +19,42 @@ AssignedAt = Literal["merchant", "category"]
 
 
 @dataclass(frozen=True)
-class MomentParts:
-    """Where the variance of K estimates comes from when cohort moments were all that was seen.
+class Joint:
+    """How K estimates and the G cohort shares that average them vary together.
 
     Attributes
     ----------
-    within
-        (K, K): spread of units around their cohort's mean path.
-    gradient
-        (K, G): derivative of each estimate with respect to the cohort shares.
+    covariance
+        (K + G, K + G): of the estimates, then of the shares.
     shares
-        (G,): cohort shares n_g / N.
-    n_units
-        N.
+        (G,): cohort shares of all units, weighted where the panel is.
+    count
+        (G,): units of each cohort.
+    draws
+        (B, K + G): multiplier draws of the same, around zero, where they were asked for.
     """
 
-    within: Array
-    gradient: Array
+    covariance: Array
     shares: Array
-    n_units: int
+    count: Array
+    draws: Array | None = None
 
     @property
-    def covariance(self) -> Array:
-        """(K, K): within-cohort spread plus what estimating the shares adds."""
-        return self.within + self.gradient @ self._spread @ self.gradient.T
+    def estimates(self) -> Array:
+        """(K, K): covariance of the estimates; of the draws where there are any."""
+        size = len(self.covariance) - len(self.shares)
+        if self.draws is None:
+            return self.covariance[:size, :size].copy()
+        held = self.draws[:, :size]
+        return held.T @ held / len(held)
 
     @property
-    def _spread(self) -> Array:
-        return (np.diag(self.shares) - np.outer(self.shares, self.shares)) / self.n_units
+    def estimate_draws(self) -> Array | None:
+        """(B, K): multiplier draws of the estimates alone."""
+        return None if self.draws is None else self.draws[:, : len(self.covariance) - len(self.shares)]
 
-    def combined(self, weights: Array, weight_gradient: Array) -> MomentParts:
-        """Return the parts of `weights` @ estimates, whose weights depend on the shares too.
+    def combined(self, weights: Array, weight_gradient: Array) -> Joint:
+        """Return the law of `weights` @ estimates, whose weights depend on the shares too.
 
         Parameters
         ----------
@@ -58,9 +63,11 @@ class MomentParts:
         weight_gradient
             (J, G): derivative of the combinations with respect to the shares through the weights alone.
         """
-        return MomentParts(
-            weights @ self.within @ weights.T, weights @ self.gradient + weight_gradient, self.shares, self.n_units
-        )
+        groups = len(self.shares)
+        kept = np.hstack([np.zeros((groups, weights.shape[1])), np.eye(groups)])
+        change = np.vstack([np.hstack([weights, weight_gradient]), kept])
+        drawn = None if self.draws is None else self.draws @ change.T
+        return Joint(change @ self.covariance @ change.T, self.shares, self.count, drawn)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -77,6 +84,8 @@ class Estimates:
         One law for all rows, or a law a row.
     average
         Overall estimate and standard error, as `glance` shows them.
+    joint
+        How estimates and cohort shares vary together, for those that `event_study` and the like can average.
     details
         Further tidy frames, such as the contrasts of single groups.
     notes
@@ -100,8 +109,8 @@ class Estimates:
     assigned_at: AssignedAt
     clusters: tuple[int, int]
     average: tuple[float, float]
-    law: IntervalLaw | tuple[IntervalLaw, ...] = field(default_factory=Student)
-    parts: MomentParts | None = None
+    law: BandLaw | tuple[IntervalLaw, ...] = field(default_factory=Student)
+    joint: Joint | None = None
     details: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     seed: int = 0
@@ -134,8 +143,9 @@ class Estimates:
         low, high, p_value = self._intervals(level)
         band_low, band_high = low, high
         if not isinstance(self.law, tuple):
-            width = band_critical(self.covariance, level, seed=self.seed) * self.std_error
-            band_low, band_high = self.estimate - width, self.estimate + width
+            drawn = None if self.joint is None else self.joint.estimate_draws
+            critical = band_critical(self.covariance, level, seed=self.seed, draws=drawn)
+            band_low, band_high = self.law.ends(self.estimate, self.std_error, critical)
         return self.labels.assign(
             estimate=self.estimate,
             std_error=self.std_error,

@@ -11,6 +11,8 @@ from typing import Protocol
 import numpy as np
 from scipy.special import ndtr, ndtri, stdtr, stdtrit
 
+from strategy_kit.errors import ParameterError, whole_number
+
 Array = np.ndarray
 BAND_DRAWS = 20_000
 
@@ -23,6 +25,49 @@ class IntervalLaw(Protocol):
 
     def p_value(self, estimate: Array, std_error: Array) -> Array:
         """Return the two-sided p-value against no effect."""
+
+
+class BandLaw(IntervalLaw, Protocol):
+    """A law that one critical value can widen to a band over several estimates."""
+
+    def ends(self, estimate: Array, std_error: Array, critical: float) -> tuple[Array, Array]:
+        """Return the lower and upper ends that lie `critical` standard errors away."""
+
+
+@dataclass(frozen=True, slots=True)
+class Multiplier:
+    """Standard errors and bands by drawing a sign (+1 or −1) for each unit or cluster, instead of analytic ones.
+
+    Parameters
+    ----------
+    draws
+        How often; at least 99.
+    seed
+        Of the signs: the same seed gives the same bytes.
+
+    Examples
+    --------
+    >>> Multiplier(draws=1999, seed=7).draws
+    1999
+    """
+
+    draws: int = 999
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not (whole_number(self.draws, 99) and whole_number(self.seed, 0)):
+            raise ParameterError(
+                f"a multiplier bootstrap takes at least 99 draws and a seed of 0 or more, not {self.draws!r} and {self.seed!r}"
+            )
+
+    def signs(self, units: int, block: int) -> Array:
+        """Return (draws, units) signs of the block with this number; float32, which holds them exactly."""
+        draw = np.random.default_rng((self.seed, block))
+        bits = np.unpackbits(np.frombuffer(draw.bytes(self.draws * ((units + 7) // 8)), np.uint8))
+        signs = bits.reshape(self.draws, -1)[:, :units].astype(np.float32)
+        signs *= 2
+        signs -= 1
+        return signs
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +87,42 @@ class Student:
         """Return the lower and upper ends at coverage `level`."""
         tail = 0.5 + level / 2
         finite = np.isfinite(self.degrees_of_freedom)
-        width = (stdtrit(self.degrees_of_freedom, tail) if finite else ndtri(tail)) * std_error
-        return estimate - width, estimate + width
+        return self.ends(estimate, std_error, stdtrit(self.degrees_of_freedom, tail) if finite else ndtri(tail))
 
     def p_value(self, estimate: Array, std_error: Array) -> Array:
         """Return the two-sided p-value against no effect."""
         with np.errstate(divide="ignore", invalid="ignore"):
             size = -np.abs(estimate / std_error)
         return 2 * (stdtr(self.degrees_of_freedom, size) if np.isfinite(self.degrees_of_freedom) else ndtr(size))
+
+    def ends(self, estimate: Array, std_error: Array, critical: float) -> tuple[Array, Array]:
+        """Return the lower and upper ends that lie `critical` standard errors away."""
+        return estimate - critical * std_error, estimate + critical * std_error
+
+
+@dataclass(frozen=True, slots=True)
+class Ratio:
+    """The normal law of the logarithm of 1 + estimate, for effects on a mean as a share of that mean.
+
+    Examples
+    --------
+    >>> low, high = Ratio().interval(np.array([0.5]), np.array([0.15]), 0.95)
+    >>> round(float((1 + low[0]) * (1 + high[0])), 6)
+    2.25
+    """
+
+    def interval(self, estimate: Array, std_error: Array, level: float) -> tuple[Array, Array]:
+        """Return the lower and upper ends at coverage `level`."""
+        return self.ends(estimate, std_error, float(ndtri(0.5 + level / 2)))
+
+    def p_value(self, estimate: Array, std_error: Array) -> Array:
+        """Return the two-sided p-value against no effect."""
+        return Student().p_value(np.log1p(estimate), std_error / (1 + estimate))
+
+    def ends(self, estimate: Array, std_error: Array, critical: float) -> tuple[Array, Array]:
+        """Return the lower and upper ends that lie `critical` standard errors of the logarithm away."""
+        factor = np.exp(critical * std_error / (1 + estimate))
+        return (1 + estimate) / factor - 1, (1 + estimate) * factor - 1
 
 
 def welch(treated: Array, comparison: Array) -> tuple[Array, Array, Array]:
@@ -70,11 +143,12 @@ def welch(treated: Array, comparison: Array) -> tuple[Array, Array, Array]:
     return treated.mean(axis=-1) - comparison.mean(axis=-1), np.sqrt(first + second), freedom
 
 
-def band_critical(covariance: Array, level: float, *, seed: int = 0) -> float:
+def band_critical(covariance: Array, level: float, *, seed: int = 0, draws: Array | None = None) -> float:
     """Return c such that all of estimate ± c·std_error hold together with probability `level`.
 
     The Gaussian maximum, by seeded simulation from the correlation matrix (20,000 draws: simulation error of c below
-    0.02), and never less than for one row alone. Rows without a standard error are left out.
+    0.02), or the maximum over multiplier `draws` (B, K) where they are given; never less than for one row alone. Rows
+    without a standard error are left out.
 
     References
     ----------
@@ -85,6 +159,8 @@ def band_critical(covariance: Array, level: float, *, seed: int = 0) -> float:
     if held.sum() <= 1:
         return float(ndtri(0.5 + level / 2))
     scale = np.sqrt(variance[held])
+    if draws is not None:
+        return max(float(np.quantile(np.abs(draws[:, held] / scale).max(axis=1), level)), float(ndtri(0.5 + level / 2)))
     correlation = covariance[np.ix_(held, held)] / np.outer(scale, scale)
     values, vectors = np.linalg.eigh(correlation)
     root = vectors * np.sqrt(np.maximum(values, 0))

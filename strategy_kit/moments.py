@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 Array = np.ndarray
-_BLOCK_ROWS = 8_192
+BLOCK_ROWS = 8_192
 
 
 @dataclass(frozen=True)
@@ -23,11 +27,14 @@ class Moments:
     covariance
         (G, T, T) covariance, across the cohort's units and divided by n, of the path less each unit's own mean. Every
         comparison over time is the same with and without that mean, and keeps its digits where levels are large.
+    level
+        (G, T + 1): covariance of each unit's own mean with that path, then the variance of the own mean.
     """
 
     count: Array
     mean: Array
     covariance: Array
+    level: Array
 
     @classmethod
     def of(cls, outcome: Array, cohort: Array, n_cohorts: int) -> Moments:
@@ -47,24 +54,67 @@ class Moments:
         ([[2.0, 4.0]], [[[0.25, -0.25], [-0.25, 0.25]]])
         """
         periods = outcome.shape[1]
-        order = np.argsort(cohort, kind="stable")
-        bounds = np.searchsorted(cohort[order], np.arange(n_cohorts + 1))
-        count = np.diff(bounds)
-        mean, covariance = np.zeros((n_cohorts, periods)), np.zeros((n_cohorts, periods, periods))
-        for g in range(n_cohorts):
-            rows = order[bounds[g] : bounds[g + 1]]
-            level, shift, total, cross = 0.0, np.zeros(periods), np.zeros(periods), np.zeros((periods, periods))
-            for first in range(0, len(rows), _BLOCK_ROWS):
-                block = outcome[rows[first : first + _BLOCK_ROWS]]
-                own = block.mean(axis=1, keepdims=True)
-                block -= own
+        count, mean = np.zeros(n_cohorts, dtype=int), np.zeros((n_cohorts, periods))
+        covariance, level = np.zeros((n_cohorts, periods, periods)), np.zeros((n_cohorts, periods + 1))
+        for g, rows in enumerate(rows_by_cohort(cohort, n_cohorts)):
+            shift, total = np.zeros(periods + 1), np.zeros(periods + 1)
+            cross, along = np.zeros((periods, periods)), np.zeros(periods + 1)
+            for first in range(0, len(rows), BLOCK_ROWS):
+                block = outcome[rows[first : first + BLOCK_ROWS]]
+                own = block.mean(axis=1)
+                block -= own[:, None]
                 if first == 0:
-                    shift = block.mean(axis=0)
-                block -= shift
-                level += float(own.sum())
-                total += block.sum(axis=0)
+                    shift = np.append(block.mean(axis=0), own.mean())
+                block -= shift[:-1]
+                own -= shift[-1]
+                total += np.append(np.ones(len(own)) @ block, own.sum())
                 cross += block.T @ block
+                along += np.append(own @ block, own @ own)
+            count[g] = len(rows)
             offset = total / len(rows)
-            mean[g] = level / len(rows) + shift + offset
-            covariance[g] = cross / len(rows) - np.outer(offset, offset)
-        return cls(count, mean, covariance)
+            mean[g] = shift[-1] + offset[-1] + shift[:-1] + offset[:-1]
+            covariance[g] = cross / len(rows) - np.outer(offset[:-1], offset[:-1])
+            level[g] = along / len(rows) - offset[-1] * offset
+        return cls(count, mean, covariance, level)
+
+    @property
+    def whole_covariance(self) -> Array:
+        """(G, T, T) covariance of the path with each unit's own mean in it, for effects that are ratios."""
+        along, own = self.level[:, :-1], self.level[:, -1]
+        return self.covariance + along[:, :, None] + along[:, None, :] + own[:, None, None]
+
+    def linear(self, gradient: Array, residual: Array | None = None) -> tuple[Array, Array]:
+        """Return the estimates Σ_g A_g mu_g and their covariance, clustered by unit.
+
+        Parameters
+        ----------
+        gradient
+            (G, K, T): A_g, each row adding up to zero over time.
+        residual
+            (G, T): the mean path that a model leaves unexplained; a regression whose design is held fixed counts it.
+
+        Returns
+        -------
+        tuple of Array
+            (K,) and (K, K).
+        """
+        estimate = np.einsum("gkt,gt->k", gradient, self.mean - self.mean.mean(axis=1, keepdims=True))
+        covariance = np.zeros((len(estimate), len(estimate)))
+        for g, part in enumerate(gradient):
+            covariance += part @ self.covariance[g] @ part.T / self.count[g]
+            if residual is not None:
+                left = part @ residual[g]
+                covariance += np.outer(left, left) / self.count[g]
+        return estimate, covariance
+
+    def only(self, held: Array) -> Moments:
+        """Return the moments of the cohorts marked in `held` (G,)."""
+        return Moments(self.count[held], self.mean[held], self.covariance[held], self.level[held])
+
+
+def rows_by_cohort(cohort: Array, n_cohorts: int) -> Iterator[Array]:
+    """Yield the row numbers of each cohort 0 .. n_cohorts - 1 in turn."""
+    order = np.argsort(cohort, kind="stable")
+    bounds = np.searchsorted(cohort[order], np.arange(n_cohorts + 1))
+    for g in range(n_cohorts):
+        yield order[bounds[g] : bounds[g + 1]]

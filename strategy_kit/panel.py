@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from strategy_kit import panel_input as reading
 from strategy_kit.errors import ContractError, DesignError, nearest, refuse
 from strategy_kit.moments import Moments
-from strategy_kit.panel_input import cohorts_of, constant_law, row_laws, times_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,6 +43,12 @@ class Panel:
         Of the outcome.
     notes
         Sentences on what was left out.
+    covariates, covariate_names
+        (N, P), or (N, T, P) where one changes over time; None without covariates.
+    weight
+        (N,) sampling weights, or None.
+    cluster
+        (N,) code of the group of units that a standard error takes as one draw, or None for units.
 
     Examples
     --------
@@ -58,13 +64,17 @@ class Panel:
     category: pd.Series | None = None
     name: str = "outcome"
     notes: tuple[str, ...] = ()
+    covariates: Array | None = None
+    covariate_names: tuple[str, ...] = ()
+    weight: Array | None = None
+    cluster: Array | None = None
 
     @classmethod
     def from_frame(
         cls,
         frame: pd.DataFrame,
         *,
-        unit: str,
+        unit: str | None,
         period: str,
         outcome: str,
         treated_from: str,
@@ -79,6 +89,8 @@ class Panel:
         ----------
         frame
             Any order of rows.
+        unit
+            None for repeated cross-sections: every row is a unit of its own, seen once.
         period
             Integers, dates or timestamps.
         treated_from
@@ -86,16 +98,18 @@ class Panel:
             positive numbers: never treated. A date inside a period counts from that period on.
         category
             Category of the unit, the same in all its rows.
-        covariates, weight, cluster
-            Refused for now: no estimator of this version uses them, and none is ignored in silence.
+        covariates
+            Columns of numbers; one may change over time, and then counts as it was in the base period of a comparison.
+        weight
+            Sampling weight of the unit, above 0 and the same in all its rows.
+        cluster
+            Group of units that are one draw, the same in all rows of a unit.
 
         Raises
         ------
-        DesignError
-            If covariates, a weight or a cluster is named.
         ContractError
-            If a column is missing, a unit-period repeats, a start or category changes within a unit, or an outcome is
-            missing or infinite; all at once.
+            If a column is missing, a unit-period repeats, a start, category, weight or cluster changes within a unit,
+            an outcome or covariate is missing or infinite, or a weight is not above 0; all at once.
 
         Examples
         --------
@@ -103,35 +117,24 @@ class Panel:
         >>> Panel.from_frame(long, unit="id", period="week", outcome="y", treated_from="g")
         Panel: 2 units × 2 periods [1 to 2], outcome y; 1 cohort + 1 never treated; balanced; assigned at merchant level
         """
-        if covariates or weight or cluster:
-            unused = ", ".join(
-                map(str, [*(covariates or []), *([weight] if weight else []), *([cluster] if cluster else [])])
-            )
-            raise DesignError(f"no estimator of this version uses covariates, weights or clusters; leave {unused} out")
-        named = [c for c in (unit, period, outcome, treated_from, category) if c is not None]
-        absent = [f"column {c!r} is missing{nearest(c, map(str, frame.columns))}" for c in named if c not in frame]
+        names = reading.Columns(unit, period, outcome, treated_from, category, tuple(covariates or ()), weight, cluster)
+        absent = [f"column {c!r} is missing{nearest(c, map(str, frame.columns))}" for c in names.used if c not in frame]
         refuse(ContractError, "panel", absent)
-        unit_code, units = pd.factorize(frame[unit], sort=True)
-        period_code, periods = pd.factorize(times_of(frame[period], "period"), sort=True)
-        values = pd.to_numeric(frame[outcome], errors="coerce").to_numpy(dtype=float)
-        starts = times_of(frame[treated_from], "treated_from")
-        first = np.full(len(units), -1)
-        known = np.flatnonzero(unit_code >= 0)[::-1]
-        first[unit_code[known]] = known
-        laws = row_laws(frame, (unit, period, outcome), (unit_code, period_code, values))
-        laws += constant_law(starts, first, unit_code, units, treated_from)
-        if category is not None:
-            laws += constant_law(frame[category], first, unit_code, units, category)
-        refuse(ContractError, "panel", laws)
-        matrix = np.full((len(units), len(periods)), np.nan)
-        matrix[unit_code, period_code] = values
-        return cls.from_matrix(
-            matrix,
-            treated_from=starts.iloc[first],
-            periods=periods,
-            units=units,
-            category=None if category is None else frame[category].iloc[first],
+        rows = reading.read(frame, names)
+        panel = cls.from_matrix(
+            rows.grid(rows.numbers[outcome]),
+            treated_from=rows.starts.iloc[rows.first],
+            periods=rows.periods,
+            units=rows.units,
+            category=None if category is None else frame[category].iloc[rows.first],
             name=outcome,
+        )
+        return replace(
+            panel,
+            covariates=rows.covariates(names.covariates),
+            covariate_names=names.covariates,
+            weight=rows.numbers[weight][rows.first] if weight else None,
+            cluster=pd.factorize(frame[cluster].iloc[rows.first], use_na_sentinel=False)[0] if cluster else None,
         )
 
     @classmethod
@@ -168,8 +171,8 @@ class Panel:
         """
         outcome = np.asarray(outcome, dtype=float)
         numbers = np.arange(1, outcome.shape[1] + 1)
-        times = pd.Index(times_of(pd.Series(numbers if periods is None else periods), "period"))
-        given = times_of(pd.Series(treated_from).reset_index(drop=True), "treated_from")
+        times = pd.Index(reading.times_of(pd.Series(numbers if periods is None else periods), "period"))
+        given = reading.times_of(pd.Series(treated_from).reset_index(drop=True), "treated_from")
         labels = pd.RangeIndex(len(outcome)) if units is None else pd.Index(units)
         laws = [] if times.is_monotonic_increasing and times.is_unique else ["periods must ascend without repeats"]
         if (len(labels), len(times)) != outcome.shape or len(given) != len(outcome):
@@ -177,10 +180,10 @@ class Panel:
                 f"outcome is {outcome.shape[0]} × {outcome.shape[1]}, but there are {len(labels)} units, "
                 f"{len(given)} starts and {len(times)} periods"
             )
-        if np.isinf(outcome).any():
+        if not np.isfinite(outcome.sum()) and np.isinf(outcome).any():
             laws.append(f"{name} must be finite, or missing where a unit was not observed")
         refuse(ContractError, "panel", laws)
-        cohort, cohorts, notes = cohorts_of(given, times)
+        cohort, cohorts, notes = reading.cohorts_of(given, times)
         groups = None if category is None else pd.Series(np.asarray(category), index=labels)
         return cls(outcome, labels, times, cohorts, cohort, groups, name, notes)
 
@@ -190,9 +193,27 @@ class Panel:
         return np.searchsorted(self.periods, self.cohorts)
 
     @cached_property
+    def ages(self) -> Array:
+        """(G, T) periods since the start of each cohort, negative before it."""
+        result = np.zeros((len(self.cohorts), len(self.periods)), dtype=int)
+        for g, row in enumerate(result):
+            row[:] = ages(self.periods, self.cohorts[[g] * len(row)])
+        return result
+
+    @cached_property
     def balanced(self) -> bool:
         """Whether every unit is observed in every period."""
         return not bool(np.isnan(self.outcome.sum()))
+
+    @property
+    def plain(self) -> bool:
+        """Whether cohort moments say all that a linear estimator asks: balanced, and units drawn and counted alike."""
+        return self.balanced and self.covariates is None and self.weight is None and self.cluster is None
+
+    @property
+    def cohort_codes(self) -> Array:
+        """(N,) position of each unit's cohort, the never treated last."""
+        return np.where(self.cohort < 0, len(self.cohorts), self.cohort)
 
     @cached_property
     def moments(self) -> Moments:
@@ -209,9 +230,7 @@ class Panel:
                 f"the panel is unbalanced: {lacking} of {len(self.units)} units lack at least one of {len(self.periods)} "
                 "periods; keep the complete ones with panel.complete_units()"
             )
-        never = int((self.cohort < 0).any())
-        codes = np.where(self.cohort < 0, len(self.cohorts), self.cohort)
-        return Moments.of(self.outcome, codes, len(self.cohorts) + never)
+        return Moments.of(self.outcome, self.cohort_codes, len(self.cohorts) + int((self.cohort < 0).any()))
 
     @cached_property
     def assigned_at(self) -> AssignedAt:
@@ -225,7 +244,7 @@ class Panel:
         """Return the panel of the units observed in every period; its notes count the others."""
         held = ~np.isnan(self.outcome).any(axis=1)
         note = f"{int((~held).sum())} of {len(held)} units lacked a period and were left out"
-        return replace(self._kept(held), notes=(*self.notes, note))
+        return replace(self.only(held), notes=(*self.notes, note))
 
     def untreated_at_first(self, periods: int = 1) -> Panel:
         """Return the panel of the units not treated in the first `periods` periods; its notes count the others.
@@ -235,11 +254,11 @@ class Panel:
         >>> Panel.from_matrix(np.zeros((2, 3)), treated_from=[1, 3]).untreated_at_first().notes
         ('units treated from the first periods on, left out: 1 of 2',)
         """
-        early = np.isin(self.cohort, np.flatnonzero(self.starts < periods))
+        early = np.isin(self.cohort, np.flatnonzero(self.ages[:, 0] > -periods))
         if not early.any():
             return self
         note = f"units treated from the first periods on, left out: {int(early.sum())} of {len(early)}"
-        return replace(self._kept(~early), notes=(*self.notes, note))
+        return replace(self.only(~early), notes=(*self.notes, note))
 
     def within(self, categories: Sequence[str]) -> Panel:
         """Return the panel of the units of these categories.
@@ -254,7 +273,7 @@ class Panel:
         held = self.category.isin(categories).to_numpy()
         if not held.any():
             raise DesignError(f"the panel has no unit in {', '.join(categories)}; choose among its categories")
-        return self._kept(held)
+        return self.only(held)
 
     def logs(self) -> Panel:
         """Return the panel of the logarithm of the outcome.
@@ -287,12 +306,22 @@ class Panel:
         return replace(
             self,
             outcome=self.outcome[:, :stop],
+            covariates=self.covariates
+            if self.covariates is None or self.covariates.ndim == 2
+            else self.covariates[:, :stop],
             periods=self.periods[:stop],
             cohorts=self.periods[[start]],
             cohort=np.where(self.cohort >= 0, 0, -1),
         )
 
-    def _kept(self, held: Array) -> Panel:
+    def only(self, held: Array) -> Panel:
+        """Return the panel of the units marked in `held` (N,).
+
+        Examples
+        --------
+        >>> Panel.from_matrix(np.zeros((3, 4)), treated_from=[3, 4, 0]).only(np.array([True, False, True])).cohorts.tolist()
+        [3]
+        """
         present = np.unique(self.cohort[held])
         present = present[present >= 0]
         code = np.full(len(self.cohorts) + 1, -1)
@@ -304,6 +333,9 @@ class Panel:
             cohorts=self.cohorts[present],
             cohort=code[self.cohort[held]],
             category=None if self.category is None else self.category[held],
+            covariates=None if self.covariates is None else self.covariates[held],
+            weight=None if self.weight is None else self.weight[held],
+            cluster=None if self.cluster is None else self.cluster[held],
         )
 
     def __repr__(self) -> str:

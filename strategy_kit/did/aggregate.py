@@ -14,7 +14,7 @@ from strategy_kit.panel import ages
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from strategy_kit.estimates import Estimates, MomentParts
+    from strategy_kit.estimates import Estimates, Joint
 
 Array = np.ndarray
 
@@ -151,7 +151,7 @@ def by_period(effects: Estimates) -> Estimates:
 
 
 def _age(effects: Estimates) -> Array:
-    if effects.parts is None or list(effects.labels) != ["cohort", "period"]:
+    if effects.joint is None or list(effects.labels) != ["cohort", "period"]:
         raise DesignError(f"{effects.estimator} has no effects by cohort and period to average; start from group_time")
     age = ages(pd.Index(effects.labels["period"]), pd.Index(effects.labels["cohort"]))
     if not (age >= 0).any():
@@ -164,51 +164,50 @@ def _averaged(
     estimator: str,
     labels: pd.DataFrame,
     chosen: Array,
-    whole: Callable[[Estimates, MomentParts, Array], tuple[float, float]],
+    whole: Callable[[Estimates, Joint, Array], tuple[float, float]],
 ) -> Estimates:
     """Average the (J, K) chosen cells row by row, weighted by cohort shares; `whole` then averages the rows."""
-    parts = effects.parts
-    assert parts is not None  # noqa: S101  # `_age` refused everything else
+    joint = effects.joint
+    assert joint is not None  # noqa: S101  # `_age` refused everything else
     _, cohort = np.unique(effects.labels["cohort"].to_numpy(), return_inverse=True)
-    total = chosen @ parts.shares[cohort]
-    weights = chosen * parts.shares[cohort] / total[:, None]
+    total = chosen @ joint.shares[cohort]
+    weights = chosen * joint.shares[cohort] / total[:, None]
     estimate = weights @ effects.estimate
-    member = np.eye(len(parts.shares))[cohort]  # (K, G)
+    member = np.eye(len(joint.shares))[cohort]  # (K, G)
     gap = chosen * (effects.estimate - estimate[:, None])
-    averaged = parts.combined(weights, gap @ member / total[:, None])
-    covariance = averaged.covariance
+    averaged = joint.combined(weights, gap @ member / total[:, None])
+    covariance = averaged.estimates
     fixed = ~(chosen & np.isfinite(effects.std_error)).any(axis=1)
     covariance[fixed, :] = covariance[:, fixed] = np.nan
     held = (chosen @ member) > 0
-    counts = np.rint(held @ (parts.shares * parts.n_units)).astype(int)
     result = replace(
         effects,
         estimator=estimator,
         labels=labels,
         estimate=estimate,
         covariance=covariance,
-        n_units=counts,
-        parts=averaged,
+        n_units=held @ joint.count,
+        joint=averaged,
     )
     value, spread = whole(result, averaged, held)
     return replace(result, average=(value, spread if np.isfinite(effects.std_error).any() else np.nan))
 
 
-def _plain(counted: Array) -> Callable[[Estimates, MomentParts, Array], tuple[float, float]]:
-    def whole(rows: Estimates, parts: MomentParts, held: Array) -> tuple[float, float]:  # noqa: ARG001
+def _plain(counted: Array) -> Callable[[Estimates, Joint, Array], tuple[float, float]]:
+    def whole(rows: Estimates, joint: Joint, held: Array) -> tuple[float, float]:  # noqa: ARG001
         if not counted.any():
             return np.nan, np.nan
         weight = counted / counted.sum()
-        averaged = parts.combined(weight[None, :], np.zeros((1, len(parts.shares))))
-        return float(weight @ rows.estimate), float(np.sqrt(averaged.covariance[0, 0]))
+        averaged = joint.combined(weight[None, :], np.zeros((1, len(joint.shares))))
+        return float(weight @ rows.estimate), float(np.sqrt(averaged.estimates[0, 0]))
 
     return whole
 
 
-def _by_units(rows: Estimates, parts: MomentParts, held: Array) -> tuple[float, float]:
-    share = held @ parts.shares
+def _by_units(rows: Estimates, joint: Joint, held: Array) -> tuple[float, float]:
+    share = held @ joint.shares
     weight = share / share.sum()
     value = float(weight @ rows.estimate)
     gradient = ((rows.estimate - value) @ held) / share.sum()
-    averaged = parts.combined(weight[None, :], gradient[None, :])
-    return value, float(np.sqrt(averaged.covariance[0, 0]))
+    averaged = joint.combined(weight[None, :], gradient[None, :])
+    return value, float(np.sqrt(averaged.estimates[0, 0]))

@@ -1,4 +1,4 @@
-"""Average effects by cohort and period, from cohort moments alone."""
+"""Average effects by cohort and period: from cohort moments where they are enough, else from units."""
 
 from __future__ import annotations
 
@@ -9,29 +9,23 @@ import numpy as np
 import pandas as pd
 
 from strategy_kit.did.aggregate import overall
+from strategy_kit.did.balanced import Balanced, Method
+from strategy_kit.did.cells import Cells, Control, comparisons
+from strategy_kit.did.cross_sections import CrossSections
+from strategy_kit.did.influence import Units
+from strategy_kit.did.observed import Observed
 from strategy_kit.errors import DesignError, ParameterError, nearest, refuse, whole_number
-from strategy_kit.estimates import Estimates, MomentParts
+from strategy_kit.estimates import Estimates, Joint
+from strategy_kit.inference import Multiplier
+from strategy_kit.moments import BLOCK_ROWS, rows_by_cohort
 
 if TYPE_CHECKING:
-    from strategy_kit.moments import Moments
     from strategy_kit.panel import Panel
 
 Array = np.ndarray
-Control = Literal["never", "not_yet"]
 Base = Literal["varying", "universal"]
-Method = Literal["regression", "weighting", "doubly_robust"]
-Inference = Literal["analytic", "none"]
+Inference = Literal["analytic", "none"] | Multiplier
 _FEW_UNITS = 5
-
-
-@dataclass(frozen=True)
-class _Cells:
-    """K comparisons: outcome at `period` minus at `base`, in `cohort` minus in the cohorts marked in `control`."""
-
-    cohort: Array  # (K,)
-    period: Array  # (K,)
-    base: Array  # (K,)
-    control: Array  # (K, G) bool
 
 
 def group_time(
@@ -92,41 +86,66 @@ def group_time(
     >>> group_time(panel).tidy()[["cohort", "period", "estimate"]].to_numpy().tolist()
     [[2.0, 2.0, 0.75]]
     """
-    _refuse_options(
-        (control, Control), (base, Base), (method, Method), (inference, Inference), anticipation=anticipation
-    )
-    _refuse_category_level(panel, inference)
-    _refuse_no_past(panel)
+    _refuse_options((control, Control), (base, Base), (method, Method), anticipation=anticipation, inference=inference)
+    refuse_category_level(panel, points_only=inference == "none")
     panel = panel.untreated_at_first(anticipation + 1)
-    _refuse_no_cohort(panel)
-    moments, starts, last = panel.moments, panel.starts, len(panel.periods)
-    notes: tuple[str, ...] = ()
-    if len(starts) == len(moments.count):
-        starts, last, notes = _last_cohort_as_control(panel, control, anticipation)
-    cells = _cells(
-        starts, len(moments.count), last, control=control, anticipation=anticipation, universal=base == "universal"
+    refuse_no_cohort(panel)
+    n_cohorts = len(panel.cohorts) + int((panel.cohort < 0).any())
+    cells, notes = comparisons(
+        panel, n_cohorts, control=control, anticipation=anticipation, universal=base == "universal"
     )
-    estimate, parts = _moment_parts(moments, cells)
-    labels = pd.DataFrame({"cohort": panel.cohorts[cells.cohort], "period": panel.periods[cells.period]})
-    treated = int(moments.count[: len(starts)].sum())
-    covariance = _without_fixed(parts.covariance, cells.period == cells.base)
+    multiplier = inference if isinstance(inference, Multiplier) else None
+    found = (
+        from_moments(panel, cells, multiplier)
+        if panel.plain
+        else _from_units(panel, cells, n_cohorts, method, multiplier)
+    )
+    cells = cells if found.held is None else cells.only(found.held)
+    covariance = without_fixed(found.joint.estimates, cells.period == cells.base)
+    count = found.joint.count
+    treated = int(count[: len(panel.cohorts)].sum()) if not notes else int(count[:-1].sum())
     result = Estimates(
         estimator="group_time",
         outcome=panel.name,
-        labels=labels,
-        estimate=estimate,
-        covariance=covariance if inference == "analytic" else np.full_like(covariance, np.nan),
-        n_units=moments.count[cells.cohort],
+        labels=pd.DataFrame({"cohort": panel.cohorts[cells.cohort], "period": panel.periods[cells.period]}),
+        estimate=found.estimate,
+        covariance=np.full_like(covariance, np.nan) if inference == "none" else covariance,
+        n_units=count[cells.cohort],
         assigned_at=panel.assigned_at,
-        clusters=(treated, int(moments.count.sum()) - treated),
+        clusters=(treated, int(count.sum()) - treated),
         average=(np.nan, np.nan),
-        parts=parts,
-        notes=(*panel.notes, *notes, *_cautions(panel, moments)),
+        joint=found.joint,
+        notes=(*panel.notes, *notes, *found.notes, *cautions(panel, count)),
+        seed=0 if multiplier is None else multiplier.seed,
     )
     return replace(result, average=overall(result).average)
 
 
-def _refuse_options(*given: tuple[str, object], anticipation: int) -> None:
+@dataclass(frozen=True)
+class Found:
+    """What a path from a panel to its cells' effects returns; `held` marks the cells that could be estimated."""
+
+    estimate: Array
+    joint: Joint
+    notes: tuple[str, ...] = ()
+    held: Array | None = None
+
+
+def _from_units(panel: Panel, cells: Cells, n_cohorts: int, method: Method, multiplier: Multiplier | None) -> Found:
+    weight = np.ones(len(panel.units)) if panel.weight is None else panel.weight / panel.weight.mean()
+    units = Units(panel.cohort_codes, n_cohorts, weight, panel.cluster)
+    if panel.balanced:
+        balanced = Balanced(panel, units, cells, method)
+        return Found(balanced.estimate, units.joint(balanced, len(balanced.estimate), multiplier), balanced.notes)
+    observed = Observed(panel, units, cells)
+    if panel.covariates is None:
+        joint = units.joint(observed, len(observed.estimate), multiplier)
+        return Found(observed.estimate, joint, observed.notes, observed.held)
+    rows = CrossSections(panel, units, cells.only(observed.held), method)
+    return Found(rows.estimate, units.joint(rows, len(rows.estimate), multiplier), observed.notes, observed.held)
+
+
+def _refuse_options(*given: tuple[object, object], anticipation: int, inference: Inference) -> None:
     laws = []
     for value, allowed in given:
         known = get_args(allowed)
@@ -134,18 +153,22 @@ def _refuse_options(*given: tuple[str, object], anticipation: int) -> None:
             laws.append(f"an option is one of {', '.join(known)}, not {value!r}{nearest(str(value), known)}")
     if not whole_number(anticipation, 0):
         laws.append(f"anticipation is a number of whole periods, 0 or more, not {anticipation!r}")
+    if not (isinstance(inference, Multiplier) or inference in {"analytic", "none"}):
+        laws.append(f"inference is analytic, none or a Multiplier(draws, seed), not {inference!r}")
     refuse(ParameterError, "group_time", laws)
 
 
-def _refuse_category_level(panel: Panel, inference: str) -> None:
-    if panel.assigned_at == "category" and inference != "none":
+def refuse_category_level(panel: Panel, *, points_only: bool = False) -> None:
+    """Refuse errors that take merchants as draws where categories were drawn."""
+    if panel.assigned_at == "category" and not points_only:
         raise DesignError(
             "treatment was assigned at category level, so merchants are not independent draws and intervals clustered by "
             "merchant would be wrong about half of the time; use pilot_contrast, or inference='none' for points alone"
         )
 
 
-def _refuse_no_cohort(panel: Panel) -> None:
+def refuse_no_cohort(panel: Panel) -> None:
+    """Refuse a panel in which nothing starts after its first period."""
     if not len(panel.cohorts):
         raise DesignError(
             "the panel has no treated cohort with a period before its start and anticipation; check treated_from, or begin "
@@ -153,35 +176,10 @@ def _refuse_no_cohort(panel: Panel) -> None:
         )
 
 
-def _last_cohort_as_control(panel: Panel, control: Control, anticipation: int) -> tuple[Array, int, tuple[str, ...]]:
-    starts = panel.starts
-    if control == "never":
-        raise DesignError(
-            "no unit was never treated, so control='never' has nothing to compare with; use control='not_yet', which "
-            "compares with units not treated yet"
-        )
-    if len(starts) == 1:
-        raise DesignError(
-            "the panel has one cohort and no other unit, so there is nothing to compare with; add units that start later "
-            "or never"
-        )
-    last = int(starts[-1]) - anticipation
-    note = f"no unit was never treated: the last cohort, {panel.cohorts[-1]}, serves as control until it starts"
-    return starts[:-1], last, (note,)
-
-
-def _refuse_no_past(panel: Panel) -> None:
-    none = [str(panel.cohorts[g]) for g in np.flatnonzero(panel.starts < 1).tolist()]
-    if none:
-        raise DesignError(
-            f"cohort {', '.join(none)} has no period before its start, so its change cannot be measured; leave its units out "
-            "with panel.untreated_at_first(), or begin the panel earlier"
-        )
-
-
-def _cautions(panel: Panel, moments: Moments) -> tuple[str, ...]:
+def cautions(panel: Panel, count: Array) -> tuple[str, ...]:
+    """Say what standard errors by unit leave out: cohorts of few units, and categories in which nobody was treated."""
     names = [*map(str, panel.cohorts), "never treated"]
-    small = [name for name, n in zip(names, moments.count, strict=False) if n < _FEW_UNITS]
+    small = [name for name, n in zip(names, count, strict=False) if n < _FEW_UNITS]
     law = f"cohorts of fewer than {_FEW_UNITS} units ({', '.join(small)}): their standard errors say little"
     notes = [law] if small else []
     if panel.category is not None and panel.assigned_at == "merchant":
@@ -194,38 +192,49 @@ def _cautions(panel: Panel, moments: Moments) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _cells(starts: Array, n_cohorts: int, last: int, *, control: Control, anticipation: int, universal: bool) -> _Cells:
-    cohort, period = (a.ravel() for a in np.meshgrid(np.arange(len(starts)), np.arange(last), indexing="ij"))
-    past = starts[cohort] - anticipation - 1
-    base = past if universal else np.where(period >= starts[cohort], past, period - 1)
-    held = base >= 0
-    cohort, period, base = cohort[held], period[held], base[held]
-    begin = np.full(n_cohorts, np.iinfo(int).max)
-    begin[: len(starts)] = starts
-    allowed = np.tile(np.arange(n_cohorts) >= len(starts), (len(cohort), 1))
-    if control == "not_yet":
-        reach = np.maximum(period, base) + anticipation
-        allowed = (begin[None, :] > reach[:, None]) & (np.arange(n_cohorts)[None, :] != cohort[:, None])
-    return _Cells(cohort, period, base, allowed)
-
-
-def _moment_parts(moments: Moments, cells: _Cells) -> tuple[Array, MomentParts]:
+def from_moments(panel: Panel, cells: Cells, multiplier: Multiplier | None) -> Found:
+    """Estimate the cells from cohort moments alone; draws need one more pass over the outcome."""
+    moments = panel.moments
     share = moments.count / moments.count.sum()
     change = moments.mean[:, cells.period] - moments.mean[:, cells.base]  # (G, K)
     pooled = cells.control * share  # (K, G)
     pool = pooled.sum(axis=1)
     comparison = (pooled * change.T).sum(axis=1) / pool
     row = np.arange(len(cells.cohort))
-    estimate = change[cells.cohort, row] - comparison
     weight = -pooled / pool[:, None]
     weight[row, cells.cohort] += 1.0
-    within = np.zeros((len(row), len(row)))
-    for g, covariance in enumerate(moments.covariance):
+    size = len(row)
+    covariance = np.zeros((size + len(share), size + len(share)))
+    for g, spread in enumerate(moments.covariance):
         used = np.flatnonzero(weight[:, g])
-        spread = _difference_covariance(covariance, cells.period[used], cells.base[used])
-        within[np.ix_(used, used)] += np.outer(weight[used, g], weight[used, g]) * spread / moments.count[g]
+        differenced = _difference_covariance(spread, cells.period[used], cells.base[used])
+        covariance[np.ix_(used, used)] += np.outer(weight[used, g], weight[used, g]) * differenced / moments.count[g]
     gradient = cells.control * (comparison[:, None] - change.T) / pool[:, None]
-    return estimate, MomentParts(within, gradient, share, int(moments.count.sum()))
+    whole = np.vstack([gradient, np.eye(len(share))])
+    covariance += whole @ ((np.diag(share) - np.outer(share, share)) / moments.count.sum()) @ whole.T
+    draws = None if multiplier is None else _draws(panel, cells, weight, whole, multiplier)
+    return Found(change[cells.cohort, row] - comparison, Joint(covariance, share, moments.count, draws))
+
+
+def _draws(panel: Panel, cells: Cells, weight: Array, gradient: Array, multiplier: Multiplier) -> Array:
+    """Return (B, K + G) sums of the units' influences under random signs: of paths first, then of the shares."""
+    moments, n = panel.moments, len(panel.units)
+    result = np.zeros((multiplier.draws, len(gradient)))
+    number = 0
+    for g, members in enumerate(rows_by_cohort(panel.cohort_codes, len(moments.count))):
+        drawn = np.zeros((multiplier.draws, len(panel.periods) + 1), dtype=np.float32)
+        for first in range(0, len(members), BLOCK_ROWS):
+            block = panel.outcome[members[first : first + BLOCK_ROWS]] - moments.mean[g]
+            signs = multiplier.signs(len(block), number)
+            drawn[:, :-1] += signs @ (block - block.mean(axis=1, keepdims=True)).astype(np.float32)
+            drawn[:, -1] += signs.sum(axis=1)
+            number += 1
+        used = np.flatnonzero(weight[:, g])
+        change = drawn[:, cells.period[used]] - drawn[:, cells.base[used]]
+        result[:, used] += change * (weight[used, g] / moments.count[g])
+        member = np.eye(len(moments.count))[g] - moments.count / n
+        result += np.outer(drawn[:, -1] / n, gradient @ member)
+    return result
 
 
 def _difference_covariance(covariance: Array, period: Array, base: Array) -> Array:
@@ -233,7 +242,8 @@ def _difference_covariance(covariance: Array, period: Array, base: Array) -> Arr
     return differenced[:, period] - differenced[:, base]
 
 
-def _without_fixed(covariance: Array, fixed: Array) -> Array:
+def without_fixed(covariance: Array, fixed: Array) -> Array:
+    """Return the covariance with missing rows and columns for estimates that no unit moves."""
     fixed = fixed | (np.diag(covariance) <= 0)
     covariance = covariance.copy()
     covariance[fixed, :] = np.nan
