@@ -83,15 +83,16 @@ class Moments:
         along, own = self.level[:, :-1], self.level[:, -1]
         return self.covariance + along[:, :, None] + along[:, None, :] + own[:, None, None]
 
-    def linear(self, gradient: Array, residual: Array | None = None) -> tuple[Array, Array]:
+    def linear(self, gradient: Array, between: Array | None = None) -> tuple[Array, Array]:
         """Return the estimates Σ_g A_g mu_g and their covariance, clustered by unit.
 
         Parameters
         ----------
         gradient
             (G, K, T): A_g, each row adding up to zero over time.
-        residual
-            (G, T): the mean path that a model leaves unexplained; a regression whose design is held fixed counts it.
+        between
+            (G, K): what the mean path that a model leaves unexplained adds to the influence of a cohort's units; a
+            regression whose design is held fixed counts it.
 
         Returns
         -------
@@ -99,13 +100,10 @@ class Moments:
             (K,) and (K, K).
         """
         estimate = np.einsum("gkt,gt->k", gradient, self.mean - self.mean.mean(axis=1, keepdims=True))
-        covariance = np.zeros((len(estimate), len(estimate)))
-        for g, part in enumerate(gradient):
-            covariance += part @ self.covariance[g] @ part.T / self.count[g]
-            if residual is not None:
-                left = part @ residual[g]
-                covariance += np.outer(left, left) / self.count[g]
-        return estimate, covariance
+        spread = gradient @ self.covariance @ gradient.swapaxes(1, 2)
+        if between is not None:
+            spread += between[:, :, None] * between[:, None, :]
+        return estimate, np.einsum("gkl,g->kl", spread, 1 / self.count)
 
     def only(self, held: Array) -> Moments:
         """Return the moments of the cohorts marked in `held` (G,)."""

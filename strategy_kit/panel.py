@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 
 from strategy_kit import panel_input as reading
-from strategy_kit.errors import ContractError, DesignError, nearest, refuse
+from strategy_kit.errors import ContractError, DesignError, ParameterError, nearest, refuse
 from strategy_kit.moments import Moments
+from strategy_kit.periods import ages, weekly
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -174,15 +175,7 @@ class Panel:
         times = pd.Index(reading.times_of(pd.Series(numbers if periods is None else periods), "period"))
         given = reading.times_of(pd.Series(treated_from).reset_index(drop=True), "treated_from")
         labels = pd.RangeIndex(len(outcome)) if units is None else pd.Index(units)
-        laws = [] if times.is_monotonic_increasing and times.is_unique else ["periods must ascend without repeats"]
-        if (len(labels), len(times)) != outcome.shape or len(given) != len(outcome):
-            laws.append(
-                f"outcome is {outcome.shape[0]} × {outcome.shape[1]}, but there are {len(labels)} units, "
-                f"{len(given)} starts and {len(times)} periods"
-            )
-        if not np.isfinite(outcome.sum()) and np.isinf(outcome).any():
-            laws.append(f"{name} must be finite, or missing where a unit was not observed")
-        refuse(ContractError, "panel", laws)
+        refuse(ContractError, "panel", reading.matrix_laws(outcome, labels, given, times, name))
         cohort, cohorts, notes = reading.cohorts_of(given, times)
         groups = None if category is None else pd.Series(np.asarray(category), index=labels)
         return cls(outcome, labels, times, cohorts, cohort, groups, name, notes)
@@ -204,6 +197,11 @@ class Panel:
     def balanced(self) -> bool:
         """Whether every unit is observed in every period."""
         return not bool(np.isnan(self.outcome.sum()))
+
+    @property
+    def cohort_names(self) -> list[str]:
+        """The starts in words: days for dates."""
+        return list(self.cohorts.astype(str))
 
     @property
     def plain(self) -> bool:
@@ -260,6 +258,11 @@ class Panel:
         note = f"units treated from the first periods on, left out: {int(early.sum())} of {len(early)}"
         return replace(self.only(~early), notes=(*self.notes, note))
 
+    @cached_property
+    def comparable(self) -> Panel:
+        """The panel of the units that are not treated from the first period on, whose effect could not be told."""
+        return self.untreated_at_first()
+
     def within(self, categories: Sequence[str]) -> Panel:
         """Return the panel of the units of these categories.
 
@@ -291,6 +294,61 @@ class Panel:
                 f"period (first: {listed}); use longer periods or larger units, or keep the outcome as it is"
             )
         return replace(self, outcome=np.log(self.outcome), name=f"log {self.name}")
+
+    def active(self) -> Panel:
+        """Return the panel of whether anything was sold, 1 or 0: the extensive margin, whose effects are shares.
+
+        Examples
+        --------
+        >>> Panel.from_matrix(np.array([[0.0, 5.0]]), treated_from=[2]).active().outcome.tolist()
+        [[0.0, 1.0]]
+        """
+        outcome = np.where(np.isnan(self.outcome), np.nan, self.outcome > 0)
+        return replace(self, outcome=outcome, name=f"share with {self.name}")
+
+    def while_active(self) -> Panel:
+        """Return the panel of the outcome where it is above 0, missing elsewhere: the intensive margin.
+
+        Who is active is a result of the treatment too, so that an effect on this panel compares different units before
+        and after; read it beside that on `active`.
+
+        Examples
+        --------
+        >>> Panel.from_matrix(np.array([[0.0, 5.0]]), treated_from=[2]).while_active().notes
+        ('1 of 2 unit-periods without outcome are left out',)
+        """
+        silent = self.outcome <= 0
+        note = f"{int(silent.sum())} of {silent.size} unit-periods without {self.name} are left out"
+        outcome = np.where(silent, np.nan, self.outcome)
+        return replace(self, outcome=outcome, name=f"{self.name} while active", notes=(*self.notes, note))
+
+    def winsorised(self, share: float) -> Panel:
+        """Return the panel with outcomes capped at the value that `share` of the untreated unit-periods stay below.
+
+        The cap is the same for all units and periods and does not depend on the treatment; its notes tell it.
+
+        Parameters
+        ----------
+        share
+            Between 0.5 and 1, such as 0.999: fixed before results are seen.
+
+        Raises
+        ------
+        ParameterError
+            If `share` is not between 0.5 and 1.
+
+        Examples
+        --------
+        >>> Panel.from_matrix(np.array([[1.0, 2.0, 9.0]]), treated_from=[0]).winsorised(0.5).outcome.tolist()
+        [[1.0, 2.0, 2.0]]
+        """
+        if not 0.5 <= share < 1:
+            raise ParameterError(f"share lies between 0.5 and 1, such as 0.999, not {share!r}")
+        treated = np.vstack([self.ages >= 0, np.zeros((1, len(self.periods)), dtype=bool)])
+        cap = float(np.nanquantile(self.outcome[~treated[self.cohort]], share))
+        above = int((self.outcome > cap).sum())
+        note = f"{above} outcomes above {cap:.6g}, the {share:.4%} quantile of untreated ones, are capped"
+        return replace(self, outcome=np.minimum(self.outcome, cap), notes=(*self.notes, note))
 
     def restarted(self, start: int, stop: int) -> Panel:
         """Return the panel of the first `stop` periods in which every treated unit starts at position `start`.
@@ -339,33 +397,11 @@ class Panel:
         )
 
     def __repr__(self) -> str:
-        word = {True: "weeks", False: "periods"}[_weekly(self.periods)]
         first, last = (f"{p:%Y-%m-%d}" if isinstance(p, pd.Timestamp) else p for p in self.periods[[0, -1]])
-        cohorts = f"{len(self.cohorts)} cohort{'s' * (len(self.cohorts) != 1)}"
-        state = "balanced" if self.balanced else "unbalanced"
         contract = (
-            f"Panel: {len(self.units):,} units × {len(self.periods)} {word} [{first} to {last}], outcome {self.name}; "
-            f"{cohorts} + {int((self.cohort < 0).sum()):,} never treated; {state}; assigned at {self.assigned_at} level"
+            f"Panel: {len(self.units):,} units × {len(self.periods)} {'weeks' if weekly(self.periods) else 'periods'} "
+            f"[{first} to {last}], outcome {self.name}; {len(self.cohorts)} cohort{'s' * (len(self.cohorts) != 1)} + "
+            f"{int((self.cohort < 0).sum()):,} never treated; {'balanced' if self.balanced else 'unbalanced'}; "
+            f"assigned at {self.assigned_at} level"
         )
         return "\n".join([contract, *self.notes])
-
-
-def ages(periods: pd.Index, cohorts: pd.Index) -> Array:
-    """Return how many periods each of K periods lies after the start of each of K cohorts, negative before it.
-
-    Examples
-    --------
-    >>> ages(pd.DatetimeIndex(["2025-03-01"]), pd.DatetimeIndex(["2025-05-01"])).tolist()
-    [-2]
-    """
-    if not (isinstance(periods, pd.DatetimeIndex) and isinstance(cohorts, pd.DatetimeIndex)):
-        return np.asarray(periods) - np.asarray(cohorts)
-    if (periods.day == 1).all() and (cohorts.day == 1).all():
-        return np.asarray((periods.year - cohorts.year) * 12 + periods.month - cohorts.month)
-    days: Array = np.asarray((periods - cohorts).days)
-    return days // 7 if (days % 7 == 0).all() else days
-
-
-def _weekly(periods: pd.Index) -> bool:
-    dated = isinstance(periods, pd.DatetimeIndex) and len(periods) > 1
-    return dated and bool((np.diff(periods) == np.timedelta64(7, "D")).all())

@@ -34,6 +34,19 @@ def times_of(values: pd.Series, what: str) -> pd.Series:
     return times
 
 
+def matrix_laws(outcome: Array, units: pd.Index, starts: pd.Series, periods: pd.Index, name: str) -> list[str]:
+    """Name what a matrix and its labels break: the order of periods, lengths, and outcomes that are not finite."""
+    laws = [] if periods.is_monotonic_increasing and periods.is_unique else ["periods must ascend without repeats"]
+    if (len(units), len(periods)) != outcome.shape or len(starts) != len(outcome):
+        laws.append(
+            f"outcome is {outcome.shape[0]} × {outcome.shape[1]}, but there are {len(units)} units, "
+            f"{len(starts)} starts and {len(periods)} periods"
+        )
+    if not np.isfinite(outcome.sum()) and np.isinf(outcome).any():
+        laws.append(f"{name} must be finite, or missing where a unit was not observed")
+    return laws
+
+
 def cohorts_of(given: pd.Series, periods: pd.Index) -> tuple[Array, pd.Index, tuple[str, ...]]:
     """Return each unit's position among the distinct starts, -1 for never, these starts, and notes."""
     dated = isinstance(periods, pd.DatetimeIndex)
@@ -79,12 +92,12 @@ def codes_of(values: pd.Series) -> tuple[Array, pd.Index]:
         if bool((step | (plain[1:] == plain[:-1])).all()):
             code = np.zeros(len(plain), dtype=np.int32)
             np.cumsum(step, out=code[1:])
-            return code, pd.Index(plain[np.append(True, step)])  # noqa: FBT003  # the first value begins a run
+            return code, pd.Index(plain[np.append(True, step)])  # the first value begins a run
         length = int(np.argmin(step)) + 1
         if len(plain) % length == 0 and bool((plain.reshape(-1, length) == plain[:length]).all()):
             return np.tile(np.arange(length, dtype=np.int32), len(plain) // length), pd.Index(plain[:length])
-    code, labels = pd.factorize(values, sort=True)
-    return code.astype(np.int32), pd.Index(labels)
+    hashed, labels = pd.factorize(values, sort=True)
+    return hashed.astype(np.int32), pd.Index(labels)
 
 
 @dataclass(frozen=True)
@@ -118,11 +131,12 @@ class Rows:
     starts: pd.Series
     first: Array
     numbers: dict[str, Array]
+    in_order: bool
 
     def grid(self, values: Array) -> Array:
         """Lay (R,) values out as (N, T), missing where there is no row; rows in order are copied at once."""
         shape = (len(self.units), len(self.periods))
-        if len(values) == shape[0] * shape[1] and _in_order(self.unit_code, self.period_code, shape[1]):
+        if self.in_order:
             return np.array(values, dtype=float).reshape(shape)
         matrix = np.full(shape, np.nan)
         matrix[self.unit_code, self.period_code] = values
@@ -133,7 +147,7 @@ class Rows:
         columns = [self.numbers[name] for name in names]
         if not columns:
             return None
-        if any((values != values[self.first][self.unit_code]).any() for values in columns):
+        if any(_moved(values, self.first, self.unit_code, in_order=self.in_order).any() for values in columns):
             return np.stack([self.grid(values) for values in columns], axis=-1)
         return np.stack([values[self.first] for values in columns], axis=-1)
 
@@ -145,24 +159,49 @@ def read(frame: pd.DataFrame, names: Columns) -> Rows:
     starts = times_of(frame[names.treated_from], "treated_from")
     positive = [names.weight] if names.weight else []
     numbers = {column: _numbers(frame, column) for column in (names.outcome, *names.covariates, *positive)}
-    laws = [law for c, values in numbers.items() for law in _finite_law(frame, c, values, names.unit, c in positive)]
-    laws += _row_laws(frame, (names.unit or "row", names.period), unit_code, period_code)
-    first = np.zeros(len(units), dtype=np.int64)
-    known = np.flatnonzero(unit_code >= 0)[::-1]
-    first[unit_code[known]] = known
-    laws += _constant_law(starts, first, unit_code, units, "a treatment starts once and stays")
-    for column in (names.category, names.weight, names.cluster):
-        if column is not None:
-            laws += _constant_law(frame[column], first, unit_code, units, "give each unit one value")
+    laws = [
+        law
+        for c, values in numbers.items()
+        for law in _finite_law(frame, c, values, names.unit, positive=c in positive)
+    ]
+    in_order = _in_order(unit_code, period_code, len(periods))
+    laws += [] if in_order else _row_laws(frame, (names.unit or "row", names.period), unit_code, period_code)
+    first = np.arange(0, len(frame), max(len(periods), 1), dtype=np.int64)
+    if not in_order:
+        first = np.zeros(len(units), dtype=np.int64)
+        known = np.flatnonzero(unit_code >= 0)[::-1]
+        first[unit_code[known]] = known
+    fixed = [(starts, "a treatment starts once and stays")]
+    fixed += [(frame[c], "give each unit one value") for c in (names.category, names.weight, names.cluster) if c]
+    for column, remedy in fixed:
+        moved = _moved(_comparable(column), first, unit_code, in_order=in_order)
+        laws += _constant_law(str(column.name), moved, unit_code, units, remedy) if moved.any() else []
     refuse(ContractError, "panel", laws)
-    return Rows(unit_code, units, period_code, periods, starts, first, numbers)
+    return Rows(unit_code, units, period_code, periods, starts, first, numbers, in_order)
 
 
 def _in_order(unit_code: Array, period_code: Array, periods: int) -> bool:
     """Whether each row is the next cell of the panel, none left out or repeated."""
+    if not periods or len(unit_code) % periods or unit_code[-1] + 1 != len(unit_code) // periods:
+        return False
     by_unit, by_period = unit_code.reshape(-1, periods), period_code.reshape(-1, periods)
     units = np.arange(len(by_unit), dtype=np.int32)[:, None]
     return bool((by_period == np.arange(periods, dtype=np.int32)).all() and (by_unit == units).all())
+
+
+def _comparable(values: pd.Series) -> Array:
+    """Return values that can be compared: numbers and times as they are, all else by code."""
+    plain = values.to_numpy() if isinstance(values.dtype, np.dtype) and values.dtype.kind in "iufM" else None
+    return pd.factorize(values)[0] if plain is None else plain
+
+
+def _moved(values: Array, first: Array, unit_code: Array, *, in_order: bool) -> Array:
+    """(R,) where a row differs from the first row of its unit; missing equals missing."""
+    own = values[first].repeat(len(values) // max(len(first), 1)) if in_order else values[first][unit_code]
+    moved: Array = values != own
+    if moved.any() and values.dtype.kind in "fM":
+        moved &= ~(pd.isna(values) & pd.isna(own))
+    return moved if in_order else moved & (unit_code >= 0)
 
 
 def _numbers(frame: pd.DataFrame, column: str) -> Array:
@@ -170,7 +209,7 @@ def _numbers(frame: pd.DataFrame, column: str) -> Array:
     return pd.to_numeric(frame[column], errors="coerce").to_numpy(dtype=float, na_value=np.nan)
 
 
-def _finite_law(frame: pd.DataFrame, column: str, values: Array, unit: str | None, positive: bool) -> list[str]:
+def _finite_law(frame: pd.DataFrame, column: str, values: Array, unit: str | None, *, positive: bool) -> list[str]:
     """Say so when a column holds something that is not a finite number, or not above zero where it must be."""
     total = values.sum()
     if np.isfinite(total) and not (positive and values.min(initial=1.0) <= 0):
@@ -181,10 +220,9 @@ def _finite_law(frame: pd.DataFrame, column: str, values: Array, unit: str | Non
     row = int(np.flatnonzero(wrong)[0])
     kind = "a positive number" if positive else "a finite number"
     where = "" if unit is None else f", unit {frame[unit].iloc[row]}"
-    return [
-        f"{column} must be {kind}, but {int(wrong.sum())} rows are missing, infinite{', zero or negative' * positive} or text "
-        f"(first: {frame[column].iloc[row]}{where}); fill them or leave the rows out"
-    ]
+    rows = f"{int(wrong.sum())} rows are missing, infinite{', zero or negative' * positive} or text"
+    first = f"(first: {frame[column].iloc[row]}{where})"
+    return [f"{column} must be {kind}, but {rows} {first}; fill them or leave the rows out"]
 
 
 def _row_laws(frame: pd.DataFrame, names: tuple[str, str], unit_code: Array, period_code: Array) -> list[str]:
@@ -194,10 +232,7 @@ def _row_laws(frame: pd.DataFrame, names: tuple[str, str], unit_code: Array, per
     for name, code in ((unit, unit_code), (period, period_code)):
         if len(code) and code.min() < 0:
             laws.append(f"{name} is missing in {int((code < 0).sum())} rows; fill it or leave the rows out")
-    periods = int(period_code.max(initial=0)) + 1
-    if len(frame) % periods == 0 and _in_order(unit_code, period_code, periods):
-        return laws if len(frame) else ["the frame has no row"]
-    cell = unit_code.astype(np.int64) * periods + period_code
+    cell = unit_code.astype(np.int64) * (int(period_code.max(initial=0)) + 1) + period_code
     known = (unit_code >= 0) & (period_code >= 0)
     counts = np.bincount(cell[known])
     if (counts > 1).any():
@@ -206,20 +241,12 @@ def _row_laws(frame: pd.DataFrame, names: tuple[str, str], unit_code: Array, per
             f"{unit} and {period} must not repeat, but {int((counts - 1)[counts > 1].sum())} rows do "
             f"(first: {frame[unit].iloc[row]}, {frame[period].iloc[row]}); sum or drop them first"
         )
-    return laws
+    return laws if len(frame) else ["the frame has no row"]
 
 
-def _constant_law(values: pd.Series, first: Array, unit_code: Array, units: pd.Index, remedy: str) -> list[str]:
-    """Say so when a column changes within a unit."""
-    plain = values.to_numpy() if isinstance(values.dtype, np.dtype) and values.dtype.kind in "iuf" else None
-    code = pd.factorize(values)[0] if plain is None else plain
-    own = code[first][unit_code]
-    moved = (code != own) & (unit_code >= 0)
-    if plain is not None and plain.dtype.kind == "f":
-        moved &= ~(np.isnan(code) & np.isnan(own))
-    if not moved.any():
-        return []
+def _constant_law(column: str, moved: Array, unit_code: Array, units: pd.Index, remedy: str) -> list[str]:
+    """Say that a column changes within some units."""
     unit = units[unit_code[int(np.flatnonzero(moved)[0])]]
     count = len(np.unique(unit_code[moved]))
-    law = f"{values.name} must be the same in all rows of a unit, but it changes in {count} units (first: {unit})"
+    law = f"{column} must be the same in all rows of a unit, but it changes in {count} units (first: {unit})"
     return [f"{law}; {remedy}"]

@@ -9,8 +9,12 @@ import datetime as dt
 import re
 from typing import Literal, get_args
 
+import numpy as np
+import pandas as pd
+
 from strategy_kit.errors import ParameterError, nearest
 
+Array = np.ndarray
 Period = Literal["day", "week", "month", "quarter"]
 
 
@@ -139,3 +143,25 @@ def parse_week(text: str) -> dt.date:
     except ValueError as error:
         raise ParameterError(f"week {text!r} does not exist: {error}") from None
     raise ParameterError(f"a week is written like 2025-W30, or as a date of that week, not {text!r}")
+
+
+def ages(periods: pd.Index, cohorts: pd.Index) -> Array:
+    """Return how many periods each of K periods lies after the start of each of K cohorts, negative before it.
+
+    Examples
+    --------
+    >>> ages(pd.DatetimeIndex(["2025-03-01"]), pd.DatetimeIndex(["2025-05-01"])).tolist()
+    [-2]
+    """
+    if not (isinstance(periods, pd.DatetimeIndex) and isinstance(cohorts, pd.DatetimeIndex)):
+        return np.asarray(periods) - np.asarray(cohorts)
+    if (periods.day == 1).all() and (cohorts.day == 1).all():
+        return np.asarray((periods.year - cohorts.year) * 12 + periods.month - cohorts.month)
+    days: Array = np.asarray((periods - cohorts).days)
+    return days // 7 if (days % 7 == 0).all() else days
+
+
+def weekly(periods: pd.Index) -> bool:
+    """Whether the labels are dates seven days apart."""
+    dated = isinstance(periods, pd.DatetimeIndex) and len(periods) > 1
+    return dated and bool((np.diff(periods) == np.timedelta64(7, "D")).all())

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from strategy_kit.errors import DesignError
-from strategy_kit.panel import ages
+from strategy_kit.periods import ages
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -169,7 +169,7 @@ def _averaged(
     """Average the (J, K) chosen cells row by row, weighted by cohort shares; `whole` then averages the rows."""
     joint = effects.joint
     assert joint is not None  # noqa: S101  # `_age` refused everything else
-    _, cohort = np.unique(effects.labels["cohort"].to_numpy(), return_inverse=True)
+    cohort = joint.cohorts.get_indexer(pd.Index(effects.labels["cohort"]))
     total = chosen @ joint.shares[cohort]
     weights = chosen * joint.shares[cohort] / total[:, None]
     estimate = weights @ effects.estimate

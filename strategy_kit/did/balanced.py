@@ -67,6 +67,8 @@ class Balanced:
         periods = (
             np.zeros_like(cells.period) if given is None or given.ndim == 2 else np.minimum(cells.period, cells.base)
         )
+        fixed = np.zeros((len(units.cohort), 0)) if given is None else given
+        self._constant = self._with_one(fixed) if fixed.ndim == 2 else None
         self._fits = [
             Fit(cohort, control, numbers[periods[numbers] == at], int(at))
             for cohort, control, numbers in cells.by_fit()
@@ -80,10 +82,13 @@ class Balanced:
         self.estimate = self._estimate()
 
     def _design(self, rows: Array, at: int) -> Array:
-        given = self._panel.covariates
-        if given is None:
-            return np.ones((len(rows), 1))
-        return np.column_stack([np.ones(len(rows)), given[rows] if given.ndim == 2 else given[rows, at]])
+        if self._constant is not None:
+            return self._constant[rows]
+        return self._with_one(np.asarray(self._panel.covariates)[rows, at])
+
+    @staticmethod
+    def _with_one(covariates: Array) -> Array:
+        return np.column_stack([np.ones(len(covariates)), covariates])
 
     def _refuse_collinear(self) -> None:
         laws = []
@@ -105,7 +110,9 @@ class Balanced:
         refuse(DesignError, "group_time", sorted(set(laws)))
 
     def _weigh(self) -> None:
-        laws, start, trimmed = [], {}, 0
+        laws: list[str] = []
+        start: dict[tuple[int, int], Array] = {}
+        trimmed = 0
         for fit in sorted(self._fits, key=lambda f: (f.cohort, f.control.sum())):
             inside = self._members[fit.cohort]
             outside = np.concatenate([self._members[h] for h in np.flatnonzero(fit.control)])
@@ -114,7 +121,7 @@ class Balanced:
             X = self._design(rows, fit.at)
             found = logit(X, treated.astype(float), self._units.weight[rows], start.get((fit.cohort, fit.at)))
             if found is None or expit(X @ found[0]).max() >= CERTAIN:
-                laws.append(str(self._panel.cohorts[fit.cohort]))
+                laws.append(str(self._units.cohorts[fit.cohort]))
                 continue
             fit.odds, fit.inverse = found
             start[fit.cohort, fit.at] = found[0]
@@ -162,7 +169,7 @@ class Balanced:
     @staticmethod
     def _pooled(sums: Sums, fit: Fit, number: int | None) -> tuple[Array, Array]:
         parts = [sums[h, fit.at, number] for h in np.flatnonzero(fit.control).tolist()]
-        return sum(part[0] for part in parts), sum(part[1] for part in parts)
+        return np.sum([part[0] for part in parts], axis=0), np.sum([part[1] for part in parts], axis=0)
 
     def _sums(self) -> Sums:
         """Weighted cross-products of covariates, and of covariates and paths, by cohort, period and fit; one pass."""
@@ -177,11 +184,11 @@ class Balanced:
             for first in range(0, len(self._members[h]) if keys else 0, BLOCK_ROWS):
                 rows = self._members[h][first : first + BLOCK_ROWS]
                 paths, weight = self._panel.outcome[rows], self._units.weight[rows]
-                for (at, number), fit in keys.items():
+                for (at, kind), fit in keys.items():
                     X = self._design(rows, at)
-                    left = X * (weight if number is None else self._odds(fit, X, weight)[1])[:, None]
-                    old = found.get((h, at, number), (0.0, 0.0))
-                    found[h, at, number] = (old[0] + left.T @ X, old[1] + left.T @ paths)
+                    left = X * (weight if kind is None else self._odds(fit, X, weight)[1])[:, None]
+                    old = found.get((h, at, kind), (np.zeros(()), np.zeros(())))
+                    found[h, at, kind] = (old[0] + left.T @ X, old[1] + left.T @ paths)
         return found
 
     def fill(self, cohort: int, rows: Array, out: Array) -> None:

@@ -51,12 +51,15 @@ def comparisons(
     DesignError
         If no unit is never treated and control is "never", or one cohort is all there is.
     """
-    ages, last, notes = panel.ages, len(panel.periods), ()
+    ages, last = panel.ages, len(panel.periods)
+    notes: tuple[str, ...] = ()
     if len(ages) == n_cohorts:
         _refuse_no_control(panel, control)
         last = int((ages[-1] < -anticipation).sum())
         ages = ages[:-1]
-        notes = (f"no unit was never treated: the last cohort, {panel.cohorts[-1]}, serves as control until it starts",)
+        notes = (
+            f"no unit was never treated: the last cohort, {panel.cohort_names[-1]}, serves as control until it starts",
+        )
     cohort, period = (a.ravel() for a in np.meshgrid(np.arange(len(ages)), np.arange(last), indexing="ij"))
     past = (ages < -anticipation).sum(axis=1) - 1
     base = np.where(universal | (ages[cohort, period] >= 0), past[cohort], period - 1)

@@ -115,11 +115,11 @@ class CrossSections:
             try:
                 self._compare(panel, units, cells, method, k)
             except np.linalg.LinAlgError:
-                failed.append(f"{panel.cohorts[cells.cohort[k]]} in {panel.periods[cells.period[k]]}")
+                failed.append(f"{panel.cohort_names[cells.cohort[k]]} in {panel.periods[cells.period[k]]}")
         if failed:
             raise DesignError(
-                f"covariates leave nothing to compare in {len(failed)} cells (first: cohort {failed[0]}): they are collinear there, "
-                "or separate treated from comparison rows; use fewer or coarser covariates, or longer periods"
+                f"covariates leave nothing to compare in {len(failed)} cells (first: cohort {failed[0]}): they are collinear "
+                "there, or separate treated from comparison rows; use fewer or coarser covariates, or longer periods"
             )
 
     def _compare(self, panel: Panel, units: Units, cells: Cells, method: Method, k: int) -> None:
@@ -131,13 +131,14 @@ class CrossSections:
             assert given is not None  # noqa: S101  # `group_time` comes here with covariates only
             X = np.column_stack([np.ones(len(rows)), given[rows] if given.ndim == 2 else given[rows, at]])
             parts.append((rows, X, panel.outcome[rows, at], np.full(len(rows), post)))
-        unit, X, y, post = (np.concatenate([part[n] for part in parts]) for n in range(4))
-        rows = _Rows(X, y, post, inside[unit].astype(int), units.weight[unit])
-        if any(not held.any() for held in rows.cell.values()):
+        both: list[Array] = [np.concatenate(column) for column in zip(*parts, strict=True)]
+        unit, X, y, after = both
+        compared = _Rows(X, y, after, inside[unit].astype(int), units.weight[unit])
+        if any(not held.any() for held in compared.cell.values()):
             raise np.linalg.LinAlgError
-        _ESTIMATORS[method](rows)
-        self.estimate[k] = rows.value
-        self._influence[:, k] = np.bincount(unit, rows.influence, minlength=len(panel.units))
+        _ESTIMATORS[method](compared)
+        self.estimate[k] = compared.value
+        self._influence[:, k] = np.bincount(unit, compared.influence, minlength=len(panel.units))
 
     def fill(self, cohort: int, rows: Array, out: Array) -> None:  # noqa: ARG002  # every kernel takes the cohort
         """Write the influence of units on every cell."""

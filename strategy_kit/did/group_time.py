@@ -86,20 +86,16 @@ def group_time(
     >>> group_time(panel).tidy()[["cohort", "period", "estimate"]].to_numpy().tolist()
     [[2.0, 2.0, 0.75]]
     """
-    _refuse_options((control, Control), (base, Base), (method, Method), anticipation=anticipation, inference=inference)
+    refuse_options((control, Control), (base, Base), (method, Method), anticipation=anticipation, inference=inference)
     refuse_category_level(panel, points_only=inference == "none")
-    panel = panel.untreated_at_first(anticipation + 1)
+    panel = panel.untreated_at_first(anticipation + 1) if anticipation else panel.comparable
     refuse_no_cohort(panel)
     n_cohorts = len(panel.cohorts) + int((panel.cohort < 0).any())
     cells, notes = comparisons(
         panel, n_cohorts, control=control, anticipation=anticipation, universal=base == "universal"
     )
     multiplier = inference if isinstance(inference, Multiplier) else None
-    found = (
-        from_moments(panel, cells, multiplier)
-        if panel.plain
-        else _from_units(panel, cells, n_cohorts, method, multiplier)
-    )
+    found = from_moments(panel, cells, multiplier) if panel.plain else _from_units(panel, cells, method, multiplier)
     cells = cells if found.held is None else cells.only(found.held)
     covariance = without_fixed(found.joint.estimates, cells.period == cells.base)
     count = found.joint.count
@@ -131,9 +127,8 @@ class Found:
     held: Array | None = None
 
 
-def _from_units(panel: Panel, cells: Cells, n_cohorts: int, method: Method, multiplier: Multiplier | None) -> Found:
-    weight = np.ones(len(panel.units)) if panel.weight is None else panel.weight / panel.weight.mean()
-    units = Units(panel.cohort_codes, n_cohorts, weight, panel.cluster)
+def _from_units(panel: Panel, cells: Cells, method: Method, multiplier: Multiplier | None) -> Found:
+    units = Units.of(panel)
     if panel.balanced:
         balanced = Balanced(panel, units, cells, method)
         return Found(balanced.estimate, units.joint(balanced, len(balanced.estimate), multiplier), balanced.notes)
@@ -145,7 +140,8 @@ def _from_units(panel: Panel, cells: Cells, n_cohorts: int, method: Method, mult
     return Found(rows.estimate, units.joint(rows, len(rows.estimate), multiplier), observed.notes, observed.held)
 
 
-def _refuse_options(*given: tuple[object, object], anticipation: int, inference: Inference) -> None:
+def refuse_options(*given: tuple[object, object], anticipation: int, inference: Inference) -> None:
+    """Refuse options that have none of their values, all at once."""
     laws = []
     for value, allowed in given:
         known = get_args(allowed)
@@ -158,12 +154,12 @@ def _refuse_options(*given: tuple[object, object], anticipation: int, inference:
     refuse(ParameterError, "group_time", laws)
 
 
-def refuse_category_level(panel: Panel, *, points_only: bool = False) -> None:
+def refuse_category_level(panel: Panel, *, points_only: bool = False, way_out: str = "pilot_contrast") -> None:
     """Refuse errors that take merchants as draws where categories were drawn."""
     if panel.assigned_at == "category" and not points_only:
         raise DesignError(
             "treatment was assigned at category level, so merchants are not independent draws and intervals clustered by "
-            "merchant would be wrong about half of the time; use pilot_contrast, or inference='none' for points alone"
+            f"merchant would be wrong about half of the time; use {way_out}, or inference='none' for points alone"
         )
 
 
@@ -178,7 +174,7 @@ def refuse_no_cohort(panel: Panel) -> None:
 
 def cautions(panel: Panel, count: Array) -> tuple[str, ...]:
     """Say what standard errors by unit leave out: cohorts of few units, and categories in which nobody was treated."""
-    names = [*map(str, panel.cohorts), "never treated"]
+    names = [*panel.cohort_names, "never treated"]
     small = [name for name, n in zip(names, count, strict=False) if n < _FEW_UNITS]
     law = f"cohorts of fewer than {_FEW_UNITS} units ({', '.join(small)}): their standard errors say little"
     notes = [law] if small else []
@@ -213,7 +209,7 @@ def from_moments(panel: Panel, cells: Cells, multiplier: Multiplier | None) -> F
     whole = np.vstack([gradient, np.eye(len(share))])
     covariance += whole @ ((np.diag(share) - np.outer(share, share)) / moments.count.sum()) @ whole.T
     draws = None if multiplier is None else _draws(panel, cells, weight, whole, multiplier)
-    return Found(change[cells.cohort, row] - comparison, Joint(covariance, share, moments.count, draws))
+    return Found(change[cells.cohort, row] - comparison, Joint(covariance, share, moments.count, panel.cohorts, draws))
 
 
 def _draws(panel: Panel, cells: Cells, weight: Array, gradient: Array, multiplier: Multiplier) -> Array:

@@ -11,7 +11,10 @@ from strategy_kit.estimates import Joint
 from strategy_kit.moments import BLOCK_ROWS, rows_by_cohort
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from strategy_kit.inference import Multiplier
+    from strategy_kit.panel import Panel
 
 Array = np.ndarray
 
@@ -35,12 +38,22 @@ class Units:
         (N,) sampling weights with mean 1.
     cluster
         (N,) codes of the draws, or None where each unit is one.
+    cohorts
+        Labels of the first cohorts.
     """
 
     cohort: Array
     n_cohorts: int
     weight: Array
     cluster: Array | None
+    cohorts: pd.Index
+
+    @classmethod
+    def of(cls, panel: Panel) -> Units:
+        """Return the units of a panel in its cohorts."""
+        weight = np.ones(len(panel.units)) if panel.weight is None else panel.weight / panel.weight.mean()
+        n_cohorts = len(panel.cohorts) + int((panel.cohort < 0).any())
+        return cls(panel.cohort_codes, n_cohorts, weight, panel.cluster, panel.cohorts)
 
     @property
     def shares(self) -> Array:
@@ -60,8 +73,7 @@ class Units:
         width = size + self.n_cohorts
         sums = None if self.cluster is None else np.zeros((int(self.cluster.max()) + 1, width))
         covariance = np.zeros((width, width))
-        draws = None if multiplier is None else np.zeros((multiplier.draws, width))
-        number = 0
+        draws, number = np.zeros((0 if multiplier is None else multiplier.draws, width)), 0
         for g, members in enumerate(rows_by_cohort(self.cohort, self.n_cohorts)):
             for first in range(0, len(members), BLOCK_ROWS):
                 rows = members[first : first + BLOCK_ROWS]
@@ -82,7 +94,13 @@ class Units:
                 for number, first in enumerate(range(0, len(sums), BLOCK_ROWS)):
                     part = sums[first : first + BLOCK_ROWS]
                     draws += multiplier.signs(len(part), number) @ part
-        return Joint(covariance, shares, np.bincount(self.cohort, minlength=self.n_cohorts), draws)
+        return Joint(
+            covariance,
+            shares,
+            np.bincount(self.cohort, minlength=self.n_cohorts),
+            self.cohorts,
+            draws if len(draws) else None,
+        )
 
 
 def _add(sums: Array, cluster: Array, block: Array) -> None:

@@ -31,26 +31,22 @@ def logit(X: Array, treated: Array, weight: Array, start: Array | None = None) -
     0.25
     """
     coefficient = np.zeros(X.shape[1]) if start is None else start
-    likelihood = _log_likelihood(X @ coefficient, treated, weight)
     for _ in range(_STEPS):
-        chance = expit(X @ coefficient)
+        index = X @ coefficient
+        chance = expit(index)
         information = X.T @ (X * (weight * chance * (1 - chance))[:, None])
         try:
             factor = cho_factor(information)
         except np.linalg.LinAlgError:
             return None
         step = cho_solve(factor, X.T @ (weight * (treated - chance)))
-        moved, reached = coefficient + step, -np.inf
-        for _ in range(_STEPS):
-            reached = _log_likelihood(X @ moved, treated, weight)
-            if reached >= likelihood - 1e-9 * abs(likelihood):
-                break
-            step /= 2
-            moved = coefficient + step
+        along = X @ step
+        longest = np.abs(along).max()
+        while longest > 1 and _log_likelihood(index + along, treated, weight) < _log_likelihood(index, treated, weight):
+            step, along, longest = step / 2, along / 2, longest / 2
+        coefficient = coefficient + step
         # the last step is of the size of rounding: where Newton converges at all, the one before squared it
-        done = np.abs(X @ step).max() < 1e-10
-        coefficient, likelihood = moved, reached
-        if done:
+        if longest < 1e-10:
             return coefficient, cho_solve(factor, np.eye(len(coefficient)))
     return None
 

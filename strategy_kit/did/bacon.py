@@ -1,0 +1,108 @@
+"""What the two-way coefficient is made of: every comparison of two cohorts, with its weight."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from strategy_kit.did.group_time import refuse_no_cohort
+from strategy_kit.did.regression import refuse_not_plain, two_way
+from strategy_kit.estimates import Estimates
+from strategy_kit.inference import Student
+
+if TYPE_CHECKING:
+    from strategy_kit.panel import Panel
+
+Array = np.ndarray
+
+
+def bacon(panel: Panel) -> Estimates:
+    """Split the two-way coefficient into its two-by-two comparisons.
+
+    Comparisons with units that are treated already ("later vs earlier treated", "later vs always treated") subtract
+    effects of the treatment from the effect; their weight says how far the coefficient can be trusted.
+
+    Parameters
+    ----------
+    panel
+        As in `two_way`.
+
+    Returns
+    -------
+    Estimates
+        Labels cohort, comparison (a cohort or "never treated"), type and weight; the weights add up to one. `glance` is
+        `two_way`'s. `details["types"]` adds up by type: weight, and the weighted mean estimate.
+
+    Raises
+    ------
+    DesignError
+        As in `two_way`.
+
+    References
+    ----------
+    Goodman-Bacon (2021), "Difference-in-differences with variation in treatment timing", theorem 1, equations 10a to 10g.
+
+    Examples
+    --------
+    >>> from strategy_kit.panel import Panel
+    >>> panel = Panel.from_matrix(np.array([[1.0, 4.0], [1.0, 2.0], [3.0, 3.0]]), treated_from=[2, 0, 0])
+    >>> bacon(panel).tidy()[["comparison", "weight", "estimate"]].to_numpy().tolist()
+    [['never treated', 1.0, 2.5]]
+    """
+    refuse_not_plain(panel, "bacon")
+    refuse_no_cohort(panel)
+    moments, total = panel.moments, len(panel.periods)
+    start = np.append(np.maximum(panel.starts, 0), [total] * (len(moments.count) - len(panel.cohorts)))
+    names = [*panel.cohort_names, "never treated"]
+    rows, gradient = [], []
+    share = moments.count / moments.count.sum()
+    for treated, begin in enumerate(start):
+        for other, switch in enumerate(start):
+            if begin in {0, total, switch}:
+                continue
+            # an earlier start as comparison leaves the periods in which it is treated already
+            first, last = (switch, total) if switch < begin else (0, switch)
+            window = last - first
+            late = (last - begin) / window
+            pair = share[treated] + share[other]
+            part = share[treated] / pair
+            weight = (pair * window / total) ** 2 * part * (1 - part) * late * (1 - late)
+            kind = {True: "treated vs never treated", False: "earlier vs later treated"}[switch == total]
+            if switch < begin:
+                kind = "later vs always treated" if switch == 0 else "later vs earlier treated"
+            path = np.zeros(total)
+            path[begin:last], path[first:begin] = 1 / (last - begin), -1 / (begin - first)
+            sides = np.zeros((len(start), total))
+            sides[treated], sides[other] = path, -path
+            rows.append(
+                (
+                    panel.cohorts[treated],
+                    names[other] if switch < total else names[-1],
+                    kind,
+                    weight,
+                    moments.count[treated],
+                )
+            )
+            gradient.append(sides)
+    labels = pd.DataFrame(rows, columns=["cohort", "comparison", "type", "weight", "units"])
+    labels["weight"] /= labels["weight"].sum()
+    estimate, covariance = moments.linear(np.stack(gradient, axis=1))
+    whole = two_way(panel)
+    types = labels.assign(estimate=estimate * labels["weight"]).groupby("type", sort=True)[["weight", "estimate"]].sum()
+    types["estimate"] /= types["weight"]
+    return Estimates(
+        estimator="bacon",
+        outcome=panel.name,
+        labels=labels.drop(columns="units"),
+        estimate=estimate,
+        covariance=covariance,
+        n_units=labels["units"].to_numpy(),
+        assigned_at=panel.assigned_at,
+        clusters=whole.clusters,
+        average=whole.average,
+        law=Student(float(moments.count.sum() - 1)),
+        details={"types": types.reset_index()},
+        notes=whole.notes,
+    )

@@ -1,0 +1,130 @@
+"""What the treated would have sold, imputed from all that was not treated."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from strategy_kit.did.group_time import cautions, refuse_no_cohort
+from strategy_kit.did.regression import Stack, fixed_effects, refuse_not_plain, small_sample
+from strategy_kit.errors import DesignError
+from strategy_kit.estimates import Estimates
+
+if TYPE_CHECKING:
+    from strategy_kit.moments import Moments
+    from strategy_kit.panel import Panel
+
+Array = np.ndarray
+
+
+def imputation(panel: Panel) -> Estimates:
+    """Fit unit and period effects to untreated observations, and average what the treated ones lie above them.
+
+    Efficient when errors are alike and unrelated; all untreated periods count, not only the last. Rows before the start
+    are a test of their own: leads in a regression on untreated observations, against all ages further back than the
+    leads shown and age −1.
+
+    Parameters
+    ----------
+    panel
+        Balanced, without covariates, weights and clusters; treatment assigned at merchant level. Units treated from the
+        first period on, and periods in which every unit is treated, are left out and counted in the notes.
+
+    Returns
+    -------
+    Estimates
+        Label age. Errors are clustered by unit and conservative: they take effects to differ between cohorts and
+        periods, not between units of one. `glance` shows the average over all treated observations.
+
+    Raises
+    ------
+    DesignError
+        If nothing is treated, nothing can be imputed, the panel is not plain, or treatment was assigned at category
+        level.
+
+    References
+    ----------
+    Borusyak, Jaravel and Spiess (2024), "Revisiting event-study designs", theorem 1, equations 5 and 7 (errors) and
+    section 4.4 (test of leads).
+
+    Examples
+    --------
+    >>> from strategy_kit.panel import Panel
+    >>> panel = Panel.from_matrix(np.array([[1.0, 4.0], [1.0, 2.0], [3.0, 3.0]]), treated_from=[2, 0, 0])
+    >>> float(imputation(panel).average[0])
+    2.5
+    """
+    refuse_not_plain(panel, "imputation")
+    panel = panel.comparable
+    refuse_no_cohort(panel)
+    moments, ages, last = panel.moments, panel.ages, len(panel.periods)
+    notes: tuple[str, ...] = ()
+    if len(ages) == len(moments.count):
+        last = int((ages[-1] < 0).sum())
+        notes = (
+            f"every unit is treated from {panel.cohort_names[-1]} on: periods from then on cannot be imputed and are left out",
+        )
+    untreated = np.ones((len(moments.count), len(panel.periods)), dtype=bool)
+    untreated[: len(ages)] = ages < 0
+    untreated[:, last:] = False
+    treated = np.zeros_like(untreated)
+    treated[: len(ages), :last] = ages[:, :last] >= 0
+    if not treated.any():
+        raise DesignError(
+            "every unit starts in the same period, so there is nothing to impute from; add units that start later or never"
+        )
+    after = np.unique(ages[:, :last][treated[: len(ages), :last]])
+    rows = [(treated[: len(ages)] & (ages == age)) * moments.count[: len(ages), None] for age in after]
+    rows.append(treated[: len(ages)] * moments.count[: len(ages), None])
+    gradient, between = _imputed(moments, untreated, np.stack([row / row.sum() for row in rows]))
+    leads = _leads(ages, untreated)
+    scale = np.ones(gradient.shape[1] + len(leads))
+    if len(leads):
+        design = np.zeros((*untreated.shape, len(leads)))
+        design[: len(ages)] = ages[:, :, None] == leads
+        *_, pull, left = fixed_effects(moments, [Stack(design, untreated, np.ones(len(untreated)))])
+        gradient, between = np.concatenate([pull, gradient], axis=1), np.concatenate([left, between], axis=1)
+        observed = int(untreated.sum(axis=1) @ moments.count)
+        scale[: len(leads)] = small_sample(int(moments.count.sum()), observed, len(leads) + last) ** 0.5
+    estimate, covariance = moments.linear(gradient, between)
+    covariance *= np.outer(scale, scale)
+    labels = np.append(leads, after).astype(int)
+    counts = [int(moments.count[: len(ages)][(ages[:, :last] == age).any(axis=1)].sum()) for age in labels]
+    units, total = int(moments.count[: len(ages)].sum()), int(moments.count.sum())
+    return Estimates(
+        estimator="imputation",
+        outcome=panel.name,
+        labels=pd.DataFrame({"age": labels}),
+        estimate=estimate[:-1],
+        covariance=covariance[:-1, :-1],
+        n_units=np.array(counts, dtype=int),
+        assigned_at=panel.assigned_at,
+        clusters=(units, total - units),
+        average=(float(estimate[-1]), float(np.sqrt(covariance[-1, -1]))),
+        notes=(*panel.notes, *notes, *cautions(panel, moments.count)),
+    )
+
+
+def _imputed(moments: Moments, untreated: Array, weights: Array) -> tuple[Array, Array]:
+    """Return the influences of K averages with `weights` (K, treated cohorts, T) of effects above the imputed path."""
+    seen = untreated.astype(float)
+    own = seen / seen.sum(axis=1, keepdims=True)  # the mean that a unit's effect is
+    periods = np.eye(seen.shape[1]) - own[:, None, :]  # (G, T, T)
+    within = seen[:, :, None] * periods
+    gram = np.einsum("gts,gtr,g->sr", within, within, moments.count.astype(float))
+    pull = np.linalg.pinv(gram, rcond=1e-10, hermitian=True) @ (within * moments.count[:, None, None]).swapaxes(1, 2)
+    effect = np.einsum("kgt,gts->kgs", weights, periods[: weights.shape[1]])  # of period effects on each average
+    gradient = -np.einsum("ks,hst->hkt", effect.sum(axis=1), pull)
+    gradient[: weights.shape[1]] += effect.swapaxes(0, 1)
+    common = np.einsum("hst,ht->s", pull, moments.mean)
+    left = seen * np.einsum("gts,gs->gt", periods, moments.mean - common)
+    return gradient, np.einsum("hkt,ht->hk", gradient, left)
+
+
+def _leads(ages: Array, untreated: Array) -> Array:
+    """Return the ages before −1 that the untreated observations can tell apart."""
+    found = np.unique(ages[untreated[: len(ages)]])
+    found = found[found < -1]
+    return found if len(untreated) > len(ages) else found[1:]

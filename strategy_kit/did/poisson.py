@@ -1,0 +1,238 @@
+"""Effects on a mean in percent: Poisson regressions with unit and period effects, from cohort moments."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from strategy_kit.did.cells import comparisons
+from strategy_kit.did.group_time import cautions, refuse_no_cohort
+from strategy_kit.did.regression import refuse_not_plain, small_sample
+from strategy_kit.errors import DesignError
+from strategy_kit.estimates import Estimates
+from strategy_kit.inference import Ratio
+
+if TYPE_CHECKING:
+    from strategy_kit.panel import Panel
+
+Array = np.ndarray
+
+
+def poisson(panel: Panel) -> Estimates:
+    """Estimate one effect in percent of the mean, by Poisson regression with unit and period effects.
+
+    The mean of the treated is compared with what it would have been, had it moved in proportion to that of the others.
+    Zeros are figures like any other, and the unit of money does not matter. A Poisson law is not assumed.
+
+    Parameters
+    ----------
+    panel
+        Balanced, of outcomes of 0 or more, without covariates, weights and clusters; treatment assigned at merchant level.
+
+    Returns
+    -------
+    Estimates
+        One row: the effect as a share (0.1 is 10 percent), its interval exact on the logarithmic scale; standard error
+        clustered by unit with the small-sample factor of R's fixest.
+
+    Raises
+    ------
+    DesignError
+        If an outcome is below 0, a side sold nothing before or after, nothing is treated, the panel is not plain, or
+        treatment was assigned at category level.
+
+    References
+    ----------
+    Wooldridge (2023), "Simple approaches to nonlinear difference-in-differences with panel data", section 3; Santos
+    Silva and Tenreyro (2006), "The log of gravity". That unit effects need only the cohorts' means: docs/methods/poisson.md.
+
+    Examples
+    --------
+    >>> from strategy_kit.panel import Panel
+    >>> panel = Panel.from_matrix(np.array([[2.0, 6.0], [0.0, 0.0], [4.0, 8.0]]), treated_from=[2, 2, 0])
+    >>> poisson(panel).estimate.round(9).tolist()
+    [0.5]
+    """
+    panel = _checked(panel, "poisson")
+    fit = _Fit(panel, _treated(panel)[:, :, None], panel.outcome.shape[1])
+    covariance = fit.covariance(fit.pull, fit.between)
+    effect = np.expm1(fit.slope)
+    return _result(
+        panel, "poisson", fit, pd.DataFrame(index=[0]), (effect, covariance * np.outer(1 + effect, 1 + effect))
+    )
+
+
+def poisson_saturated(panel: Panel) -> Estimates:
+    """Estimate an effect in percent for each cohort and period after its start, and the percentage of all together.
+
+    Parameters
+    ----------
+    panel
+        As in `poisson`; units treated from the first period on, and periods in which every unit is treated, are left out
+        and counted in the notes.
+
+    Returns
+    -------
+    Estimates
+        Labels cohort and period, each a share of the cohort's own counterfactual mean. `glance` shows what all treated
+        units sold together above what they would have sold, as a share of the latter.
+
+    Raises
+    ------
+    DesignError
+        As in `poisson`, and if a cohort sold nothing in a treated period.
+
+    References
+    ----------
+    Wooldridge (2023), "Simple approaches to nonlinear difference-in-differences with panel data", equations 3.5 to 3.10.
+
+    Examples
+    --------
+    >>> from strategy_kit.panel import Panel
+    >>> panel = Panel.from_matrix(np.array([[2.0, 6.0], [0.0, 0.0], [4.0, 8.0]]), treated_from=[2, 2, 0])
+    >>> poisson_saturated(panel).average[0].round(9).item()
+    0.5
+    """
+    panel = _checked(panel.comparable, "poisson_saturated")
+    moments = panel.moments
+    cells, notes = comparisons(panel, len(moments.count), control="not_yet", anticipation=0, universal=True)
+    cells = cells.only(cells.period >= panel.starts[cells.cohort])
+    row = np.arange(len(cells.cohort))
+    sold = moments.mean[cells.cohort, cells.period]
+    if (sold <= 0).any():
+        k = int(np.argmax(sold <= 0))
+        where = f"cohort {panel.cohort_names[cells.cohort[k]]} sold nothing in {panel.periods[cells.period[k]]}"
+        raise DesignError(
+            f"{where}, so that no percentage can be told for the cell; use longer periods, or poisson for one effect over all"
+        )
+    design = np.zeros((*moments.mean.shape, len(row)))
+    design[cells.cohort, cells.period, row] = 1.0
+    fit = _Fit(panel, design, int(cells.period.max()) + 1)
+    effect = np.expm1(fit.slope)
+    covariance = fit.covariance(fit.pull, fit.between) * np.outer(1 + effect, 1 + effect)
+    labels = pd.DataFrame({"cohort": panel.cohorts[cells.cohort], "period": panel.periods[cells.period]})
+    result = _result(panel, "poisson_saturated", fit, labels, (effect, covariance), cells.cohort)
+    # the whole: sold over what would have been sold, both sums; sold moves by itself and through its counterfactual
+    units = moments.count[cells.cohort]
+    without = units * sold / (1 + effect)
+    weight = without / without.sum()
+    direct = np.zeros((len(moments.count), 1, moments.mean.shape[1]))
+    direct[cells.cohort, 0, cells.period] = moments.count[cells.cohort] * (
+        1 / (units @ sold) - 1 / (1 + effect) / without.sum()
+    )
+    whole = fit.covariance(np.einsum("k,gkt->gt", weight, fit.pull)[:, None] + direct, fit.between @ weight[:, None])
+    ratio = float(units @ sold / without.sum())
+    return replace(result, average=(ratio - 1, ratio * float(np.sqrt(whole[0, 0]))), notes=(*notes, *result.notes))
+
+
+class _Fit:
+    """Poisson regression on cohort means, with the influence that unit effects give the units of a cohort.
+
+    With unit effects the fitted path of a unit is its own total spread over time as its cohort's is, so that scores add
+    up to those of the cohort, and the influence of a unit is linear in its path.
+    """
+
+    def __init__(self, panel: Panel, design: Array, last: int) -> None:
+        from statsmodels.genmod.families import Poisson
+        from statsmodels.genmod.generalized_linear_model import GLM
+        from statsmodels.tools.sm_exceptions import PerfectSeparationWarning
+
+        self.moments, self.last = panel.moments, last
+        count, mean = self.moments.count.astype(float), self.moments.mean[:, :last]
+        groups, design = len(count), design[:, :last].astype(float)
+        sold = mean.sum(axis=1) > 0
+        cohorts = np.repeat(np.eye(groups)[:, sold], last, axis=0)
+        dummies = np.tile(np.eye(last)[:, 1:], (groups, 1))
+        flat = design.reshape(-1, design.shape[2])
+        kept = np.repeat(sold, last)
+        every = np.hstack([flat, cohorts, dummies])[kept]
+        scale = mean[sold].mean()
+        model = GLM((mean.ravel() / scale)[kept], every, family=Poisson(), freq_weights=np.repeat(count, last)[kept])
+        with np.errstate(divide="ignore"), warnings.catch_warnings():
+            # a saturated model fits its cells exactly, and leaves no degree of freedom to its scale
+            warnings.simplefilter("ignore", PerfectSeparationWarning)
+            fitted = model.fit(tol=1e-12, tol_criterion="params", maxiter=200)
+        self.slope = fitted.params[: flat.shape[1]]
+        expected = np.zeros(groups * last)
+        expected[kept] = fitted.fittedvalues * scale
+        weight = expected * np.repeat(count, last)
+        root = np.sqrt(weight)[:, None]
+        nuisance = np.hstack([cohorts, dummies])
+        common, *_ = np.linalg.lstsq(root * nuisance, root * flat, rcond=1e-12)
+        left = (flat - nuisance @ common).reshape(groups, last, -1)
+        inverse = np.linalg.inv(np.einsum("gtk,gtl,gt->kl", left, left, weight.reshape(groups, last)))
+        score = np.einsum("kl,gtl,g->gkt", inverse, left, count)
+        path = expected.reshape(groups, last)
+        spread = path / np.where(sold, path.sum(axis=1), 1.0)[:, None]
+        self.pull = np.zeros((groups, len(self.slope), len(panel.periods)))
+        self.pull[:, :, :last] = score - np.einsum("gkt,gt->gk", score, spread)[:, :, None]
+        self.between = np.einsum("gkt,gt->gk", score, mean - path)
+        selling = int((panel.outcome[:, :last].sum(axis=1) > 0).sum())
+        self.silent = len(panel.units) - selling
+        self.factor = small_sample(selling, selling * last, len(self.slope) + last)
+
+    def covariance(self, gradient: Array, between: Array) -> Array:
+        """Return (K, K), clustered by unit, of estimates that a unit's whole path moves by `gradient` (G, K, T)."""
+        spread = gradient @ self.moments.whole_covariance @ gradient.swapaxes(1, 2)
+        spread += between[:, :, None] * between[:, None, :]
+        return self.factor * np.einsum("gkl,g->kl", spread, 1 / self.moments.count)
+
+
+def _treated(panel: Panel) -> Array:
+    """(G, T) whether a cohort is treated, the never treated last."""
+    never = np.zeros((len(panel.moments.count) - len(panel.cohorts), len(panel.periods)), dtype=bool)
+    return np.vstack([panel.ages >= 0, never])
+
+
+def _checked(panel: Panel, estimator: str) -> Panel:
+    refuse_not_plain(panel, estimator)
+    refuse_no_cohort(panel)
+    if panel.outcome.min() < 0:
+        below = int(np.sum(panel.outcome.min(axis=1) < 0))
+        raise DesignError(
+            f"{below} of {len(panel.units)} units have an outcome below 0, of which no percentage can be told; take an "
+            "outcome of 0 or more, such as GMV before refunds, or group_time for an effect in money"
+        )
+    sums = panel.moments.count[:, None] * panel.moments.mean
+    treated = _treated(panel)
+    sides = {
+        "treated units after their start": treated,
+        "treated units before it": ~treated & treated.any(axis=1, keepdims=True),
+        "units not treated": ~treated,
+    }
+    nothing = [name for name, side in sides.items() if not (sums * side).any()]
+    if nothing:
+        raise DesignError(
+            f"{' and '.join(nothing)} sold nothing, so that no percentage can be told; use longer periods"
+        )
+    return panel
+
+
+def _result(
+    panel: Panel,
+    estimator: str,
+    fit: _Fit,
+    labels: pd.DataFrame,
+    effect: tuple[Array, Array],
+    cohort: Array | None = None,
+) -> Estimates:
+    count = fit.moments.count
+    treated, total = int(count[: len(panel.cohorts)].sum()), int(count.sum())
+    silent = f"{fit.silent} of {total} units sold nothing at all and do not count"
+    return Estimates(
+        estimator=estimator,
+        outcome=panel.name,
+        labels=labels,
+        estimate=effect[0],
+        covariance=effect[1],
+        n_units=np.array([treated]) if cohort is None else count[cohort],
+        assigned_at=panel.assigned_at,
+        clusters=(treated, total - treated),
+        average=(float(effect[0][0]), float(np.sqrt(effect[1][0, 0]))),
+        law=Ratio(),
+        notes=(*panel.notes, *([silent] if fit.silent else []), *cautions(panel, count)),
+    )

@@ -1,0 +1,100 @@
+"""Stacked experiments: one clean comparison a cohort, weighted so that every age averages over the same treated units."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from strategy_kit.did.group_time import refuse_no_cohort
+from strategy_kit.did.regression import Stack, averaged_after, fixed_effects, refuse_not_plain, regression_result
+from strategy_kit.errors import ParameterError, whole_number
+
+if TYPE_CHECKING:
+    from strategy_kit.estimates import Estimates
+    from strategy_kit.panel import Panel
+
+Array = np.ndarray
+
+
+def stacked(panel: Panel, *, before: int | None = None, after: int | None = None) -> Estimates:
+    """Stack one clean experiment a cohort and regress on ages, comparison units weighted as the treated are spread.
+
+    A cohort's experiment holds its units and those that do not start by the end of its window. The weights make the
+    average over cohorts that of the treated units, the same at every age.
+
+    Parameters
+    ----------
+    panel
+        As in `two_way`.
+    before, after
+        Periods of the window before the start, at least 1, and after its first period; by default the longest that all
+        cohorts have. Cohorts without a whole window are left out and named in the notes.
+
+    Returns
+    -------
+    Estimates
+        Label age, the base −1 left out. `glance` shows the plain average over ages 0 and later. Clustered by unit, over
+        all the experiments that a unit takes part in.
+
+    Raises
+    ------
+    ParameterError
+        If a window is no whole number, or no cohort has it.
+    DesignError
+        As in `two_way`.
+
+    References
+    ----------
+    Wing, Freedman and Hollingsworth (2024), "Stacked difference-in-differences", section 3 (corrective weights).
+
+    Examples
+    --------
+    >>> from strategy_kit.panel import Panel
+    >>> panel = Panel.from_matrix(np.array([[1.0, 2.0, 4.0], [1.0, 2.0, 2.0], [3.0, 3.0, 3.0]]), treated_from=[3, 0, 0])
+    >>> stacked(panel, before=2, after=0).tidy()["age"].tolist()
+    [-2, 0]
+    """
+    refuse_not_plain(panel, "stacked")
+    panel = panel.comparable
+    refuse_no_cohort(panel)
+    moments, starts, total = panel.moments, panel.starts, len(panel.periods)
+    never = len(moments.count) > len(starts)
+    own = starts if never else starts[:-1]
+    before = int(own.min(initial=total)) if before is None else before
+    after = int(total - 1 - own.max(initial=0)) if after is None else after
+    if not (whole_number(before, 1) and whole_number(after, 0)):
+        raise ParameterError(
+            f"a window has at least 1 period before the start and 0 after, not {before!r} and {after!r}"
+        )
+    begin = np.append(starts, [total + after + 1] * never)
+    whole = (starts >= before) & (starts + after < total)
+    held = [g for g in np.flatnonzero(whole).tolist() if (begin > starts[g] + after).any()]
+    if not held:
+        raise ParameterError(
+            f"no cohort has {before} periods before its start and {after} after; take a shorter window"
+        )
+    ages = np.setdiff1d(np.arange(-before, after + 1), [-1])
+    stacks = [_experiment(panel, begin, g, ages, after) for g in held]
+    slope, covariance, *_ = fixed_effects(moments, stacks)
+    counts = [int(moments.count[held].sum())] * len(ages)
+    result = regression_result(panel, "stacked", pd.DataFrame({"age": ages}), slope, covariance, n_units=counts)
+    out = [panel.cohort_names[g] for g in range(len(starts)) if g not in held]
+    notes = [f"window of {before} periods before and {after} after the start"]
+    notes += [f"cohorts without a whole window and a clean comparison, left out: {', '.join(out)}"] if out else []
+    return averaged_after(replace(result, notes=(*result.notes, *notes)))
+
+
+def _experiment(panel: Panel, begin: Array, own: int, ages: Array, after: int) -> Stack:
+    """One cohort in its window, against all that start after it; their weights add up to the cohort's units."""
+    count = panel.moments.count
+    clean = begin > begin[own] + after
+    weight = clean * count[own] / count[clean].sum()
+    weight[own] = 1.0
+    age = np.arange(len(panel.periods)) - begin[own]
+    design = np.zeros((len(begin), len(age), len(ages)))
+    design[own] = age[:, None] == ages
+    seen = np.broadcast_to((age >= min(ages[0], -1)) & (age <= after), (len(begin), len(age)))
+    return Stack(design, seen, weight)
