@@ -1,11 +1,8 @@
-"""Group-time effects and their averages against R, against a slow twin written unit by unit, and under relabelling."""
+"""Group-time effects and their averages against a slow twin written unit by unit, under relabelling, and refused."""
 
 from __future__ import annotations
 
-import gzip
-import json
 import string
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,111 +18,9 @@ from strategy_kit.panel import Panel
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from strategy_kit.estimates import Estimates
 
-REFERENCE = Path(__file__).resolve().parents[1] / "reference"
-# Both sides compute in doubles with sums of at most 400 terms; R prints 17 significant digits.
-TIGHT: dict[str, Any] = {"rtol": 1e-11, "atol": 1e-15}
 AVERAGES = {"simple": did.overall, "dynamic": did.event_study, "group": did.by_cohort, "calendar": did.by_period}
-LABEL = {"dynamic": "age", "group": "cohort", "calendar": "period"}
-CASES = [
-    ("s1_balanced", "never_varying"),
-    ("s1_balanced", "notyet_varying"),
-    ("s1_balanced", "never_universal"),
-    ("s1_balanced", "notyet_varying_a1"),
-    ("s2_unbalanced", "never_varying_drop"),
-]
-MPDTA = [(control, a, base) for control in ("never", "not_yet") for a in (0, 1) for base in ("varying", "universal")]
 steady = settings(deadline=None, derandomize=True, database=None, max_examples=100)
-
-
-def truth(case: str, configuration: str) -> tuple[dict[str, Any], Estimates]:
-    """What R found, and what we find with the same options."""
-    expected = json.loads((REFERENCE / case / "truth.json").read_text())["results"][configuration]
-    frame = pd.read_csv(REFERENCE / case / "panel.csv.gz")
-    panel = Panel.from_frame(frame, unit="unit", period="period", outcome="y", treated_from="cohort")
-    options = {
-        "control": {"nevertreated": "never", "notyettreated": "not_yet"}[expected["control_group"]],
-        "anticipation": expected["anticipation"],
-        "base": expected["base_period"],
-    }
-    return expected, did.group_time(panel if panel.balanced else panel.complete_units(), **options)
-
-
-def numbers(values: Any) -> np.ndarray:
-    return np.array([np.nan if v is None else v for v in values], dtype=float)
-
-
-@pytest.mark.parametrize(("case", "configuration"), CASES)
-def test_cells_equal_r(case: str, configuration: str) -> None:
-    expected, effects = truth(case, configuration)
-    rows, cells = effects.tidy(), expected["att_gt"]
-    assert rows["cohort"].tolist() == cells["group"]
-    assert rows["period"].tolist() == cells["t"]
-    np.testing.assert_allclose(rows["estimate"], cells["att"], **TIGHT)
-    np.testing.assert_allclose(rows["std_error"], numbers(cells["se"]), **TIGHT)
-    with gzip.open(REFERENCE / case / expected["cov_file"], "rt") as file:
-        covariance = np.loadtxt(file, delimiter=",")
-    missing = np.isnan(numbers(cells["se"]))
-    covariance[missing, :] = covariance[:, missing] = np.nan
-    # Entries near zero are differences of terms up to the largest variance: its rounding is what can be asked of them.
-    np.testing.assert_allclose(effects.covariance, covariance, rtol=1e-11, atol=1e-14 * np.nanmax(covariance))
-
-
-@pytest.mark.parametrize("kind", AVERAGES)
-@pytest.mark.parametrize(("case", "configuration"), CASES)
-def test_averages_equal_r(case: str, configuration: str, kind: str) -> None:
-    expected, effects = truth(case, configuration)
-    found, average = expected["aggte"][kind], AVERAGES[kind](effects)
-    top = average.glance().iloc[0]
-    np.testing.assert_allclose(
-        [top["estimate"], top["std_error"]], [found["overall_att"], found["overall_se"]], **TIGHT
-    )
-    rows = average.tidy()
-    if kind == "simple":
-        assert rows[["estimate", "std_error"]].to_numpy().tolist() == [[top["estimate"], top["std_error"]]]
-        return
-    assert rows[LABEL[kind]].tolist() == found["egt"]
-    np.testing.assert_allclose(rows["estimate"], found["att"], **TIGHT)
-    np.testing.assert_allclose(rows["std_error"], numbers(found["se"]), **TIGHT)
-    if kind == "dynamic":
-        held = np.isfinite(numbers(found["se"]))
-        covariance = np.array(found["cov"], dtype=float)
-        ours = average.covariance[np.ix_(held, held)]
-        np.testing.assert_allclose(ours, covariance[np.ix_(held, held)], rtol=1e-11, atol=1e-14 * np.nanmax(covariance))
-
-
-def test_units_that_lack_a_period_are_counted_as_r_counts_them() -> None:
-    expected, effects = truth("s2_unbalanced", "never_varying_drop")
-    assert effects.notes == ("200 of 350 units lacked a period and were left out",)
-    assert sum(effects.clusters) == expected["n_units"] == 150
-
-
-@pytest.mark.parametrize("estimator", ["reg", "ipw", "dr"])
-@pytest.mark.parametrize(("control", "anticipation", "base"), MPDTA)
-def test_mpdta_equals_r(shared: Path, estimator: str, control: str, anticipation: int, base: str) -> None:
-    frame = pd.read_csv(shared / "truth/public/mpdta.csv.gz")
-    panel = Panel.from_frame(frame, unit="countyreal", period="year", outcome="lemp", treated_from="first.treat")
-    effects = did.group_time(panel, control=control, anticipation=anticipation, base=base)
-    word = {"never": "nevertreated", "not_yet": "notyettreated"}[control]
-    chosen = f"control == '{word}' and est == '{estimator}' and x == '~1' and base == '{base}'"
-    chosen += f" and anticipation == {anticipation}"
-    cells = pd.read_csv(shared / "truth/public/did_mpdta_attgt.csv.gz").query(chosen)
-    rows = effects.tidy()
-    # R's logit weights iterate to about 1e-9; without covariates they only restate the cohort sizes.
-    near = {"rtol": 1e-11, "atol": 1e-14} if estimator == "reg" else {"rtol": 1e-8, "atol": 1e-12}
-    assert len(cells)
-    assert rows[["cohort", "period"]].to_numpy().tolist() == cells[["group", "t"]].to_numpy().tolist()
-    np.testing.assert_allclose(rows[["estimate", "std_error"]], cells[["att", "se"]], **near)
-    averages = pd.read_csv(shared / "truth/public/did_mpdta_aggte.csv.gz").query(chosen)
-    for kind, average in ((kind, AVERAGES[kind](effects)) for kind in AVERAGES):
-        found = averages[averages["type"] == kind]
-        top = found[found["egt"].isna()][["att", "se"]]
-        np.testing.assert_allclose(average.glance()[["estimate", "std_error"]], top, **near)
-        if kind != "simple":
-            each = found[found["egt"].notna()]
-            assert average.labels.iloc[:, 0].tolist() == each["egt"].tolist()
-            np.testing.assert_allclose(average.tidy()[["estimate", "std_error"]], each[["att", "se"]], **near)
 
 
 class Twin:
@@ -323,7 +218,8 @@ REFUSED: list[tuple[str, Callable[[], object], type[Exception], str]] = [
         "one cohort and no other unit",
     ),
     ("no never", lambda: did.group_time(noise([4, 4, 5])), DesignError, "control='not_yet'"),
-    ("no past", lambda: did.group_time(noise([1, 3, 0])), DesignError, "cohort 1 has no period before its start, so"),
+    ("always treated", lambda: did.group_time(noise([1, 1, 0])), DesignError, "no treated cohort with a period"),
+    ("inference", lambda: did.group_time(noise([4, 0]), inference=7), ParameterError, "analytic, none or a Multiplier"),
     (
         "no past at all",
         lambda: did.group_time(noise([3, 0]), anticipation=2),
@@ -350,11 +246,22 @@ def test_what_cannot_be_answered_is_refused(make: Callable[[], object], kind: ty
         make()
 
 
-def test_unbalanced_panels_are_refused_with_the_way_out() -> None:
-    y = np.ones((3, 4))
+def test_units_treated_from_the_first_period_on_are_left_out_and_counted() -> None:
+    y, starts = np.random.default_rng(4).normal(size=(7, 6)), [1, 3, 3, 5, 0, 0, 0]
+    whole = did.group_time(Panel.from_matrix(y, treated_from=starts), control="not_yet")
+    without = did.group_time(Panel.from_matrix(y[1:], treated_from=starts[1:]), control="not_yet")
+    np.testing.assert_array_equal(whole.covariance, without.covariance)
+    assert whole.estimate.tolist() == without.estimate.tolist()
+    assert whole.notes[0] == "units treated from the first periods on, left out: 1 of 7"
+
+
+def test_an_unbalanced_panel_says_what_was_used() -> None:
+    y = np.arange(12.0).reshape(3, 4)
     y[0, 2] = np.nan
-    with pytest.raises(DesignError, match=r"1 of 3 units lack at least one of 4 periods.*complete_units\(\)"):
-        did.group_time(Panel.from_matrix(y, treated_from=[3, 3, 0]))
+    notes = did.group_time(Panel.from_matrix(y, treated_from=[3, 3, 0])).notes
+    assert (
+        notes[0] == "11 observed rows of 3 units are used as they are; panel.complete_units() compares complete units"
+    )
 
 
 def test_points_alone_are_given_at_category_level() -> None:

@@ -12,7 +12,8 @@ import pytest
 from strategy_kit import moments as moments_module
 from strategy_kit.errors import ContractError, DesignError
 from strategy_kit.moments import Moments
-from strategy_kit.panel import Panel, ages
+from strategy_kit.panel import Panel
+from strategy_kit.periods import ages
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -273,7 +274,7 @@ def test_the_block_size_does_not_matter(monkeypatch: pytest.MonkeyPatch) -> None
     outcome, cohort = rng.normal(size=(500, 4)), rng.integers(0, 3, size=500)
     whole = Moments.of(outcome, cohort, 3)
     for rows in (1, 7, 499):
-        monkeypatch.setattr(moments_module, "_BLOCK_ROWS", rows)
+        monkeypatch.setattr(moments_module, "BLOCK_ROWS", rows)
         parts = Moments.of(outcome, cohort, 3)
         np.testing.assert_allclose(parts.mean, whole.mean, rtol=1e-11, atol=1e-14)
         np.testing.assert_allclose(parts.covariance, whole.covariance, rtol=1e-10, atol=1e-14)
@@ -295,9 +296,3 @@ def test_a_panel_shows_its_contract() -> None:
         "Panel: 2 units × 4 weeks [2025-01-06 to 2025-01-27], outcome gmv; 1 cohort + 1 never treated; balanced; "
         "assigned at merchant level"
     )
-
-
-def test_what_no_estimator_uses_is_refused() -> None:
-    frame = pd.DataFrame({"i": [1, 1], "t": [1, 2], "y": [0.0, 1.0], "g": [2, 2], "x": [1.0, 1.0]})
-    with pytest.raises(DesignError, match=r"uses covariates, weights or clusters; leave x out"):
-        Panel.from_frame(frame, unit="i", period="t", outcome="y", treated_from="g", covariates=["x"])
