@@ -30,6 +30,8 @@ class Joint:
         (G,): cohort shares of all units, weighted where the panel is.
     count
         (G,): units of each cohort.
+    cohorts
+        Labels of the first shares; the never treated, who come last, have none.
     draws
         (B, K + G): multiplier draws of the same, around zero, where they were asked for.
     """
@@ -37,6 +39,7 @@ class Joint:
     covariance: Array
     shares: Array
     count: Array
+    cohorts: pd.Index
     draws: Array | None = None
 
     @property
@@ -67,7 +70,7 @@ class Joint:
         kept = np.hstack([np.zeros((groups, weights.shape[1])), np.eye(groups)])
         change = np.vstack([np.hstack([weights, weight_gradient]), kept])
         drawn = None if self.draws is None else self.draws @ change.T
-        return Joint(change @ self.covariance @ change.T, self.shares, self.count, drawn)
+        return Joint(change @ self.covariance @ change.T, self.shares, self.count, self.cohorts, drawn)
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -87,7 +87,8 @@ class Student:
         """Return the lower and upper ends at coverage `level`."""
         tail = 0.5 + level / 2
         finite = np.isfinite(self.degrees_of_freedom)
-        return self.ends(estimate, std_error, stdtrit(self.degrees_of_freedom, tail) if finite else ndtri(tail))
+        critical = float(stdtrit(self.degrees_of_freedom, tail) if finite else ndtri(tail))
+        return self.ends(estimate, std_error, critical)
 
     def p_value(self, estimate: Array, std_error: Array) -> Array:
         """Return the two-sided p-value against no effect."""

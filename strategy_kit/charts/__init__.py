@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from strategy_kit.charts.bacon import bacon
 from strategy_kit.charts.control import process_control
 from strategy_kit.charts.curves import retention_curves
+from strategy_kit.charts.effects_grid import effects_grid
+from strategy_kit.charts.estimators import estimator_comparison
 from strategy_kit.charts.event_study import event_study
 from strategy_kit.charts.figure import figure
 from strategy_kit.charts.ladder import ladder_transitions
 from strategy_kit.charts.placebo import placebo_strip
+from strategy_kit.charts.synthetic import synthetic_pair
 from strategy_kit.charts.theme import enable
 from strategy_kit.charts.trend import kpi_trend
 from strategy_kit.charts.triangle import triangle
@@ -17,6 +21,9 @@ from strategy_kit.charts.yardsticks import yardsticks
 enable()
 
 __all__ = [
+    "bacon",
+    "effects_grid",
+    "estimator_comparison",
     "event_study",
     "figure",
     "growth_waterfall",
@@ -25,6 +32,7 @@ __all__ = [
     "placebo_strip",
     "process_control",
     "retention_curves",
+    "synthetic_pair",
     "triangle",
     "yardsticks",
 ]

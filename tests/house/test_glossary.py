@@ -16,7 +16,7 @@ UNITS, PERIODS = 48, 10
 STARTS = (5, 7, np.nan)
 
 
-def panel(*, category: bool) -> Any:
+def panel(*, category: bool, positive: bool = False, covariate: bool = False) -> Any:
     """A small balanced panel, assigned by unit or, with `category`, by category."""
     import strategy_kit as sk
 
@@ -24,7 +24,10 @@ def panel(*, category: bool) -> Any:
     unit, period = (grid.ravel() for grid in np.indices((UNITS, PERIODS)))
     frame = pd.DataFrame({"id": unit, "t": period, "y": noise.ravel(), "c": unit % 12})
     frame["g"] = np.where(frame["c"] < 3, 6.0, np.nan) if category else np.take(STARTS, unit % 3)
-    named = {"category": "c"} if category else {}
+    frame["y"] = np.exp(frame["y"]) if positive else frame["y"]
+    named: dict[str, Any] = {"category": "c"} if category else {}
+    named |= {"covariates": ["x"]} if covariate else {}
+    frame["x"] = np.random.default_rng(8).normal(size=UNITS)[unit]
     return sk.Panel.from_frame(frame, unit="id", period="t", outcome="y", treated_from="g", **named)
 
 
@@ -35,12 +38,27 @@ def fits() -> dict[str, Callable[[], Any]]:
     def effects() -> Any:
         return did.group_time(panel(category=False), control="never")
 
-    direct = ("two_way", "sun_abraham", "imputation", "bacon", "synthetic")
-    averages = ("event_study", "overall", "by_cohort", "by_period")
+    direct = ("two_way", "two_way_event_study", "sun_abraham", "saturated", "stacked", "imputation", "bacon")
+    direct += ("synthetic", "synthetic_control", "poisson_saturated", "cohort_sizes", "composition", "base_periods")
+    averages = ("event_study", "overall", "by_cohort", "by_period", "thin_cells", "pretrend_test")
+    third = np.arange(UNITS) // 16
+    doses, levers = pd.Series([1.0, 2.0, 0.0] * 16), pd.DataFrame({"a": [True, False, False] * 16})
     return {
         "group_time": effects,
         "pilot_contrast": lambda: did.pilot_contrast(panel(category=True)),
-        **{name: lambda name=name: getattr(did, name)(panel(category=False)) for name in direct},
+        "triple_difference": lambda: did.triple_difference(panel(category=False), np.arange(UNITS) % 2 == 0),
+        "dose_response": lambda: did.dose_response(panel(category=False), doses, edges=[0, 1, 2]),
+        "lever_effects": lambda: did.lever_effects(panel(category=False), levers.assign(b=~levers["a"] & (doses > 0))),
+        "by_group": lambda: did.by_group(panel(category=False), pd.Series(third), did.group_time),
+        "leave_one_out": lambda: did.leave_one_out(panel(category=False), pd.Series(third), did.group_time),
+        "poisson": lambda: did.poisson(panel(category=False, positive=True)),
+        "pretrend_power": lambda: did.pretrend_power(
+            did.event_study(did.group_time(panel(category=False), base="universal"))
+        ),
+        "balance": lambda: did.balance(panel(category=False, covariate=True)),
+        "overlap": lambda: did.overlap(panel(category=False, covariate=True)),
+        "eligible_gap": lambda: did.pilot_contrast(did.eligible_gap(panel(category=True), np.arange(UNITS) % 24 < 12)),
+        **{name: lambda name=name: getattr(did, name)(panel(category=False, positive=True)) for name in direct},
         **{name: lambda name=name: getattr(did, name)(effects()) for name in averages},
     }
 
@@ -49,7 +67,8 @@ def undefined(result: Any) -> set[str]:
     """Columns of a result that the glossary does not hold."""
     from strategy_kit.glossary import COLUMNS
 
-    return {str(name) for frame in (result.tidy(), result.glance()) for name in frame.columns} - set(COLUMNS)
+    frames = (result,) if isinstance(result, pd.DataFrame) else (result.tidy(), result.glance())
+    return {str(name) for frame in frames for name in frame.columns} - set(COLUMNS)
 
 
 def test_every_meaning_is_a_phrase() -> None:
