@@ -147,7 +147,7 @@ class Estimates:
         band_low, band_high = low, high
         if not isinstance(self.law, tuple):
             drawn = None if self.joint is None else self.joint.estimate_draws
-            critical = band_critical(self.covariance, level, seed=self.seed, draws=drawn)
+            critical = band_critical(self.covariance, level, law=self.law, seed=self.seed, draws=drawn)
             band_low, band_high = self.law.ends(self.estimate, self.std_error, critical)
         return self.labels.assign(
             estimate=self.estimate,

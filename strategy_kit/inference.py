@@ -144,12 +144,14 @@ def welch(treated: Array, comparison: Array) -> tuple[Array, Array, Array]:
     return treated.mean(axis=-1) - comparison.mean(axis=-1), np.sqrt(first + second), freedom
 
 
-def band_critical(covariance: Array, level: float, *, seed: int = 0, draws: Array | None = None) -> float:
+def band_critical(
+    covariance: Array, level: float, *, law: BandLaw | None = None, seed: int = 0, draws: Array | None = None
+) -> float:
     """Return c such that all of estimate ± c·std_error hold together with probability `level`.
 
     The Gaussian maximum, by seeded simulation from the correlation matrix (20,000 draws: simulation error of c below
-    0.02), or the maximum over multiplier `draws` (B, K) where they are given; never less than for one row alone. Rows
-    without a standard error are left out.
+    0.02), divided by a common chi where `law` has degrees of freedom, or the maximum over multiplier `draws` (B, K)
+    where they are given; never less than for one row alone. Rows without a standard error are left out.
 
     References
     ----------
@@ -157,16 +159,21 @@ def band_critical(covariance: Array, level: float, *, seed: int = 0, draws: Arra
     """
     variance = np.diag(covariance)
     held = np.isfinite(variance) & (variance > 0)
+    freedom = law.degrees_of_freedom if isinstance(law, Student) else np.inf
+    alone = float(Student(freedom).interval(np.zeros(1), np.ones(1), level)[1][0])
     if held.sum() <= 1:
-        return float(ndtri(0.5 + level / 2))
+        return alone
     scale = np.sqrt(variance[held])
     if draws is not None:
-        return max(float(np.quantile(np.abs(draws[:, held] / scale).max(axis=1), level)), float(ndtri(0.5 + level / 2)))
+        return max(float(np.quantile(np.abs(draws[:, held] / scale).max(axis=1), level)), alone)
     correlation = covariance[np.ix_(held, held)] / np.outer(scale, scale)
     values, vectors = np.linalg.eigh(correlation)
     root = vectors * np.sqrt(np.maximum(values, 0))
-    draws = np.random.default_rng(seed).standard_normal((BAND_DRAWS, len(values)))
+    random = np.random.default_rng(seed)
+    draws = random.standard_normal((BAND_DRAWS, len(values)))
     largest = np.zeros(BAND_DRAWS)
     for block in range(0, BAND_DRAWS, 2_000):
         largest[block : block + 2_000] = np.abs(draws[block : block + 2_000] @ root.T).max(axis=1)
-    return max(float(np.quantile(largest, level)), float(ndtri(0.5 + level / 2)))
+    if np.isfinite(freedom):
+        largest /= np.sqrt(random.chisquare(freedom, BAND_DRAWS) / freedom)
+    return max(float(np.quantile(largest, level)), alone)

@@ -103,7 +103,7 @@ class Moments:
         spread = gradient @ self.covariance @ gradient.swapaxes(1, 2)
         if between is not None:
             spread += between[:, :, None] * between[:, None, :]
-        return estimate, np.einsum("gkl,g->kl", spread, 1 / self.count)
+        return estimate, np.tensordot(1 / self.count, spread, axes=1)
 
     def only(self, held: Array) -> Moments:
         """Return the moments of the cohorts marked in `held` (G,)."""

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from strategy_kit.estimates import AssignedAt
 
 Array = np.ndarray
+_BY_UNIT = ("category", "covariates", "weight", "cluster")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -100,7 +101,8 @@ class Panel:
         category
             Category of the unit, the same in all its rows.
         covariates
-            Columns of numbers; one may change over time, and then counts as it was in the base period of a comparison.
+            Columns of numbers. One that changes over time counts as in the earlier of the two periods of a comparison;
+            in an unbalanced panel, each row has its own.
         weight
             Sampling weight of the unit, above 0 and the same in all its rows.
         cluster
@@ -110,7 +112,7 @@ class Panel:
         ------
         ContractError
             If a column is missing, a unit-period repeats, a start, category, weight or cluster changes within a unit,
-            an outcome or covariate is missing or infinite, or a weight is not above 0; all at once.
+            an outcome or covariate is not finite, or a weight is not above 0; all at once.
 
         Examples
         --------
@@ -178,7 +180,9 @@ class Panel:
         refuse(ContractError, "panel", reading.matrix_laws(outcome, labels, given, times, name))
         cohort, cohorts, notes = reading.cohorts_of(given, times)
         groups = None if category is None else pd.Series(np.asarray(category), index=labels)
-        return cls(outcome, labels, times, cohorts, cohort, groups, name, notes)
+        panel = cls(outcome, labels, times, cohorts, cohort, groups, name, notes)
+        uneven = "periods are unequally spaced: a base is the last period before, and ages count on the calendar"
+        return panel if panel.step else replace(panel, notes=(*notes, uneven))
 
     @property
     def starts(self) -> Array:
@@ -200,8 +204,14 @@ class Panel:
 
     @property
     def cohort_names(self) -> list[str]:
-        """The starts in words: days for dates."""
+        """The starts as text, dates as days."""
         return list(self.cohorts.astype(str))
+
+    @cached_property
+    def step(self) -> int:
+        """How far the periods lie apart on the calendar, 0 where they are unequally spaced."""
+        steps = ages(self.periods[1:], self.periods[:-1])
+        return int(steps[0]) if len(steps) and (steps == steps[0]).all() else int(not len(steps))
 
     @property
     def plain(self) -> bool:
@@ -303,14 +313,13 @@ class Panel:
         >>> Panel.from_matrix(np.array([[0.0, 5.0]]), treated_from=[2]).active().outcome.tolist()
         [[0.0, 1.0]]
         """
-        outcome = np.where(np.isnan(self.outcome), np.nan, self.outcome > 0)
-        return replace(self, outcome=outcome, name=f"share with {self.name}")
+        sold = np.where(np.isnan(self.outcome), np.nan, self.outcome > 0)
+        return replace(self, outcome=sold, name=f"share with {self.name}")
 
     def while_active(self) -> Panel:
         """Return the panel of the outcome where it is above 0, missing elsewhere: the intensive margin.
 
-        Who is active is a result of the treatment too, so that an effect on this panel compares different units before
-        and after; read it beside that on `active`.
+        Who is active is a result of the treatment too: read an effect on it beside that on `active`.
 
         Examples
         --------
@@ -325,12 +334,7 @@ class Panel:
     def winsorised(self, share: float) -> Panel:
         """Return the panel with outcomes capped at the value that `share` of the untreated unit-periods stay below.
 
-        The cap is the same for all units and periods and does not depend on the treatment; its notes tell it.
-
-        Parameters
-        ----------
-        share
-            Between 0.5 and 1, such as 0.999: fixed before results are seen.
+        The cap is one for all units and periods, and its notes tell it. `share` is fixed before results are seen.
 
         Raises
         ------
@@ -390,10 +394,7 @@ class Panel:
             units=self.units[held],
             cohorts=self.cohorts[present],
             cohort=code[self.cohort[held]],
-            category=None if self.category is None else self.category[held],
-            covariates=None if self.covariates is None else self.covariates[held],
-            weight=None if self.weight is None else self.weight[held],
-            cluster=None if self.cluster is None else self.cluster[held],
+            **{name: value[held] for name in _BY_UNIT if (value := getattr(self, name)) is not None},
         )
 
     def __repr__(self) -> str:

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 from strategy_kit.did.group_time import refuse_no_cohort
-from strategy_kit.did.regression import refuse_not_plain, two_way
+from strategy_kit.did.regression import NOTHING_TO_COMPARE, Inference, points_alone, refuse_not_plain, two_way
+from strategy_kit.errors import DesignError
 from strategy_kit.estimates import Estimates
 from strategy_kit.inference import Student
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 Array = np.ndarray
 
 
-def bacon(panel: Panel) -> Estimates:
+def bacon(panel: Panel, *, inference: Inference = "analytic") -> Estimates:
     """Split the two-way coefficient into its two-by-two comparisons.
 
     Comparisons with units that are treated already ("later vs earlier treated", "later vs always treated") subtract
@@ -51,10 +52,10 @@ def bacon(panel: Panel) -> Estimates:
     >>> bacon(panel).tidy()[["comparison", "weight", "estimate"]].to_numpy().tolist()
     [['never treated', 1.0, 2.5]]
     """
-    refuse_not_plain(panel, "bacon")
+    refuse_not_plain(panel, "bacon", inference)
     refuse_no_cohort(panel)
     moments, total = panel.moments, len(panel.periods)
-    start = np.append(np.maximum(panel.starts, 0), [total] * (len(moments.count) - len(panel.cohorts)))
+    start = np.append(panel.starts, [total] * (len(moments.count) - len(panel.cohorts))).astype(int)
     names = [*panel.cohort_names, "never treated"]
     rows, gradient = [], []
     share = moments.count / moments.count.sum()
@@ -86,13 +87,15 @@ def bacon(panel: Panel) -> Estimates:
                 )
             )
             gradient.append(sides)
+    if not rows:
+        raise DesignError(NOTHING_TO_COMPARE)
     labels = pd.DataFrame(rows, columns=["cohort", "comparison", "type", "weight", "units"])
     labels["weight"] /= labels["weight"].sum()
     estimate, covariance = moments.linear(np.stack(gradient, axis=1))
-    whole = two_way(panel)
+    whole = two_way(panel, inference=inference)
     types = labels.assign(estimate=estimate * labels["weight"]).groupby("type", sort=True)[["weight", "estimate"]].sum()
     types["estimate"] /= types["weight"]
-    return Estimates(
+    result = Estimates(
         estimator="bacon",
         outcome=panel.name,
         labels=labels.drop(columns="units"),
@@ -106,3 +109,4 @@ def bacon(panel: Panel) -> Estimates:
         details={"types": types.reset_index()},
         notes=whole.notes,
     )
+    return points_alone(result, inference)

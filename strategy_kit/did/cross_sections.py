@@ -32,6 +32,7 @@ class _Rows:
         self.cell = {(d, p): (treated == d) & (post == p) for d in (0, 1) for p in (0, 1)}
         self.treated = treated
         self.influence = np.zeros(len(y))
+        self.trimmed = 0
         self.value = 0.0
 
     def regression(self, d: int, p: int) -> tuple[Array, Array]:
@@ -57,6 +58,7 @@ class _Rows:
         if found is None or expit(self.X @ found[0]).max() >= CERTAIN:
             raise np.linalg.LinAlgError
         chance = expit(self.X @ found[0])
+        self.trimmed = int(((self.treated == 0) & (chance >= TRIMMED)).sum())
         odds = np.where((self.treated == 0) & (chance < TRIMMED), self.weight * chance / (1 - chance), 0.0)
         return odds, (self.X * (self.weight * (self.treated - chance))[:, None]) @ found[1]
 
@@ -101,13 +103,12 @@ class CrossSections:
 
     References
     ----------
-    Sant'Anna and Zhao (2020), "Doubly robust difference-in-differences estimators", section 2.2 and equation 3.2 for
+    Sant'Anna and Zhao (2020), "Doubly robust difference-in-differences estimators", section 2.2 and equation 3.4 for
     repeated cross-sections (the locally efficient estimator), as R's DRDID computes them.
     """
 
-    notes: tuple[str, ...] = ()
-
     def __init__(self, panel: Panel, units: Units, cells: Cells, method: Method) -> None:
+        self.trimmed = 0
         self.estimate = np.zeros(len(cells.cohort))
         self._influence = np.zeros((len(panel.units), len(cells.cohort)))
         failed = []
@@ -138,7 +139,14 @@ class CrossSections:
             raise np.linalg.LinAlgError
         _ESTIMATORS[method](compared)
         self.estimate[k] = compared.value
+        self.trimmed = max(self.trimmed, compared.trimmed)
         self._influence[:, k] = np.bincount(unit, compared.influence, minlength=len(panel.units))
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """How many comparison rows count for nothing."""
+        told = f"up to {self.trimmed} comparison rows have a propensity of {TRIMMED} or more and count for nothing"
+        return (told,) if self.trimmed else ()
 
     def fill(self, cohort: int, rows: Array, out: Array) -> None:  # noqa: ARG002  # every kernel takes the cohort
         """Write the influence of units on every cell."""

@@ -26,6 +26,7 @@ Array = np.ndarray
 Base = Literal["varying", "universal"]
 Inference = Literal["analytic", "none"] | Multiplier
 _FEW_UNITS = 5
+_BLOCK_CELLS = 1_000_000
 
 
 def group_time(
@@ -45,7 +46,9 @@ def group_time(
     Parameters
     ----------
     panel
-        Balanced, with treatment assigned at merchant level.
+        Treatment assigned at merchant level. Covariates, weights and clusters are used. An unbalanced panel is used as it is:
+        means over the rows observed, as R `did` with `allow_unbalanced_panel=TRUE`; `panel.complete_units()` drops units
+        that lack a period, as it does with FALSE. Units treated from the first period on are left out and counted.
     control
         "never": units never treated. "not_yet": these and the units that start after the period (and after its base).
         Where no unit is never treated, the last cohort serves as control and periods from its start on are left out.
@@ -56,9 +59,11 @@ def group_time(
         "varying": the period before, for cells before the start. "universal": one base period for all cells of a
         cohort, the last one before start and anticipation; its own cell is 0 without a standard error.
     method
-        How covariates are adjusted for. Panels carry none yet, and without covariates the three are one estimator.
+        How covariates are adjusted for: by a regression of the comparison units' change, by weights from a logit of
+        treatment (adding up to one), or both. Without covariates the three are one estimator.
     inference
-        "none" gives points without standard errors, the only choice when treatment was assigned at category level.
+        "none" gives points without standard errors, the only choice when treatment was assigned at category level;
+        `Multiplier` draws standard errors and bands instead of deriving them.
 
     Returns
     -------
@@ -70,8 +75,8 @@ def group_time(
     ParameterError
         If an option has none of its values.
     DesignError
-        If the panel is unbalanced, has no cohort or no control, a cohort starts in the first period, or treatment was
-        assigned at category level and inference is not "none".
+        If the panel has no cohort with a past or no control, covariates are collinear or separate a cohort from its
+        comparison units, or treatment was assigned at category level and inference is not "none".
 
     References
     ----------
@@ -137,7 +142,8 @@ def _from_units(panel: Panel, cells: Cells, method: Method, multiplier: Multipli
         joint = units.joint(observed, len(observed.estimate), multiplier)
         return Found(observed.estimate, joint, observed.notes, observed.held)
     rows = CrossSections(panel, units, cells.only(observed.held), method)
-    return Found(rows.estimate, units.joint(rows, len(rows.estimate), multiplier), observed.notes, observed.held)
+    joint = units.joint(rows, len(rows.estimate), multiplier)
+    return Found(rows.estimate, joint, (*observed.notes, *rows.notes), observed.held)
 
 
 def refuse_options(*given: tuple[object, object], anticipation: int, inference: Inference) -> None:
@@ -202,14 +208,25 @@ def from_moments(panel: Panel, cells: Cells, multiplier: Multiplier | None) -> F
     size = len(row)
     covariance = np.zeros((size + len(share), size + len(share)))
     for g, spread in enumerate(moments.covariance):
-        used = np.flatnonzero(weight[:, g])
-        differenced = _difference_covariance(spread, cells.period[used], cells.base[used])
-        covariance[np.ix_(used, used)] += np.outer(weight[used, g], weight[used, g]) * differenced / moments.count[g]
+        _add_spread(covariance, cells, weight[:, g], spread / moments.count[g])
     gradient = cells.control * (comparison[:, None] - change.T) / pool[:, None]
     whole = np.vstack([gradient, np.eye(len(share))])
     covariance += whole @ ((np.diag(share) - np.outer(share, share)) / moments.count.sum()) @ whole.T
     draws = None if multiplier is None else _draws(panel, cells, weight, whole, multiplier)
-    return Found(change[cells.cohort, row] - comparison, Joint(covariance, share, moments.count, panel.cohorts, draws))
+    joint = Joint(covariance, share, moments.count, panel.cohorts, draws)
+    return Found(change[cells.cohort, row] - comparison, joint)
+
+
+def _add_spread(covariance: Array, cells: Cells, weight: Array, spread: Array) -> None:
+    """Add what the units of one cohort contribute, a few rows at a time: daily panels have thousands of cells."""
+    used = np.flatnonzero(weight)
+    period, base, weight = cells.period[used], cells.base[used], weight[used]
+    differenced = (spread[period] - spread[base]) * weight[:, None]
+    step = max(1, _BLOCK_CELLS // max(len(used), 1))
+    for first in range(0, len(used), step):
+        block = differenced[first : first + step]
+        block = (block[:, period] - block[:, base]) * weight
+        covariance[used[first : first + step, None], used] += block
 
 
 def _draws(panel: Panel, cells: Cells, weight: Array, gradient: Array, multiplier: Multiplier) -> Array:
@@ -233,15 +250,9 @@ def _draws(panel: Panel, cells: Cells, weight: Array, gradient: Array, multiplie
     return result
 
 
-def _difference_covariance(covariance: Array, period: Array, base: Array) -> Array:
-    differenced = covariance[period] - covariance[base]
-    return differenced[:, period] - differenced[:, base]
-
-
 def without_fixed(covariance: Array, fixed: Array) -> Array:
-    """Return the covariance with missing rows and columns for estimates that no unit moves."""
+    """Make rows and columns of estimates that no unit moves missing, in place."""
     fixed = fixed | (np.diag(covariance) <= 0)
-    covariance = covariance.copy()
     covariance[fixed, :] = np.nan
     covariance[:, fixed] = np.nan
     return covariance

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from strategy_kit.did.group_time import cautions, refuse_no_cohort
-from strategy_kit.did.regression import Stack, fixed_effects, refuse_not_plain, small_sample
+from strategy_kit.did.regression import (
+    Inference,
+    Stack,
+    fixed_effects,
+    points_alone,
+    refuse_not_plain,
+    small_sample,
+    told_apart,
+)
 from strategy_kit.errors import DesignError
 from strategy_kit.estimates import Estimates
 
@@ -19,12 +28,11 @@ if TYPE_CHECKING:
 Array = np.ndarray
 
 
-def imputation(panel: Panel) -> Estimates:
+def imputation(panel: Panel, *, inference: Inference = "analytic") -> Estimates:
     """Fit unit and period effects to untreated observations, and average what the treated ones lie above them.
 
     Efficient when errors are alike and unrelated; all untreated periods count, not only the last. Rows before the start
-    are a test of their own: leads in a regression on untreated observations, against all ages further back than the
-    leads shown and age −1.
+    are a test of their own: leads in a regression on untreated observations, against the last age before the start.
 
     Parameters
     ----------
@@ -46,8 +54,8 @@ def imputation(panel: Panel) -> Estimates:
 
     References
     ----------
-    Borusyak, Jaravel and Spiess (2024), "Revisiting event-study designs", theorem 1, equations 5 and 7 (errors) and
-    section 4.4 (test of leads).
+    Borusyak, Jaravel and Spiess (2024), "Revisiting event-study designs: robust and efficient estimation", theorem 2
+    (estimator), theorem 3 (errors) and section 4.4 (test of leads).
 
     Examples
     --------
@@ -56,7 +64,7 @@ def imputation(panel: Panel) -> Estimates:
     >>> float(imputation(panel).average[0])
     2.5
     """
-    refuse_not_plain(panel, "imputation")
+    refuse_not_plain(panel, "imputation", inference)
     panel = panel.comparable
     refuse_no_cohort(panel)
     moments, ages, last = panel.moments, panel.ages, len(panel.periods)
@@ -79,12 +87,20 @@ def imputation(panel: Panel) -> Estimates:
     rows = [(treated[: len(ages)] & (ages == age)) * moments.count[: len(ages), None] for age in after]
     rows.append(treated[: len(ages)] * moments.count[: len(ages), None])
     gradient, between = _imputed(moments, untreated, np.stack([row / row.sum() for row in rows]))
-    leads = _leads(ages, untreated)
+    leads = np.unique(ages[untreated[: len(ages)]])
+    reference = leads.max()
+    leads = leads[leads < reference][::-1]  # the earliest are the first to go
+    design = np.zeros((*untreated.shape, len(leads)))
+    design[: len(ages)] = ages[:, :, None] == leads
+    stack = Stack(design, untreated, np.ones(len(untreated)))
+    told = told_apart(moments, stack)
+    if not told.all():
+        lost = ", ".join(map(str, leads[~told]))
+        notes = (*notes, f"ages that cannot be told apart from age {reference} and the others, left out: {lost}")
+    leads = leads[told][::-1]
     scale = np.ones(gradient.shape[1] + len(leads))
     if len(leads):
-        design = np.zeros((*untreated.shape, len(leads)))
-        design[: len(ages)] = ages[:, :, None] == leads
-        *_, pull, left = fixed_effects(moments, [Stack(design, untreated, np.ones(len(untreated)))])
+        *_, pull, left = fixed_effects(moments, [replace(stack, design=design[:, :, told][:, :, ::-1])])
         gradient, between = np.concatenate([pull, gradient], axis=1), np.concatenate([left, between], axis=1)
         observed = int(untreated.sum(axis=1) @ moments.count)
         scale[: len(leads)] = small_sample(int(moments.count.sum()), observed, len(leads) + last) ** 0.5
@@ -92,8 +108,8 @@ def imputation(panel: Panel) -> Estimates:
     covariance *= np.outer(scale, scale)
     labels = np.append(leads, after).astype(int)
     counts = [int(moments.count[: len(ages)][(ages[:, :last] == age).any(axis=1)].sum()) for age in labels]
-    units, total = int(moments.count[: len(ages)].sum()), int(moments.count.sum())
-    return Estimates(
+    units, total = int(moments.count[: len(ages)][treated[: len(ages)].any(axis=1)].sum()), int(moments.count.sum())
+    result = Estimates(
         estimator="imputation",
         outcome=panel.name,
         labels=pd.DataFrame({"age": labels}),
@@ -105,6 +121,7 @@ def imputation(panel: Panel) -> Estimates:
         average=(float(estimate[-1]), float(np.sqrt(covariance[-1, -1]))),
         notes=(*panel.notes, *notes, *cautions(panel, moments.count)),
     )
+    return points_alone(result, inference)
 
 
 def _imputed(moments: Moments, untreated: Array, weights: Array) -> tuple[Array, Array]:
@@ -113,18 +130,12 @@ def _imputed(moments: Moments, untreated: Array, weights: Array) -> tuple[Array,
     own = seen / seen.sum(axis=1, keepdims=True)  # the mean that a unit's effect is
     periods = np.eye(seen.shape[1]) - own[:, None, :]  # (G, T, T)
     within = seen[:, :, None] * periods
-    gram = np.einsum("gts,gtr,g->sr", within, within, moments.count.astype(float))
+    flat = within.reshape(-1, within.shape[2])
+    gram = flat.T @ (flat * np.repeat(moments.count, within.shape[1])[:, None])
     pull = np.linalg.pinv(gram, rcond=1e-10, hermitian=True) @ (within * moments.count[:, None, None]).swapaxes(1, 2)
-    effect = np.einsum("kgt,gts->kgs", weights, periods[: weights.shape[1]])  # of period effects on each average
-    gradient = -np.einsum("ks,hst->hkt", effect.sum(axis=1), pull)
+    effect = (weights.swapaxes(0, 1) @ periods[: weights.shape[1]]).swapaxes(0, 1)  # of period effects on each average
+    gradient = -(effect.sum(axis=1) @ pull)
     gradient[: weights.shape[1]] += effect.swapaxes(0, 1)
     common = np.einsum("hst,ht->s", pull, moments.mean)
     left = seen * np.einsum("gts,gs->gt", periods, moments.mean - common)
     return gradient, np.einsum("hkt,ht->hk", gradient, left)
-
-
-def _leads(ages: Array, untreated: Array) -> Array:
-    """Return the ages before −1 that the untreated observations can tell apart."""
-    found = np.unique(ages[untreated[: len(ages)]])
-    found = found[found < -1]
-    return found if len(untreated) > len(ages) else found[1:]

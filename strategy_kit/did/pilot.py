@@ -89,9 +89,15 @@ def pilot_contrast(panel: Panel, *, seed: int = 0) -> Estimates:
             "placebo": pd.DataFrame({"statistic": law.statistics()[0]}),
             "balance": _balance(paths, treated, after.argmax(axis=1).min(), law),
         },
-        notes=panel.notes,
+        notes=(*panel.notes, *_unused(panel)),
         seed=seed,
     )
+
+
+def _unused(panel: Panel) -> tuple[str, ...]:
+    given = {"covariates": panel.covariates, "weights": panel.weight, "clusters": panel.cluster}
+    named = [name for name, value in given.items() if value is not None]
+    return (f"groups are compared by their plain means, without {' and '.join(named)}",) if named else ()
 
 
 def _groups(panel: Panel) -> tuple[pd.Index, Array, Array]:

@@ -11,18 +11,24 @@ import pandas as pd
 
 from strategy_kit.did.cells import comparisons
 from strategy_kit.did.group_time import cautions, refuse_no_cohort
-from strategy_kit.did.regression import refuse_not_plain, small_sample
+from strategy_kit.did.regression import Inference, points_alone, refuse_not_plain, singular, small_sample
 from strategy_kit.errors import DesignError
 from strategy_kit.estimates import Estimates
 from strategy_kit.inference import Ratio
 
 if TYPE_CHECKING:
+    from strategy_kit.did.cells import Cells
     from strategy_kit.panel import Panel
 
 Array = np.ndarray
+_SINGULAR = 1e-10
+_NOTHING = (
+    "units to compare with are lacking, or they or the treated sold nothing where they are needed, so that no percentage can "
+    "be told; add units that are never treated and sell, or use longer periods"
+)
 
 
-def poisson(panel: Panel) -> Estimates:
+def poisson(panel: Panel, *, inference: Inference = "analytic") -> Estimates:
     """Estimate one effect in percent of the mean, by Poisson regression with unit and period effects.
 
     The mean of the treated is compared with what it would have been, had it moved in proportion to that of the others.
@@ -57,16 +63,17 @@ def poisson(panel: Panel) -> Estimates:
     >>> poisson(panel).estimate.round(9).tolist()
     [0.5]
     """
-    panel = _checked(panel, "poisson")
+    panel = _checked(panel.comparable if (panel.starts < 1).all() else panel, "poisson", inference)
     fit = _Fit(panel, _treated(panel)[:, :, None], panel.outcome.shape[1])
     covariance = fit.covariance(fit.pull, fit.between)
     effect = np.expm1(fit.slope)
-    return _result(
+    result = _result(
         panel, "poisson", fit, pd.DataFrame(index=[0]), (effect, covariance * np.outer(1 + effect, 1 + effect))
     )
+    return points_alone(result, inference)
 
 
-def poisson_saturated(panel: Panel) -> Estimates:
+def poisson_saturated(panel: Panel, *, inference: Inference = "analytic") -> Estimates:
     """Estimate an effect in percent for each cohort and period after its start, and the percentage of all together.
 
     Parameters
@@ -88,7 +95,7 @@ def poisson_saturated(panel: Panel) -> Estimates:
 
     References
     ----------
-    Wooldridge (2023), "Simple approaches to nonlinear difference-in-differences with panel data", equations 3.5 to 3.10.
+    Wooldridge (2023), "Simple approaches to nonlinear difference-in-differences with panel data", section 3.3, proposition 3.1.
 
     Examples
     --------
@@ -97,18 +104,13 @@ def poisson_saturated(panel: Panel) -> Estimates:
     >>> poisson_saturated(panel).average[0].round(9).item()
     0.5
     """
-    panel = _checked(panel.comparable, "poisson_saturated")
+    panel = _checked(panel.comparable, "poisson_saturated", inference)
     moments = panel.moments
     cells, notes = comparisons(panel, len(moments.count), control="not_yet", anticipation=0, universal=True)
     cells = cells.only(cells.period >= panel.starts[cells.cohort])
     row = np.arange(len(cells.cohort))
     sold = moments.mean[cells.cohort, cells.period]
-    if (sold <= 0).any():
-        k = int(np.argmax(sold <= 0))
-        where = f"cohort {panel.cohort_names[cells.cohort[k]]} sold nothing in {panel.periods[cells.period[k]]}"
-        raise DesignError(
-            f"{where}, so that no percentage can be told for the cell; use longer periods, or poisson for one effect over all"
-        )
+    _refuse_silent(panel, cells)
     design = np.zeros((*moments.mean.shape, len(row)))
     design[cells.cohort, cells.period, row] = 1.0
     fit = _Fit(panel, design, int(cells.period.max()) + 1)
@@ -124,9 +126,11 @@ def poisson_saturated(panel: Panel) -> Estimates:
     direct[cells.cohort, 0, cells.period] = moments.count[cells.cohort] * (
         1 / (units @ sold) - 1 / (1 + effect) / without.sum()
     )
-    whole = fit.covariance(np.einsum("k,gkt->gt", weight, fit.pull)[:, None] + direct, fit.between @ weight[:, None])
+    between = fit.between @ weight[:, None] + np.einsum("gkt,gt->gk", direct, moments.mean)
+    whole = fit.covariance(np.einsum("k,gkt->gt", weight, fit.pull)[:, None] + direct, between)
     ratio = float(units @ sold / without.sum())
-    return replace(result, average=(ratio - 1, ratio * float(np.sqrt(whole[0, 0]))), notes=(*notes, *result.notes))
+    average = (ratio - 1, ratio * float(np.sqrt(whole[0, 0])))
+    return points_alone(replace(result, average=average, notes=(*notes, *result.notes)), inference)
 
 
 class _Fit:
@@ -139,23 +143,26 @@ class _Fit:
     def __init__(self, panel: Panel, design: Array, last: int) -> None:
         from statsmodels.genmod.families import Poisson
         from statsmodels.genmod.generalized_linear_model import GLM
-        from statsmodels.tools.sm_exceptions import PerfectSeparationWarning
+        from statsmodels.tools.sm_exceptions import PerfectSeparationWarning, SingularMatrixWarning
 
         self.moments, self.last = panel.moments, last
-        count, mean = self.moments.count.astype(float), self.moments.mean[:, :last]
+        count, mean = self.moments.count.astype(float), _means(panel)[:, :last]
         groups, design = len(count), design[:, :last].astype(float)
         sold = mean.sum(axis=1) > 0
         cohorts = np.repeat(np.eye(groups)[:, sold], last, axis=0)
-        dummies = np.tile(np.eye(last)[:, 1:], (groups, 1))
+        dummies = np.tile(np.eye(last)[:, np.flatnonzero(mean.sum(axis=0) > 0)[1:]], (groups, 1))
         flat = design.reshape(-1, design.shape[2])
-        kept = np.repeat(sold, last)
+        kept = (sold[:, None] & (mean.sum(axis=0) > 0)).ravel()
         every = np.hstack([flat, cohorts, dummies])[kept]
         scale = mean[sold].mean()
         model = GLM((mean.ravel() / scale)[kept], every, family=Poisson(), freq_weights=np.repeat(count, last)[kept])
         with np.errstate(divide="ignore"), warnings.catch_warnings():
             # a saturated model fits its cells exactly, and leaves no degree of freedom to its scale
             warnings.simplefilter("ignore", PerfectSeparationWarning)
+            warnings.simplefilter("ignore", SingularMatrixWarning)
             fitted = model.fit(tol=1e-12, tol_criterion="params", maxiter=200)
+        if fitted.fittedvalues.min() < _SINGULAR:
+            raise DesignError(_NOTHING)
         self.slope = fitted.params[: flat.shape[1]]
         expected = np.zeros(groups * last)
         expected[kept] = fitted.fittedvalues * scale
@@ -164,22 +171,53 @@ class _Fit:
         nuisance = np.hstack([cohorts, dummies])
         common, *_ = np.linalg.lstsq(root * nuisance, root * flat, rcond=1e-12)
         left = (flat - nuisance @ common).reshape(groups, last, -1)
-        inverse = np.linalg.inv(np.einsum("gtk,gtl,gt->kl", left, left, weight.reshape(groups, last)))
+        gram = np.einsum("gtk,gtl,gt->kl", left, left, weight.reshape(groups, last), optimize=True)
+        if singular(gram, (flat * flat).T @ weight):
+            raise DesignError(_NOTHING)
+        inverse = np.linalg.inv(gram)
         score = np.einsum("kl,gtl,g->gkt", inverse, left, count)
         path = expected.reshape(groups, last)
-        spread = path / np.where(sold, path.sum(axis=1), 1.0)[:, None]
+        profile = path / np.where(sold, path.sum(axis=1), 1.0)[:, None]
         self.pull = np.zeros((groups, len(self.slope), len(panel.periods)))
-        self.pull[:, :, :last] = score - np.einsum("gkt,gt->gk", score, spread)[:, :, None]
+        self.pull[:, :, :last] = score - np.einsum("gkt,gt->gk", score, profile)[:, :, None]
         self.between = np.einsum("gkt,gt->gk", score, mean - path)
         selling = int((panel.outcome[:, :last].sum(axis=1) > 0).sum())
         self.silent = len(panel.units) - selling
-        self.factor = small_sample(selling, selling * last, len(self.slope) + last)
+        periods = int((mean.sum(axis=0) > 0).sum())
+        self.factor = small_sample(selling, selling * periods, len(self.slope) + periods)
 
     def covariance(self, gradient: Array, between: Array) -> Array:
         """Return (K, K), clustered by unit, of estimates that a unit's whole path moves by `gradient` (G, K, T)."""
         spread = gradient @ self.moments.whole_covariance @ gradient.swapaxes(1, 2)
         spread += between[:, :, None] * between[:, None, :]
-        return self.factor * np.einsum("gkl,g->kl", spread, 1 / self.moments.count)
+        result: Array = self.factor * np.tensordot(1 / self.moments.count, spread, axes=1)
+        np.fill_diagonal(result, np.maximum(np.diag(result), 0.0))
+        return result
+
+
+def _refuse_silent(panel: Panel, cells: Cells) -> None:
+    """Refuse cells whose counterfactual or percentage would be a ratio to nothing."""
+    mean, treated = _means(panel), _treated(panel)
+    periods, cohorts = np.unique(cells.period), np.unique(cells.cohort)
+    untreated = np.where(treated, 0.0, mean)
+    laws = [f"untreated units sold nothing in {panel.periods[t]}" for t in periods if not untreated[:, t].any()]
+    laws += [f"cohort {panel.cohort_names[g]} sold nothing before its start" for g in cohorts if not untreated[g].any()]
+    silent = mean[cells.cohort, cells.period] <= 0
+    laws += [
+        f"cohort {panel.cohort_names[g]} sold nothing in {panel.periods[t]}"
+        for g, t in zip(cells.cohort[silent], cells.period[silent], strict=True)
+    ]
+    if laws:
+        raise DesignError(
+            f"{laws[0]}{f', and {len(laws) - 1} more such gaps' if len(laws) > 1 else ''}, so that no percentage can be told for "
+            "each cohort and period; use longer periods or larger units, or poisson for one effect over all"
+        )
+
+
+def _means(panel: Panel) -> Array:
+    """(G, T) mean paths, with a plain zero where nothing but rounding is left."""
+    mean = panel.moments.mean
+    return np.where(mean > 1e-12 * mean.max(), mean, 0.0)
 
 
 def _treated(panel: Panel) -> Array:
@@ -188,8 +226,8 @@ def _treated(panel: Panel) -> Array:
     return np.vstack([panel.ages >= 0, never])
 
 
-def _checked(panel: Panel, estimator: str) -> Panel:
-    refuse_not_plain(panel, estimator)
+def _checked(panel: Panel, estimator: str, inference: Inference) -> Panel:
+    refuse_not_plain(panel, estimator, inference)
     refuse_no_cohort(panel)
     if panel.outcome.min() < 0:
         below = int(np.sum(panel.outcome.min(axis=1) < 0))
@@ -197,14 +235,14 @@ def _checked(panel: Panel, estimator: str) -> Panel:
             f"{below} of {len(panel.units)} units have an outcome below 0, of which no percentage can be told; take an "
             "outcome of 0 or more, such as GMV before refunds, or group_time for an effect in money"
         )
-    sums = panel.moments.count[:, None] * panel.moments.mean
+    sold = _means(panel)
     treated = _treated(panel)
     sides = {
         "treated units after their start": treated,
         "treated units before it": ~treated & treated.any(axis=1, keepdims=True),
         "units not treated": ~treated,
     }
-    nothing = [name for name, side in sides.items() if not (sums * side).any()]
+    nothing = [name for name, side in sides.items() if not sold[side].any()]
     if nothing:
         raise DesignError(
             f"{' and '.join(nothing)} sold nothing, so that no percentage can be told; use longer periods"

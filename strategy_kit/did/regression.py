@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
@@ -17,7 +17,7 @@ from strategy_kit.did.group_time import (
     refuse_no_cohort,
     without_fixed,
 )
-from strategy_kit.errors import DesignError
+from strategy_kit.errors import DesignError, ParameterError
 from strategy_kit.estimates import Estimates, Joint
 from strategy_kit.inference import Student
 
@@ -29,6 +29,12 @@ if TYPE_CHECKING:
     from strategy_kit.panel import Panel
 
 Array = np.ndarray
+Inference = Literal["analytic", "none"]
+_SINGULAR = 1e-10
+NOTHING_TO_COMPARE = (
+    "unit and period effects leave an effect without anything to compare it with; add units that are never treated or start "
+    "later, or use group_time, which leaves such cells out"
+)
 
 
 @dataclass(frozen=True)
@@ -62,37 +68,46 @@ def fixed_effects(moments: Moments, stacks: Sequence[Stack]) -> tuple[Array, Arr
     DesignError
         If a coefficient cannot be told from the others.
     """
-    parts = []
-    for stack in stacks:
-        weight = stack.weight * moments.count
-        seen = (stack.seen & (weight > 0)[:, None]).astype(float)
-        count = np.maximum(seen.sum(axis=1), 1.0)[:, None, None]
-        periods = np.broadcast_to(np.eye(seen.shape[1]), (*seen.shape, seen.shape[1]))
-        left = [np.concatenate([stack.design, moments.mean[:, :, None]], axis=2), periods]
-        left = [seen[:, :, None] * (v - (seen[:, :, None] * v).sum(axis=1, keepdims=True) / count) for v in left]
-        flat, dummies = (v.reshape(-1, v.shape[2]) for v in left)
-        root = np.sqrt(np.repeat(weight, seen.shape[1]))[:, None]
-        common, *_ = np.linalg.lstsq(root * dummies, root * flat, rcond=1e-10)
-        parts.append((weight, (flat - dummies @ common).reshape(*seen.shape, -1)))
-    gram = sum(np.einsum("gtk,gtl,g->kl", x[:, :, :-1], x[:, :, :-1], w) for w, x in parts)
-    scale = np.sqrt(np.diag(gram))
-    if not (scale > 0).all() or np.linalg.eigvalsh(gram / np.outer(scale, scale))[0] < 1e-10:
-        raise DesignError(
-            "unit and period effects leave an effect without anything to compare it with; add units that are never treated, "
-            "or use group_time, which leaves such cells out"
-        )
-    inverse = np.linalg.inv(gram / np.outer(scale, scale)) / np.outer(scale, scale)
-    slope = inverse @ sum(np.einsum("gtk,gt,g->k", x[:, :, :-1], x[:, :, -1], w) for w, x in parts)
-    gradient = np.zeros((len(moments.count), len(slope), moments.mean.shape[1]))
+    size = stacks[0].design.shape[2]
+    parts = [(stack.weight * moments.count, _left(moments, stack)) for stack in stacks]
+    gram, aim = np.zeros((size, size)), np.zeros(size)
+    for weight, left in parts:
+        flat = left.reshape(-1, size + 1)
+        cross = flat.T @ (flat * np.repeat(weight, left.shape[1])[:, None])
+        gram += cross[:-1, :-1]
+        aim += cross[:-1, -1]
+    given = sum(np.einsum("gtk,gt,g->k", s.design**2, s.seen, s.weight * moments.count) for s in stacks)
+    if singular(gram, given):
+        raise DesignError(NOTHING_TO_COMPARE)
+    inverse = np.linalg.inv(gram)
+    slope = inverse @ aim
+    gradient = np.zeros((len(moments.count), size, moments.mean.shape[1]))
     between = np.zeros(gradient.shape[:2])
-    for weight, x in parts:
-        pull = np.einsum("kl,gtl,g->gkt", inverse, x[:, :, :-1], weight)
+    for weight, left in parts:
+        pull = inverse @ (left[:, :, :-1] * weight[:, None, None]).swapaxes(1, 2)
         gradient += pull
-        between += np.einsum("gkt,gt->gk", pull, x[:, :, -1] - x[:, :, :-1] @ slope)
+        between += np.einsum("gkt,gt->gk", pull, left[:, :, -1] - left[:, :, :-1] @ slope)
     return slope, moments.linear(gradient, between)[1], gradient, between
 
 
-def two_way(panel: Panel) -> Estimates:
+def _left(moments: Moments, stack: Stack) -> Array:
+    """(G, T, K + 1) regressors and mean path less unit and period effects."""
+    weight = stack.weight * moments.count
+    seen = (stack.seen & (weight > 0)[:, None]).astype(float)[:, :, None]
+    count = np.maximum(seen.sum(axis=1, keepdims=True), 1.0)
+    dummies = np.broadcast_to(np.eye(seen.shape[1]), (*seen.shape[:2], seen.shape[1]))
+    columns = np.concatenate([stack.design, moments.mean[:, :, None], dummies], axis=2)
+    columns = seen * (columns - (seen * columns).sum(axis=1, keepdims=True) / count)
+    left, periods = columns[:, :, : -seen.shape[1]], columns[:, :, -seen.shape[1] :].reshape(-1, seen.shape[1])
+    weighted = (periods * np.repeat(weight, seen.shape[1])[:, None]).T
+    common = np.linalg.pinv(weighted @ periods, rcond=_SINGULAR, hermitian=True) @ (
+        weighted @ left.reshape(len(periods), -1)
+    )
+    result: Array = left - (periods @ common).reshape(left.shape)
+    return result
+
+
+def two_way(panel: Panel, *, inference: Inference = "analytic") -> Estimates:
     """Regress on one indicator of treatment with unit and period effects: the textbook coefficient.
 
     With several starts and effects that differ it compares newly treated with already treated units; `bacon` shows how
@@ -102,6 +117,8 @@ def two_way(panel: Panel) -> Estimates:
     ----------
     panel
         Balanced, without covariates, weights and clusters; treatment assigned at merchant level.
+    inference
+        "none" gives points alone, the only choice when treatment was assigned at category level.
 
     Returns
     -------
@@ -125,22 +142,23 @@ def two_way(panel: Panel) -> Estimates:
     >>> float(two_way(panel).estimate.round(12)[0])
     2.5
     """
-    refuse_not_plain(panel, "two_way")
+    refuse_not_plain(panel, "two_way", inference)
     refuse_no_cohort(panel)
     design = (_whole_ages(panel) >= 0)[:, :, None]
     slope, covariance, *_ = fixed_effects(panel.moments, _one_stack(panel.moments, design))
-    return regression_result(
-        panel, "two_way", pd.DataFrame(index=[0]), slope, covariance, n_units=[int((panel.cohort >= 0).sum())]
-    )
+    treated, covariance = int((panel.cohort >= 0).sum()), covariance * _factor(panel, 1)
+    result = regression_result(panel, "two_way", pd.DataFrame(index=[0]), slope, covariance, n_units=[treated])
+    return points_alone(result, inference)
 
 
-def two_way_event_study(panel: Panel) -> Estimates:
+def two_way_event_study(panel: Panel, *, inference: Inference = "analytic") -> Estimates:
     """Regress on an indicator for each period since the start, the last one before it left out, with both effects.
 
     Parameters
     ----------
     panel
-        As in `two_way`. Where no unit is never treated the earliest age is left out too.
+        As in `two_way`. Where no unit is never treated, the earliest ages that cannot be told apart are left
+        out too, and named in the notes.
 
     Returns
     -------
@@ -164,22 +182,27 @@ def two_way_event_study(panel: Panel) -> Estimates:
     >>> two_way_event_study(panel).tidy()["age"].tolist()
     [-2, 0]
     """
-    refuse_not_plain(panel, "two_way_event_study")
+    refuse_not_plain(panel, "two_way_event_study", inference)
     refuse_no_cohort(panel)
     moments, every = panel.moments, np.unique(panel.ages)
-    spare = [] if (panel.cohort < 0).any() else [every[0]]
-    ages = np.setdiff1d(every, [-1, *spare])
-    design = _whole_ages(panel)[:, :, None] == ages
-    slope, covariance, *_ = fixed_effects(moments, _one_stack(moments, design))
+    reference = every[every < 0].max(initial=every[0])
+    ages = np.setdiff1d(every, [reference])[::-1]  # the earliest are the first to go
+    stack = _one_stack(moments, _whole_ages(panel)[:, :, None] == ages)[0]
+    told = told_apart(moments, stack)
+    spare, ages = ages[~told], ages[told][::-1]
+    if not len(ages) or (spare >= 0).any():
+        raise DesignError(NOTHING_TO_COMPARE)
+    slope, covariance, *_ = fixed_effects(moments, [replace(stack, design=stack.design[:, :, told][:, :, ::-1])])
+    covariance *= _factor(panel, len(ages))
     counts = [int(moments.count[: len(panel.cohorts)][(panel.ages == age).any(axis=1)].sum()) for age in ages]
-    result = regression_result(
-        panel, "two_way_event_study", pd.DataFrame({"age": ages}), slope, covariance, n_units=counts
-    )
-    note = f"no unit was never treated, so that age {every[0]} is left out beside age −1"
-    return averaged_after(replace(result, notes=(*result.notes, *([note] if spare else []))))
+    labels = pd.DataFrame({"age": ages})
+    result = regression_result(panel, "two_way_event_study", labels, slope, covariance, n_units=counts)
+    note = f"ages that cannot be told apart from age {reference} and the others, left out: {', '.join(map(str, spare))}"
+    result = averaged_after(replace(result, notes=(*result.notes, *([note] if len(spare) else []))))
+    return points_alone(result, inference)
 
 
-def saturated(panel: Panel) -> Estimates:
+def saturated(panel: Panel, *, inference: Inference = "analytic") -> Estimates:
     """Regress on an indicator for each cohort and period after its start, with both effects (extended two-way).
 
     Every cohort is compared with all that is not treated yet, all periods before the start weighing alike.
@@ -212,7 +235,7 @@ def saturated(panel: Panel) -> Estimates:
     >>> saturated(panel).tidy()[["cohort", "period", "estimate"]].round(9).to_numpy().tolist()
     [[2.0, 2.0, 2.5]]
     """
-    panel, cells, notes = _after_start(panel, "saturated")
+    panel, cells, notes = _after_start(panel, "saturated", inference)
     cells = cells.only(cells.period >= panel.starts[cells.cohort])
     moments, last = panel.moments, int(cells.period.max()) + 1
     shape = (len(moments.count), len(panel.periods))
@@ -220,10 +243,10 @@ def saturated(panel: Panel) -> Estimates:
     indicators[cells.cohort, cells.period, np.arange(len(cells.cohort))] = 1.0
     seen = np.broadcast_to(np.arange(shape[1]) < last, shape)
     slope, covariance, *_ = fixed_effects(moments, [Stack(indicators, seen, np.ones(shape[0]))])
-    return _by_cell(panel, "saturated", cells, slope, covariance, notes)
+    return points_alone(_by_cell(panel, "saturated", cells, slope, covariance, notes), inference)
 
 
-def sun_abraham(panel: Panel) -> Estimates:
+def sun_abraham(panel: Panel, *, inference: Inference = "analytic") -> Estimates:
     """Average by age the effects of an event study that is interacted with the cohorts.
 
     Parameters
@@ -253,12 +276,13 @@ def sun_abraham(panel: Panel) -> Estimates:
     >>> sun_abraham(panel).tidy()["age"].tolist()
     [-2, 0]
     """
-    panel, cells, notes = _after_start(panel, "sun_abraham")
+    panel, cells, notes = _after_start(panel, "sun_abraham", inference)
     cells = cells.only(cells.period != cells.base)
     cells.control[:] = np.arange(cells.control.shape[1]) == cells.control.shape[1] - 1
     found = from_moments(panel, cells, None)
     effects = _by_cell(panel, "sun_abraham", cells, found.estimate, found.joint.estimates, notes)
-    return replace(event_study(effects), estimator="sun_abraham", average=effects.average)
+    result = replace(event_study(effects), estimator="sun_abraham", average=effects.average)
+    return points_alone(result, inference)
 
 
 def small_sample(units: int, rows: int, coefficients: int) -> float:
@@ -266,7 +290,20 @@ def small_sample(units: int, rows: int, coefficients: int) -> float:
     return (rows - 1) / max(rows - coefficients, 1) * units / max(units - 1, 1)
 
 
-def refuse_not_plain(panel: Panel, estimator: str) -> None:
+def _factor(panel: Panel, coefficients: int) -> float:
+    units, periods = panel.outcome.shape
+    return small_sample(units, units * periods, coefficients + periods)
+
+
+def points_alone(result: Estimates, inference: Inference) -> Estimates:
+    """Take the standard errors away where points were all that was asked for."""
+    if inference == "analytic":
+        return result
+    missing = np.full_like(result.covariance, np.nan)
+    return replace(result, covariance=missing, average=(result.average[0], np.nan))
+
+
+def refuse_not_plain(panel: Panel, estimator: str, inference: Inference) -> None:
     """Refuse what cohort moments cannot say: gaps, covariates, weights, clusters, and assignment by category."""
     given = {"covariates": panel.covariates, "weights": panel.weight, "clusters": panel.cluster}
     laws = [f"it takes no {name} and would ignore them" for name, value in given.items() if value is not None]
@@ -277,12 +314,14 @@ def refuse_not_plain(panel: Panel, estimator: str) -> None:
         )
     if laws:
         raise DesignError(f"{estimator}: {' and '.join(laws)}; group_time takes such a panel as it is")
-    refuse_category_level(panel)
+    if inference not in {"analytic", "none"}:
+        raise ParameterError(f"{estimator}: inference is analytic or none, not {inference!r}")
+    refuse_category_level(panel, points_only=inference == "none")
 
 
-def _after_start(panel: Panel, estimator: str) -> tuple[Panel, Cells, tuple[str, ...]]:
+def _after_start(panel: Panel, estimator: str, inference: Inference) -> tuple[Panel, Cells, tuple[str, ...]]:
     """Return the units that have a past, their comparisons with the last period before the start, and notes."""
-    refuse_not_plain(panel, estimator)
+    refuse_not_plain(panel, estimator, inference)
     panel = panel.comparable
     refuse_no_cohort(panel)
     cells, notes = comparisons(panel, len(panel.moments.count), control="not_yet", anticipation=0, universal=True)
@@ -303,10 +342,9 @@ def _one_stack(moments: Moments, design: Array) -> list[Stack]:
 def regression_result(
     panel: Panel, estimator: str, labels: pd.DataFrame, slope: Array, covariance: Array, n_units: Sequence[int]
 ) -> Estimates:
-    """Put coefficients of a regression with unit and period effects into `Estimates`, with fixest's factor."""
+    """Put coefficients of a regression with unit and period effects, and their final covariance, into `Estimates`."""
     moments = panel.moments
     units, treated = int(moments.count.sum()), int(moments.count[: len(panel.cohorts)].sum())
-    covariance = covariance * small_sample(units, units * len(panel.periods), len(slope) + len(panel.periods))
     return Estimates(
         estimator=estimator,
         outcome=panel.name,
@@ -322,6 +360,31 @@ def regression_result(
     )
 
 
+def singular(gram: Array, given: Array) -> bool:
+    """Whether regressors say nothing of their own: what is left of `given` squares (K,), or of a combination."""
+    scale = np.sqrt(np.diag(gram))
+    if not (scale > (_SINGULAR * given) ** 0.5).all():
+        return True
+    return bool(np.linalg.eigvalsh(gram / np.outer(scale, scale))[0] < _SINGULAR)
+
+
+def told_apart(moments: Moments, stack: Stack) -> Array:
+    """(K,) whether each regressor says anything that unit and period effects and those before it do not."""
+    root = np.sqrt(np.repeat(stack.weight * moments.count, moments.mean.shape[1]))[:, None]
+    size = stack.design.shape[2]
+    rows = _left(moments, stack)[:, :, :-1].reshape(len(root), size) * root
+    given = np.linalg.norm(stack.design.reshape(len(root), size) * root, axis=0)
+    basis, held = np.zeros((len(rows), 0)), np.zeros(size, dtype=bool)
+    for k, column in enumerate(rows.T):
+        rest = column - basis @ (basis.T @ column)
+        rest -= basis @ (basis.T @ rest)
+        length = np.linalg.norm(rest)
+        held[k] = length > _SINGULAR**0.5 * given[k]
+        if held[k]:
+            basis = np.column_stack([basis, rest / length])
+    return held
+
+
 def averaged_after(result: Estimates) -> Estimates:
     """Put the plain average over ages 0 and later in the place of the overall estimate."""
     after = (result.labels["age"].to_numpy() >= 0).astype(float)
@@ -335,16 +398,14 @@ def _by_cell(
 ) -> Estimates:
     """Effects by cohort and period of a regression, to be averaged with the cohorts' shares held fixed."""
     count = panel.moments.count
+    units, last = int(count.sum()), int(cells.period.max()) + 1
+    covariance *= small_sample(units, units * last, len(estimate) + last)
+    whole = np.zeros((len(estimate) + len(count),) * 2)
+    whole[: len(estimate), : len(estimate)] = covariance
+    covariance = without_fixed(covariance, np.zeros(len(estimate), dtype=bool))
     labels = pd.DataFrame({"cohort": panel.cohorts[cells.cohort], "period": panel.periods[cells.period]})
     result = regression_result(panel, estimator, labels, estimate, covariance, n_units=count[cells.cohort])
-    units, last = int(count.sum()), int(cells.period.max()) + 1
-    factor = small_sample(units, units * last, len(estimate) + last)
-    whole = np.zeros((len(estimate) + len(count),) * 2)
-    whole[: len(estimate), : len(estimate)] = covariance * factor
-    result = replace(
-        result,
-        covariance=without_fixed(covariance * factor, np.zeros(len(estimate), dtype=bool)),
-        joint=Joint(whole, count / count.sum(), count, panel.cohorts),
-        notes=(*notes, *result.notes),
-    )
+    treated = int(count[: cells.cohort.max() + 1].sum())
+    joint = Joint(whole, count / count.sum(), count, panel.cohorts)
+    result = replace(result, joint=joint, clusters=(treated, units - treated), notes=(*notes, *result.notes))
     return replace(result, average=overall(result).average)

@@ -9,8 +9,19 @@ import numpy as np
 import pandas as pd
 
 from strategy_kit.did.group_time import refuse_no_cohort
-from strategy_kit.did.regression import Stack, averaged_after, fixed_effects, refuse_not_plain, regression_result
-from strategy_kit.errors import ParameterError, whole_number
+from strategy_kit.did.regression import (
+    NOTHING_TO_COMPARE,
+    Inference,
+    Stack,
+    averaged_after,
+    fixed_effects,
+    points_alone,
+    refuse_not_plain,
+    regression_result,
+    small_sample,
+)
+from strategy_kit.errors import DesignError, ParameterError, whole_number
+from strategy_kit.inference import Student
 
 if TYPE_CHECKING:
     from strategy_kit.estimates import Estimates
@@ -19,7 +30,9 @@ if TYPE_CHECKING:
 Array = np.ndarray
 
 
-def stacked(panel: Panel, *, before: int | None = None, after: int | None = None) -> Estimates:
+def stacked(
+    panel: Panel, *, before: int | None = None, after: int | None = None, inference: Inference = "analytic"
+) -> Estimates:
     """Stack one clean experiment a cohort and regress on ages, comparison units weighted as the treated are spread.
 
     A cohort's experiment holds its units and those that do not start by the end of its window. The weights make the
@@ -57,14 +70,21 @@ def stacked(panel: Panel, *, before: int | None = None, after: int | None = None
     >>> stacked(panel, before=2, after=0).tidy()["age"].tolist()
     [-2, 0]
     """
-    refuse_not_plain(panel, "stacked")
+    refuse_not_plain(panel, "stacked", inference)
     panel = panel.comparable
     refuse_no_cohort(panel)
     moments, starts, total = panel.moments, panel.starts, len(panel.periods)
+    if len(moments.count) == 1:
+        raise DesignError(NOTHING_TO_COMPARE)
+    if not panel.step:
+        raise DesignError(
+            "windows need periods that are equally spaced; fill in the periods that are missing, or use group_time"
+        )
     never = len(moments.count) > len(starts)
     own = starts if never else starts[:-1]
     before = int(own.min(initial=total)) if before is None else before
-    after = int(total - 1 - own.max(initial=0)) if after is None else after
+    open_until = total if never else int(starts[-1])
+    after = int(open_until - 1 - own.max(initial=0)) if after is None else after
     if not (whole_number(before, 1) and whole_number(after, 0)):
         raise ParameterError(
             f"a window has at least 1 period before the start and 0 after, not {before!r} and {after!r}"
@@ -77,24 +97,32 @@ def stacked(panel: Panel, *, before: int | None = None, after: int | None = None
             f"no cohort has {before} periods before its start and {after} after; take a shorter window"
         )
     ages = np.setdiff1d(np.arange(-before, after + 1), [-1])
-    stacks = [_experiment(panel, begin, g, ages, after) for g in held]
+    clean = np.stack([begin > starts[g] + after for g in held])
+    treated, control = moments.count[held], clean @ moments.count
+    # in the whole stack a control weighs as if its experiment had the share of controls that it has of the treated
+    weight = clean * (treated / treated.sum() * control.sum() / control)[:, None]
+    weight[np.arange(len(held)), held] = 1.0
+    stacks = [_experiment(panel, begin, g, ages, weight[n]) for n, g in enumerate(held)]
     slope, covariance, *_ = fixed_effects(moments, stacks)
-    counts = [int(moments.count[held].sum())] * len(ages)
-    result = regression_result(panel, "stacked", pd.DataFrame({"age": ages}), slope, covariance, n_units=counts)
+    width = before + after + 1
+    taking_part = int(moments.count[(weight > 0).any(axis=0)].sum())
+    rows = int((weight > 0).sum(axis=0) @ moments.count) * width
+    covariance *= small_sample(taking_part, rows, len(ages) + width * len(held))
+    counts = [int(treated.sum())] * len(ages)
+    result = regression_result(
+        panel, "stacked", pd.DataFrame({"age": ages * panel.step}), slope, covariance, n_units=counts
+    )
+    result = replace(result, clusters=(counts[0], taking_part - counts[0]), law=Student(float(taking_part - 1)))
     out = [panel.cohort_names[g] for g in range(len(starts)) if g not in held]
     notes = [f"window of {before} periods before and {after} after the start"]
     notes += [f"cohorts without a whole window and a clean comparison, left out: {', '.join(out)}"] if out else []
-    return averaged_after(replace(result, notes=(*result.notes, *notes)))
+    return points_alone(averaged_after(replace(result, notes=(*result.notes, *notes))), inference)
 
 
-def _experiment(panel: Panel, begin: Array, own: int, ages: Array, after: int) -> Stack:
-    """One cohort in its window, against all that start after it; their weights add up to the cohort's units."""
-    count = panel.moments.count
-    clean = begin > begin[own] + after
-    weight = clean * count[own] / count[clean].sum()
-    weight[own] = 1.0
+def _experiment(panel: Panel, begin: Array, own: int, ages: Array, weight: Array) -> Stack:
+    """One cohort in its window, against all that start after it."""
     age = np.arange(len(panel.periods)) - begin[own]
     design = np.zeros((len(begin), len(age), len(ages)))
     design[own] = age[:, None] == ages
-    seen = np.broadcast_to((age >= min(ages[0], -1)) & (age <= after), (len(begin), len(age)))
+    seen = np.broadcast_to((age >= min(ages[0], -1)) & (age <= max(ages[-1], -1)), (len(begin), len(age)))
     return Stack(design, seen, weight)

@@ -64,8 +64,8 @@ def triple_difference(
 
     References
     ----------
-    Ortiz-Villavicencio and Sant'Anna (2025), "Better understanding triple differences estimators", equations 4.2
-    (doubly robust) and 4.13 (combination of control cohorts).
+    Ortiz-Villavicencio and Sant'Anna (2025), "Better understanding triple differences estimators", equations 4.1
+    (doubly robust), 4.11 and 4.12 (combination of control cohorts).
 
     Examples
     --------
