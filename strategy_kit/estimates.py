@@ -87,6 +87,8 @@ class Estimates:
         One law for all rows, or a law a row.
     average
         Overall estimate and standard error, as `glance` shows them.
+    age
+        (K,) periods since the start, of estimates by cohort and period.
     joint
         How estimates and cohort shares vary together, for those that `event_study` and the like can average.
     details
@@ -113,6 +115,7 @@ class Estimates:
     clusters: tuple[int, int]
     average: tuple[float, float]
     law: BandLaw | tuple[IntervalLaw, ...] = field(default_factory=Student)
+    age: Array | None = None
     joint: Joint | None = None
     details: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
@@ -221,5 +224,5 @@ class Estimates:
 
 
 def _refuse_level(level: float) -> None:
-    if not 0 < level < 1:
+    if not isinstance(level, float) or not 0 < level < 1:  # type: ignore[redundant-expr]
         raise ParameterError(f"level must lie between 0 and 1, not {level!r}")

@@ -22,8 +22,10 @@ class Moments:
     ----------
     count
         (G,) units of each cohort.
-    mean
-        (G, T) mean outcome path.
+    path
+        (G, T) mean outcome path, less its own level: a change keeps its digits where levels are large.
+    own
+        (G,) that level, the mean over units of their own means.
     covariance
         (G, T, T) covariance, across the cohort's units and divided by n, of the path less each unit's own mean. Every
         comparison over time is the same with and without that mean, and keeps its digits where levels are large.
@@ -32,7 +34,8 @@ class Moments:
     """
 
     count: Array
-    mean: Array
+    path: Array
+    own: Array
     covariance: Array
     level: Array
 
@@ -54,7 +57,7 @@ class Moments:
         ([[2.0, 4.0]], [[[0.25, -0.25], [-0.25, 0.25]]])
         """
         periods = outcome.shape[1]
-        count, mean = np.zeros(n_cohorts, dtype=int), np.zeros((n_cohorts, periods))
+        count, mean = np.zeros(n_cohorts, dtype=int), np.zeros((n_cohorts, periods + 1))
         covariance, level = np.zeros((n_cohorts, periods, periods)), np.zeros((n_cohorts, periods + 1))
         for g, rows in enumerate(rows_by_cohort(cohort, n_cohorts)):
             shift, total = np.zeros(periods + 1), np.zeros(periods + 1)
@@ -72,10 +75,15 @@ class Moments:
                 along += np.append(own @ block, own @ own)
             count[g] = len(rows)
             offset = total / len(rows)
-            mean[g] = shift[-1] + offset[-1] + shift[:-1] + offset[:-1]
+            mean[g] = shift + offset
             covariance[g] = cross / len(rows) - np.outer(offset[:-1], offset[:-1])
             level[g] = along / len(rows) - offset[-1] * offset
-        return cls(count, mean, covariance, level)
+        return cls(count, mean[:, :-1], mean[:, -1], covariance, level)
+
+    @property
+    def mean(self) -> Array:
+        """(G, T) mean outcome path."""
+        return self.path + self.own[:, None]
 
     @property
     def whole_covariance(self) -> Array:
@@ -99,7 +107,7 @@ class Moments:
         tuple of Array
             (K,) and (K, K).
         """
-        estimate = np.einsum("gkt,gt->k", gradient, self.mean - self.mean.mean(axis=1, keepdims=True))
+        estimate = np.einsum("gkt,gt->k", gradient, self.path)
         spread = gradient @ self.covariance @ gradient.swapaxes(1, 2)
         if between is not None:
             spread += between[:, :, None] * between[:, None, :]
@@ -107,7 +115,7 @@ class Moments:
 
     def only(self, held: Array) -> Moments:
         """Return the moments of the cohorts marked in `held` (G,)."""
-        return Moments(self.count[held], self.mean[held], self.covariance[held], self.level[held])
+        return Moments(self.count[held], self.path[held], self.own[held], self.covariance[held], self.level[held])
 
 
 def rows_by_cohort(cohort: Array, n_cohorts: int) -> Iterator[Array]:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from strategy_kit import outcomes
 from strategy_kit import panel_input as reading
-from strategy_kit.errors import ContractError, DesignError, ParameterError, nearest, refuse
+from strategy_kit.errors import ContractError, DesignError, nearest, refuse
 from strategy_kit.moments import Moments
 from strategy_kit.periods import ages, weekly
 
@@ -122,6 +123,7 @@ class Panel:
         """
         names = reading.Columns(unit, period, outcome, treated_from, category, tuple(covariates or ()), weight, cluster)
         absent = [f"column {c!r} is missing{nearest(c, map(str, frame.columns))}" for c in names.used if c not in frame]
+        absent += [f"column {c!r} occurs twice; keep one" for c in names.used if (frame.columns == c).sum() > 1]
         refuse(ContractError, "panel", absent)
         rows = reading.read(frame, names)
         panel = cls.from_matrix(
@@ -172,12 +174,15 @@ class Panel:
         >>> Panel.from_matrix(np.array([[1.0, 4.0], [1.0, 2.0]]), treated_from=[2, np.inf]).cohorts.tolist()
         [2]
         """
-        outcome = np.asarray(outcome, dtype=float)
+        outcome = reading.as_matrix(outcome, name)
         numbers = np.arange(1, outcome.shape[1] + 1)
         times = pd.Index(reading.times_of(pd.Series(numbers if periods is None else periods), "period"))
         given = reading.times_of(pd.Series(treated_from).reset_index(drop=True), "treated_from")
         labels = pd.RangeIndex(len(outcome)) if units is None else pd.Index(units)
-        refuse(ContractError, "panel", reading.matrix_laws(outcome, labels, given, times, name))
+        laws = reading.matrix_laws(outcome, labels, given, times, name)
+        if category is not None and len(category) != len(outcome):
+            laws.append(f"there are {len(outcome)} units, but {len(category)} categories")
+        refuse(ContractError, "panel", laws)
         cohort, cohorts, notes = reading.cohorts_of(given, times)
         groups = None if category is None else pd.Series(np.asarray(category), index=labels)
         panel = cls(outcome, labels, times, cohorts, cohort, groups, name, notes)
@@ -192,15 +197,17 @@ class Panel:
     @cached_property
     def ages(self) -> Array:
         """(G, T) periods since the start of each cohort, negative before it."""
-        result = np.zeros((len(self.cohorts), len(self.periods)), dtype=int)
-        for g, row in enumerate(result):
-            row[:] = ages(self.periods, self.cohorts[[g] * len(row)])
-        return result
+        return ages(self.periods, self.cohorts)
 
     @cached_property
     def balanced(self) -> bool:
         """Whether every unit is observed in every period."""
         return not bool(np.isnan(self.outcome.sum()))
+
+    @cached_property
+    def scale(self) -> float:
+        """How large outcomes are: what rounding is measured by."""
+        return float(max(np.nanmax(self.outcome, initial=0.0), -np.nanmin(self.outcome, initial=0.0)))
 
     @property
     def cohort_names(self) -> list[str]:
@@ -210,7 +217,7 @@ class Panel:
     @cached_property
     def step(self) -> int:
         """How far the periods lie apart on the calendar, 0 where they are unequally spaced."""
-        steps = ages(self.periods[1:], self.periods[:-1])
+        steps = np.diff(ages(self.periods, self.periods[:1])[0])
         return int(steps[0]) if len(steps) and (steps == steps[0]).all() else int(not len(steps))
 
     @property
@@ -288,71 +295,10 @@ class Panel:
             raise DesignError(f"the panel has no unit in {', '.join(categories)}; choose among its categories")
         return self.only(held)
 
-    def logs(self) -> Panel:
-        """Return the panel of the logarithm of the outcome.
-
-        Raises
-        ------
-        DesignError
-            If an outcome is zero or negative: a log of zero is never replaced by something else.
-        """
-        empty = np.asarray((self.outcome <= 0).any(axis=1))
-        if empty.any():
-            listed = ", ".join(map(str, self.units[empty][:3]))
-            raise DesignError(
-                f"a log of zero was refused: {int(empty.sum())} of {len(empty)} units have an outcome of 0 or less in some "
-                f"period (first: {listed}); use longer periods or larger units, or keep the outcome as it is"
-            )
-        return replace(self, outcome=np.log(self.outcome), name=f"log {self.name}")
-
-    def active(self) -> Panel:
-        """Return the panel of whether anything was sold, 1 or 0: the extensive margin, whose effects are shares.
-
-        Examples
-        --------
-        >>> Panel.from_matrix(np.array([[0.0, 5.0]]), treated_from=[2]).active().outcome.tolist()
-        [[0.0, 1.0]]
-        """
-        sold = np.where(np.isnan(self.outcome), np.nan, self.outcome > 0)
-        return replace(self, outcome=sold, name=f"share with {self.name}")
-
-    def while_active(self) -> Panel:
-        """Return the panel of the outcome where it is above 0, missing elsewhere: the intensive margin.
-
-        Who is active is a result of the treatment too: read an effect on it beside that on `active`.
-
-        Examples
-        --------
-        >>> Panel.from_matrix(np.array([[0.0, 5.0]]), treated_from=[2]).while_active().notes
-        ('1 of 2 unit-periods without outcome are left out',)
-        """
-        silent = self.outcome <= 0
-        note = f"{int(silent.sum())} of {silent.size} unit-periods without {self.name} are left out"
-        outcome = np.where(silent, np.nan, self.outcome)
-        return replace(self, outcome=outcome, name=f"{self.name} while active", notes=(*self.notes, note))
-
-    def winsorised(self, share: float) -> Panel:
-        """Return the panel with outcomes capped at the value that `share` of the untreated unit-periods stay below.
-
-        The cap is one for all units and periods, and its notes tell it. `share` is fixed before results are seen.
-
-        Raises
-        ------
-        ParameterError
-            If `share` is not between 0.5 and 1.
-
-        Examples
-        --------
-        >>> Panel.from_matrix(np.array([[1.0, 2.0, 9.0]]), treated_from=[0]).winsorised(0.5).outcome.tolist()
-        [[1.0, 2.0, 2.0]]
-        """
-        if not 0.5 <= share < 1:
-            raise ParameterError(f"share lies between 0.5 and 1, such as 0.999, not {share!r}")
-        treated = np.vstack([self.ages >= 0, np.zeros((1, len(self.periods)), dtype=bool)])
-        cap = float(np.nanquantile(self.outcome[~treated[self.cohort]], share))
-        above = int((self.outcome > cap).sum())
-        note = f"{above} outcomes above {cap:.6g}, the {share:.4%} quantile of untreated ones, are capped"
-        return replace(self, outcome=np.minimum(self.outcome, cap), notes=(*self.notes, note))
+    logs = outcomes.logs
+    active = outcomes.active
+    while_active = outcomes.while_active
+    winsorised = outcomes.winsorised
 
     def restarted(self, start: int, stop: int) -> Panel:
         """Return the panel of the first `stop` periods in which every treated unit starts at position `start`.

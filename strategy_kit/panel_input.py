@@ -8,12 +8,17 @@ import numpy as np
 import pandas as pd
 
 from strategy_kit.errors import ContractError, refuse
+from strategy_kit.periods import period_length
 
 Array = np.ndarray
+LARGEST = 1e100
+"""Outcomes beyond it are refused: sums of their squares would overflow."""
 
 
 def times_of(values: pd.Series, what: str) -> pd.Series:
     """Return numbers as they are and everything else as local timestamps; ContractError for what is neither."""
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        values = values.astype(values.cat.categories.dtype)
     if pd.api.types.is_bool_dtype(values):
         raise ContractError(f"{what} must be integers, dates or timestamps, not true and false")
     if pd.api.types.is_numeric_dtype(values):
@@ -28,42 +33,38 @@ def times_of(values: pd.Series, what: str) -> pd.Series:
     try:
         times = pd.to_datetime(values, format="ISO8601").dt.as_unit("us")
     except (ValueError, TypeError) as error:
-        raise ContractError(f"{what} must be integers, dates or timestamps: {str(error).splitlines()[0]}") from error
+        first = str(error).splitlines()[0].split(". You might")[0]
+        raise ContractError(
+            f"{what} must be integers, dates or timestamps, not other text; write it like 7 or 2025-01-06 ({first})"
+        ) from error
     if times.dt.tz is not None:
         raise ContractError(f"{what} must be local business time; take the time zone {times.dt.tz} off first")
     return times
 
 
-def matrix_laws(outcome: Array, units: pd.Index, starts: pd.Series, periods: pd.Index, name: str) -> list[str]:
-    """Name what a matrix and its labels break: the order of periods, lengths, and outcomes that are not finite."""
-    laws = [] if periods.is_monotonic_increasing and periods.is_unique else ["periods must ascend without repeats"]
-    if (len(units), len(periods)) != outcome.shape or len(starts) != len(outcome):
-        laws.append(
-            f"outcome is {outcome.shape[0]} × {outcome.shape[1]}, but there are {len(units)} units, "
-            f"{len(starts)} starts and {len(periods)} periods"
-        )
-    if not np.isfinite(outcome.sum()) and np.isinf(outcome).any():
-        laws.append(f"{name} must be finite, or missing where a unit was not observed")
-    return laws
-
-
 def cohorts_of(given: pd.Series, periods: pd.Index) -> tuple[Array, pd.Index, tuple[str, ...]]:
-    """Return each unit's position among the distinct starts, -1 for never, these starts, and notes."""
+    """Return each unit's position among the distinct starts, -1 for never, these starts, and notes.
+
+    A start inside a period counts from that period on, one between two periods from the next one on.
+    """
     dated = isinstance(periods, pd.DatetimeIndex)
     if dated != pd.api.types.is_datetime64_any_dtype(given) and not given.isna().all():
         raise ContractError("periods and treated_from must both be numbers or both be dates")
-    values = given.to_numpy()
-    if dated:
-        values = pd.to_datetime(given).to_numpy().astype(periods.to_numpy().dtype)
+    labels = periods.to_numpy()
+    if isinstance(periods, pd.DatetimeIndex):
+        values = pd.to_datetime(given).to_numpy().astype(labels.dtype)
         inside = ~np.isnat(values)
-        late = inside & (values >= _end(pd.DatetimeIndex(periods)))
-        position = np.searchsorted(periods, values[inside & ~late], side="right") - 1
-        values[inside & ~late] = periods.to_numpy()[np.maximum(position, 0)]
+        position = np.maximum(np.searchsorted(labels, values, side="right") - 1, 0)
+        ends = (periods + period_length(periods)).to_numpy()
+        position += values >= ends[position]
     else:
-        values = values.astype(float)
+        values = given.to_numpy().astype(float)
         inside = np.isfinite(values) & ~((values == 0) & (periods[0] > 0))
-        late = inside & (values > periods[-1])
+        position = np.searchsorted(labels, values)
+    late = inside & (position >= len(labels))
     held = inside & ~late
+    between = held if dated else held & (values != np.rint(values))
+    values[between] = labels[position[between]]
     cohort = np.full(len(values), -1)
     cohort[held], found = pd.factorize(values[held], sort=True)
     whole = not dated and len(found) and bool((found == found.astype(int)).all())
@@ -72,13 +73,38 @@ def cohorts_of(given: pd.Series, periods: pd.Index) -> tuple[Array, pd.Index, tu
     return cohort, cohorts, (note,) if late.any() else ()
 
 
-def _end(periods: pd.DatetimeIndex) -> np.datetime64:
-    """Return the end of the last period, which is as long as the shortest one."""
-    if len(periods) > 1 and (periods.day == 1).all():
-        months = np.diff(periods.year * 12 + periods.month).min()
-        return (periods[-1] + pd.DateOffset(months=int(months))).to_datetime64()
-    step = np.diff(periods).min() if len(periods) > 1 else np.timedelta64(1, "D")
-    return periods.to_numpy()[-1] + step
+def matrix_laws(outcome: Array, units: pd.Index, starts: pd.Series, periods: pd.Index, name: str) -> list[str]:
+    """Name what a matrix and its labels break: sizes, the order of periods, repeated units, infinite and huge outcomes."""
+    laws = [] if periods.is_monotonic_increasing and periods.is_unique else ["periods must ascend without repeats"]
+    laws += [] if units.is_unique else ["units must not repeat"]
+    if (len(units), len(periods)) != outcome.shape or len(starts) != len(outcome):
+        laws.append(
+            f"outcome is {outcome.shape[0]} × {outcome.shape[1]}, but there are {len(units)} units, "
+            f"{len(starts)} starts and {len(periods)} periods"
+        )
+    if not isinstance(periods, pd.DatetimeIndex) and not np.isfinite(periods.to_numpy(dtype=float)).all():
+        laws.append("periods must be finite")
+    with np.errstate(all="ignore"):
+        total = float(np.abs(outcome[:, 0]).sum() + outcome.sum())
+    if not np.isfinite(total) and np.isinf(outcome).any():
+        laws.append(f"{name} must be finite, or missing where a unit was not observed")
+    if np.isfinite(total) and abs(total) > LARGEST:
+        laws.append(f"{name} exceeds {LARGEST:g} and its squares cannot be told; give it in larger units")
+    return laws
+
+
+def as_matrix(given: object, name: str) -> Array:
+    """Return a matrix of numbers as it is, or refuse what is none."""
+    try:
+        outcome = np.asarray(given, dtype=float)
+    except (TypeError, ValueError):
+        outcome = np.zeros(0)
+    if outcome.ndim != 2 or not outcome.size:
+        raise ContractError(
+            f"panel: {name} must be a matrix of numbers with at least one unit and one period; "
+            "give one row a unit and one column a period"
+        )
+    return outcome
 
 
 def codes_of(values: pd.Series) -> tuple[Array, pd.Index]:
@@ -96,7 +122,14 @@ def codes_of(values: pd.Series) -> tuple[Array, pd.Index]:
         length = int(np.argmin(step)) + 1
         if len(plain) % length == 0 and bool((plain.reshape(-1, length) == plain[:length]).all()):
             return np.tile(np.arange(length, dtype=np.int32), len(plain) // length), pd.Index(plain[:length])
-    hashed, labels = pd.factorize(values, sort=True)
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        values = values.astype(values.cat.categories.dtype)
+    try:
+        hashed, labels = pd.factorize(values, sort=True)
+    except TypeError as error:
+        raise ContractError(
+            f"panel: the labels in {values.name} cannot be put in order; give them as text or as numbers, all of one kind"
+        ) from error
     return hashed.astype(np.int32), pd.Index(labels)
 
 
@@ -176,6 +209,9 @@ def read(frame: pd.DataFrame, names: Columns) -> Rows:
     for column, remedy in fixed:
         moved = _moved(_comparable(column), first, unit_code, in_order=in_order)
         laws += _constant_law(str(column.name), moved, unit_code, units, remedy) if moved.any() else []
+    if names.cluster is not None and frame[names.cluster].isna().any():
+        missing = int(frame[names.cluster].isna().sum())
+        laws.append(f"{names.cluster} is missing in {missing} rows; give each unit a cluster or leave the rows out")
     refuse(ContractError, "panel", laws)
     return Rows(unit_code, units, period_code, periods, starts, first, numbers, in_order)
 
@@ -205,13 +241,19 @@ def _moved(values: Array, first: Array, unit_code: Array, *, in_order: bool) -> 
 
 
 def _numbers(frame: pd.DataFrame, column: str) -> Array:
-    """Return a column as numbers, missing where it holds none."""
-    return pd.to_numeric(frame[column], errors="coerce").to_numpy(dtype=float, na_value=np.nan)
+    """Return a column as numbers, missing where it holds none: a date, a duration or a complex number is none."""
+    values = frame[column]
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        values = values.astype(values.cat.categories.dtype)
+    if getattr(values.dtype, "kind", "O") in "mMc":
+        return np.full(len(values), np.nan)
+    return pd.to_numeric(values, errors="coerce").to_numpy(dtype=float, na_value=np.nan)
 
 
 def _finite_law(frame: pd.DataFrame, column: str, values: Array, unit: str | None, *, positive: bool) -> list[str]:
     """Say so when a column holds something that is not a finite number, or not above zero where it must be."""
-    total = values.sum()
+    with np.errstate(all="ignore"):
+        total = values.sum()
     if np.isfinite(total) and not (positive and values.min(initial=1.0) <= 0):
         return []
     wrong = ~np.isfinite(values) | (positive & (values <= 0))

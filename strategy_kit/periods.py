@@ -145,20 +145,52 @@ def parse_week(text: str) -> dt.date:
     raise ParameterError(f"a week is written like 2025-W30, or as a date of that week, not {text!r}")
 
 
-def ages(periods: pd.Index, cohorts: pd.Index) -> Array:
-    """Return how many periods each of K periods lies after the start of each of K cohorts, negative before it.
+def period_length(periods: pd.DatetimeIndex) -> pd.DateOffset | pd.Timedelta:
+    """Return how long one period is, what its labels are apart at least: months where all begin with a month.
 
     Examples
     --------
-    >>> ages(pd.DatetimeIndex(["2025-03-01"]), pd.DatetimeIndex(["2025-05-01"])).tolist()
-    [-2]
+    >>> period_length(pd.DatetimeIndex(["2025-01-01", "2025-04-01", "2025-10-01"]))
+    <DateOffset: months=3>
     """
-    if not (isinstance(periods, pd.DatetimeIndex) and isinstance(cohorts, pd.DatetimeIndex)):
-        return np.asarray(periods) - np.asarray(cohorts)
-    if (periods.day == 1).all() and (cohorts.day == 1).all():
-        return np.asarray((periods.year - cohorts.year) * 12 + periods.month - cohorts.month)
-    days: Array = np.asarray((periods - cohorts).days)
-    return days // 7 if (days % 7 == 0).all() else days
+    if len(periods) < 2:
+        return pd.Timedelta(days=1)
+    if months := _months_apart(periods):
+        return pd.DateOffset(months=months)
+    return pd.Timedelta(np.diff(periods).min())
+
+
+def ages(periods: pd.Index, cohorts: pd.Index) -> Array:
+    """Return (G, T): how many periods each of T ascending periods lies after each of G starts, negative before it.
+
+    Dates count in the shortest step between them, whole numbers in ones (as R's did counts years), other numbers in their
+    shortest step.
+
+    Examples
+    --------
+    >>> ages(pd.DatetimeIndex(["2025-03-01", "2025-04-01", "2025-05-01"]), pd.DatetimeIndex(["2025-05-01"])).tolist()
+    [[-2, -1, 0]]
+    """
+    if isinstance(periods, pd.DatetimeIndex):
+        starts = pd.DatetimeIndex(cohorts)
+        if months := _months_apart(periods):
+            return np.floor_divide(_months(periods) - _months(starts)[:, None], months)
+        step = np.diff(periods).min() if len(periods) > 1 else np.timedelta64(1, "D")
+        return np.floor((periods.to_numpy() - starts.to_numpy()[:, None]) / step + 1e-9).astype(int)
+    labels = periods.to_numpy(dtype=float)
+    whole = len(labels) < 2 or bool((labels == np.rint(labels)).all())
+    unit = 1.0 if whole else float(np.diff(labels).min())
+    return np.floor((labels - cohorts.to_numpy(dtype=float)[:, None]) / unit + 1e-6).astype(int)
+
+
+def _months_apart(periods: pd.DatetimeIndex) -> int:
+    """How many months lie between labels at least, 0 where one does not begin a month."""
+    starts = len(periods) > 1 and bool((periods == periods.to_period("M").to_timestamp()).all())
+    return int(np.diff(_months(periods)).min()) if starts else 0
+
+
+def _months(dates: pd.DatetimeIndex) -> Array:
+    return np.asarray(dates.year * 12 + dates.month)
 
 
 def weekly(periods: pd.Index) -> bool:

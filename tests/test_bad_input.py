@@ -149,9 +149,9 @@ def test_check_exits_4_for_a_broken_law_and_prints_every_law(market: Path, capsy
     assert printed.out.count("\n") > len(sk.open_dataset(market).check())
 
 
-def test_cohort_without_a_period_before_it_starts() -> None:
-    panel = sk.Panel.from_matrix(np.ones((4, 3)), treated_from=[1, 2, 0, 0])
-    with pytest.raises(sk.errors.DesignError, match="cohort 1 has no period before its start") as refusal:
+def test_no_cohort_with_a_period_before_it_starts() -> None:
+    panel = sk.Panel.from_matrix(np.ones((4, 3)), treated_from=[1, 1, 0, 0])
+    with pytest.raises(sk.errors.DesignError, match="no treated cohort with a period before its start") as refusal:
         sk.did.group_time(panel)
     assert refusal.value.exit_code == 3
 

@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 
 from strategy_kit.errors import DesignError
-from strategy_kit.periods import ages
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -151,12 +150,11 @@ def by_period(effects: Estimates) -> Estimates:
 
 
 def _age(effects: Estimates) -> Array:
-    if effects.joint is None or list(effects.labels) != ["cohort", "period"]:
+    if effects.joint is None or effects.age is None:
         raise DesignError(f"{effects.estimator} has no effects by cohort and period to average; start from group_time")
-    age = ages(pd.Index(effects.labels["period"]), pd.Index(effects.labels["cohort"]))
-    if not (age >= 0).any():
+    if not (effects.age >= 0).any():
         raise DesignError("no effect lies at or after a cohort's start, so there is nothing to average")
-    return age
+    return effects.age
 
 
 def _averaged(
@@ -187,6 +185,7 @@ def _averaged(
         estimate=estimate,
         covariance=covariance,
         n_units=held @ joint.count,
+        age=None,
         joint=averaged,
     )
     value, spread = whole(result, averaged, held)

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from strategy_kit.did.group_time import refuse_no_cohort
-from strategy_kit.did.regression import NOTHING_TO_COMPARE, Inference, points_alone, refuse_not_plain, two_way
+from strategy_kit.did.fixed_effects import NOTHING_TO_COMPARE
+from strategy_kit.did.guards import refuse_no_cohort
+from strategy_kit.did.regression import Inference, points_alone, refuse_not_plain, two_way
 from strategy_kit.errors import DesignError
 from strategy_kit.estimates import Estimates
 from strategy_kit.inference import Student
@@ -58,34 +59,14 @@ def bacon(panel: Panel, *, inference: Inference = "analytic") -> Estimates:
     start = np.append(panel.starts, [total] * (len(moments.count) - len(panel.cohorts))).astype(int)
     names = [*panel.cohort_names, "never treated"]
     rows, gradient = [], []
-    share = moments.count / moments.count.sum()
     for treated, begin in enumerate(start):
         for other, switch in enumerate(start):
             if begin in {0, total, switch}:
                 continue
-            # an earlier start as comparison leaves the periods in which it is treated already
-            first, last = (switch, total) if switch < begin else (0, switch)
-            window = last - first
-            late = (last - begin) / window
-            pair = share[treated] + share[other]
-            part = share[treated] / pair
-            weight = (pair * window / total) ** 2 * part * (1 - part) * late * (1 - late)
-            kind = {True: "treated vs never treated", False: "earlier vs later treated"}[switch == total]
-            if switch < begin:
-                kind = "later vs always treated" if switch == 0 else "later vs earlier treated"
-            path = np.zeros(total)
-            path[begin:last], path[first:begin] = 1 / (last - begin), -1 / (begin - first)
+            kind, weight, path = _comparison(begin, switch, total, *moments.count[[treated, other]])
+            rows.append((panel.cohorts[treated], names[other], kind, weight, moments.count[treated]))
             sides = np.zeros((len(start), total))
             sides[treated], sides[other] = path, -path
-            rows.append(
-                (
-                    panel.cohorts[treated],
-                    names[other] if switch < total else names[-1],
-                    kind,
-                    weight,
-                    moments.count[treated],
-                )
-            )
             gradient.append(sides)
     if not rows:
         raise DesignError(NOTHING_TO_COMPARE)
@@ -109,4 +90,21 @@ def bacon(panel: Panel, *, inference: Inference = "analytic") -> Estimates:
         details={"types": types.reset_index()},
         notes=whole.notes,
     )
-    return points_alone(result, inference)
+    return points_alone(result, inference, panel.scale)
+
+
+def _comparison(begin: int, switch: int, total: int, treated: int, other: int) -> tuple[str, float, Array]:
+    """Type, weight up to a factor, and path (T,) of two cohorts of sizes `treated` and `other` that start at these positions.
+
+    An earlier start as comparison leaves the periods in which that cohort is treated already.
+    """
+    first, last = (switch, total) if switch < begin else (0, switch)
+    window = last - first
+    late = (last - begin) / window
+    weight = (window / total) ** 2 * treated * other * late * (1 - late)
+    kind = "treated vs never treated" if switch == total else "earlier vs later treated"
+    if switch < begin:
+        kind = "later vs always treated" if switch == 0 else "later vs earlier treated"
+    path = np.zeros(total)
+    path[begin:last], path[first:begin] = 1 / (last - begin), -1 / (begin - first)
+    return kind, weight, path

@@ -45,6 +45,16 @@ class Fit:
 Sums = dict[tuple[int, int, int | None], tuple[Array, Array]]
 
 
+def standardised(covariates: Array) -> Array:
+    """Return covariates with mean 0 and standard deviation 1 over the panel: no estimate depends on their units."""
+    along = tuple(range(covariates.ndim - 1))
+    spread = covariates.std(axis=along)
+    centre = covariates.mean(axis=along)
+    # a constant stays what it is, for the check of collinear covariates to name
+    flat = spread <= 1e-12 * np.abs(centre)
+    return (covariates - np.where(flat, 0.0, centre)) / np.where(flat, 1.0, spread)
+
+
 class Balanced:
     """Doubly robust, weighting and regression estimators of all cells, and the influence of every unit on them.
 
@@ -60,7 +70,8 @@ class Balanced:
     def __init__(self, panel: Panel, units: Units, cells: Cells, method: Method) -> None:
         self._panel, self._units, self._cells = panel, units, cells
         self._members = list(rows_by_cohort(units.cohort, units.n_cohorts))
-        given = panel.covariates
+        given = None if panel.covariates is None else standardised(panel.covariates)
+        self._moving = given
         self._adjusts = given is not None
         self._regresses = given is None or method != "weighting"
         self._weighs = given is not None and method != "regression"
@@ -84,7 +95,7 @@ class Balanced:
     def _design(self, rows: Array, at: int) -> Array:
         if self._constant is not None:
             return self._constant[rows]
-        return self._with_one(np.asarray(self._panel.covariates)[rows, at])
+        return self._with_one(np.asarray(self._moving)[rows, at])
 
     @staticmethod
     def _with_one(covariates: Array) -> Array:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.special import expit
 
-from strategy_kit.did.balanced import CERTAIN, TRIMMED
+from strategy_kit.did.balanced import CERTAIN, TRIMMED, standardised
 from strategy_kit.did.logit import logit
 from strategy_kit.errors import DesignError
 
@@ -98,6 +98,16 @@ def _doubly_robust(rows: _Rows) -> None:
 _ESTIMATORS = {"regression": _regression, "weighting": _weighting, "doubly_robust": _doubly_robust}
 
 
+def _standardised_where_seen(panel: Panel) -> Array:
+    given = np.asarray(panel.covariates)
+    if given.ndim == 2:
+        return standardised(given)
+    seen = ~np.isnan(panel.outcome)
+    result = np.zeros_like(given)
+    result[seen] = standardised(given[seen])
+    return result
+
+
 class CrossSections:
     """Effects of all cells with covariates on the rows observed, and the influence of every unit; (N, K) in memory.
 
@@ -109,6 +119,7 @@ class CrossSections:
 
     def __init__(self, panel: Panel, units: Units, cells: Cells, method: Method) -> None:
         self.trimmed = 0
+        self._given = _standardised_where_seen(panel)
         self.estimate = np.zeros(len(cells.cohort))
         self._influence = np.zeros((len(panel.units), len(cells.cohort)))
         failed = []
@@ -128,8 +139,7 @@ class CrossSections:
         parts = []
         for at, post in ((cells.base[k], 0), (cells.period[k], 1)):
             rows = np.flatnonzero((inside | outside) & ~np.isnan(panel.outcome[:, at]))
-            given = panel.covariates
-            assert given is not None  # noqa: S101  # `group_time` comes here with covariates only
+            given = self._given
             X = np.column_stack([np.ones(len(rows)), given[rows] if given.ndim == 2 else given[rows, at]])
             parts.append((rows, X, panel.outcome[rows, at], np.full(len(rows), post)))
         both: list[Array] = [np.concatenate(column) for column in zip(*parts, strict=True)]

@@ -11,7 +11,6 @@ import pandas as pd
 from strategy_kit.did.aggregate import overall
 from strategy_kit.did.group_time import group_time
 from strategy_kit.errors import DesignError, ParameterError, whole_number
-from strategy_kit.periods import ages
 
 if TYPE_CHECKING:
     from strategy_kit.did.cells import Control
@@ -113,8 +112,8 @@ def thin_cells(effects: Estimates, *, least: int = 30) -> pd.DataFrame:
     if not whole_number(least, 1):
         raise ParameterError(f"least is a whole number of units, 1 or more, not {least!r}")
     labels = effects.labels
-    if list(labels) == ["cohort", "period"]:
-        after = ages(pd.Index(labels["period"]), pd.Index(labels["cohort"])) >= 0
+    if effects.age is not None:
+        after = effects.age >= 0
         weight = np.zeros(len(after))
         for cohort in labels["cohort"][after].unique():
             cells = (labels["cohort"] == cohort).to_numpy() & after
@@ -205,6 +204,7 @@ def _from_window(panel: Panel, window: int, control: Control) -> tuple[float, fl
         estimate=effects.estimate[real],
         covariance=effects.covariance[np.ix_(real, real)],
         n_units=effects.n_units[real],
+        age=np.asarray(effects.age)[real],
         joint=None if joint is None else joint.combined(chosen, np.zeros((len(chosen), len(joint.shares)))),
     )
     return overall(kept).average

@@ -12,9 +12,10 @@ from strategy_kit.did.aggregate import overall
 from strategy_kit.did.balanced import Balanced, Method
 from strategy_kit.did.cells import Cells, Control, comparisons
 from strategy_kit.did.cross_sections import CrossSections
+from strategy_kit.did.guards import cautions, refuse_category_level, refuse_no_cohort, refuse_one_cluster, settled
 from strategy_kit.did.influence import Units
 from strategy_kit.did.observed import Observed
-from strategy_kit.errors import DesignError, ParameterError, nearest, refuse, whole_number
+from strategy_kit.errors import ParameterError, nearest, refuse, whole_number
 from strategy_kit.estimates import Estimates, Joint
 from strategy_kit.inference import Multiplier
 from strategy_kit.moments import BLOCK_ROWS, rows_by_cohort
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 Array = np.ndarray
 Base = Literal["varying", "universal"]
 Inference = Literal["analytic", "none"] | Multiplier
-_FEW_UNITS = 5
 _BLOCK_CELLS = 1_000_000
 
 
@@ -95,6 +95,7 @@ def group_time(
     refuse_category_level(panel, points_only=inference == "none")
     panel = panel.untreated_at_first(anticipation + 1) if anticipation else panel.comparable
     refuse_no_cohort(panel)
+    refuse_one_cluster(panel, points_only=inference == "none")
     n_cohorts = len(panel.cohorts) + int((panel.cohort < 0).any())
     cells, notes = comparisons(
         panel, n_cohorts, control=control, anticipation=anticipation, universal=base == "universal"
@@ -102,7 +103,8 @@ def group_time(
     multiplier = inference if isinstance(inference, Multiplier) else None
     found = from_moments(panel, cells, multiplier) if panel.plain else _from_units(panel, cells, method, multiplier)
     cells = cells if found.held is None else cells.only(found.held)
-    covariance = without_fixed(found.joint.estimates, cells.period == cells.base)
+    covariance, fixed = found.joint.estimates, cells.period == cells.base
+    covariance[fixed, :] = covariance[:, fixed] = np.nan
     count = found.joint.count
     treated = int(count[: len(panel.cohorts)].sum()) if not notes else int(count[:-1].sum())
     result = Estimates(
@@ -115,11 +117,12 @@ def group_time(
         assigned_at=panel.assigned_at,
         clusters=(treated, int(count.sum()) - treated),
         average=(np.nan, np.nan),
+        age=panel.ages[cells.cohort, cells.period],
         joint=found.joint,
-        notes=(*panel.notes, *notes, *found.notes, *cautions(panel, count)),
+        notes=(*panel.notes, *notes, *found.notes, *cautions(panel)),
         seed=0 if multiplier is None else multiplier.seed,
     )
-    return replace(result, average=overall(result).average)
+    return settled(replace(result, average=overall(result).average), panel.scale)
 
 
 @dataclass(frozen=True)
@@ -151,54 +154,20 @@ def refuse_options(*given: tuple[object, object], anticipation: int, inference: 
     laws = []
     for value, allowed in given:
         known = get_args(allowed)
-        if value not in known:
+        if str(value) not in known:
             laws.append(f"an option is one of {', '.join(known)}, not {value!r}{nearest(str(value), known)}")
     if not whole_number(anticipation, 0):
         laws.append(f"anticipation is a number of whole periods, 0 or more, not {anticipation!r}")
-    if not (isinstance(inference, Multiplier) or inference in {"analytic", "none"}):
+    if not isinstance(inference, Multiplier) and str(inference) not in {"analytic", "none"}:
         laws.append(f"inference is analytic, none or a Multiplier(draws, seed), not {inference!r}")
     refuse(ParameterError, "group_time", laws)
-
-
-def refuse_category_level(panel: Panel, *, points_only: bool = False, way_out: str = "pilot_contrast") -> None:
-    """Refuse errors that take merchants as draws where categories were drawn."""
-    if panel.assigned_at == "category" and not points_only:
-        raise DesignError(
-            "treatment was assigned at category level, so merchants are not independent draws and intervals clustered by "
-            f"merchant would be wrong about half of the time; use {way_out}, or inference='none' for points alone"
-        )
-
-
-def refuse_no_cohort(panel: Panel) -> None:
-    """Refuse a panel in which nothing starts after its first period."""
-    if not len(panel.cohorts):
-        raise DesignError(
-            "the panel has no treated cohort with a period before its start and anticipation; check treated_from, or begin "
-            "the panel earlier"
-        )
-
-
-def cautions(panel: Panel, count: Array) -> tuple[str, ...]:
-    """Say what standard errors by unit leave out: cohorts of few units, and categories in which nobody was treated."""
-    names = [*panel.cohort_names, "never treated"]
-    small = [name for name, n in zip(names, count, strict=False) if n < _FEW_UNITS]
-    law = f"cohorts of fewer than {_FEW_UNITS} units ({', '.join(small)}): their standard errors say little"
-    notes = [law] if small else []
-    if panel.category is not None and panel.assigned_at == "merchant":
-        treated = pd.Series(panel.cohort >= 0, index=panel.category.index).groupby(panel.category).any()
-        if not treated.all():
-            notes.append(
-                f"treated units are in {int(treated.sum())} of {len(treated)} categories only, and standard errors leave out "
-                "what moves whole categories; compare inside them with panel.within(...)"
-            )
-    return tuple(notes)
 
 
 def from_moments(panel: Panel, cells: Cells, multiplier: Multiplier | None) -> Found:
     """Estimate the cells from cohort moments alone; draws need one more pass over the outcome."""
     moments = panel.moments
     share = moments.count / moments.count.sum()
-    change = moments.mean[:, cells.period] - moments.mean[:, cells.base]  # (G, K)
+    change = moments.path[:, cells.period] - moments.path[:, cells.base]  # (G, K)
     pooled = cells.control * share  # (K, G)
     pool = pooled.sum(axis=1)
     comparison = (pooled * change.T).sum(axis=1) / pool
@@ -248,11 +217,3 @@ def _draws(panel: Panel, cells: Cells, weight: Array, gradient: Array, multiplie
         member = np.eye(len(moments.count))[g] - moments.count / n
         result += np.outer(drawn[:, -1] / n, gradient @ member)
     return result
-
-
-def without_fixed(covariance: Array, fixed: Array) -> Array:
-    """Make rows and columns of estimates that no unit moves missing, in place."""
-    fixed = fixed | (np.diag(covariance) <= 0)
-    covariance[fixed, :] = np.nan
-    covariance[:, fixed] = np.nan
-    return covariance

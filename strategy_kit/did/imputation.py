@@ -8,16 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from strategy_kit.did.group_time import cautions, refuse_no_cohort
-from strategy_kit.did.regression import (
-    Inference,
-    Stack,
-    fixed_effects,
-    points_alone,
-    refuse_not_plain,
-    small_sample,
-    told_apart,
-)
+from strategy_kit.did.fixed_effects import Stack, fixed_effects, small_sample, told_apart
+from strategy_kit.did.guards import cautions, refuse_no_cohort
+from strategy_kit.did.regression import Inference, points_alone, refuse_not_plain
 from strategy_kit.errors import DesignError
 from strategy_kit.estimates import Estimates
 
@@ -87,23 +80,11 @@ def imputation(panel: Panel, *, inference: Inference = "analytic") -> Estimates:
     rows = [(treated[: len(ages)] & (ages == age)) * moments.count[: len(ages), None] for age in after]
     rows.append(treated[: len(ages)] * moments.count[: len(ages), None])
     gradient, between = _imputed(moments, untreated, np.stack([row / row.sum() for row in rows]))
-    leads = np.unique(ages[untreated[: len(ages)]])
-    reference = leads.max()
-    leads = leads[leads < reference][::-1]  # the earliest are the first to go
-    design = np.zeros((*untreated.shape, len(leads)))
-    design[: len(ages)] = ages[:, :, None] == leads
-    stack = Stack(design, untreated, np.ones(len(untreated)))
-    told = told_apart(moments, stack)
-    if not told.all():
-        lost = ", ".join(map(str, leads[~told]))
-        notes = (*notes, f"ages that cannot be told apart from age {reference} and the others, left out: {lost}")
-    leads = leads[told][::-1]
-    scale = np.ones(gradient.shape[1] + len(leads))
-    if len(leads):
-        *_, pull, left = fixed_effects(moments, [replace(stack, design=design[:, :, told][:, :, ::-1])])
-        gradient, between = np.concatenate([pull, gradient], axis=1), np.concatenate([left, between], axis=1)
-        observed = int(untreated.sum(axis=1) @ moments.count)
-        scale[: len(leads)] = small_sample(int(moments.count.sum()), observed, len(leads) + last) ** 0.5
+    leads, pull, left, lost = _leads(moments, ages, untreated)
+    gradient, between = np.concatenate([pull, gradient], axis=1), np.concatenate([left, between], axis=1)
+    scale = np.ones(gradient.shape[1])
+    observed = int(untreated.sum(axis=1) @ moments.count)
+    scale[: len(leads)] = small_sample(int(moments.count.sum()), observed, len(leads) + last) ** 0.5
     estimate, covariance = moments.linear(gradient, between)
     covariance *= np.outer(scale, scale)
     labels = np.append(leads, after).astype(int)
@@ -119,9 +100,26 @@ def imputation(panel: Panel, *, inference: Inference = "analytic") -> Estimates:
         assigned_at=panel.assigned_at,
         clusters=(units, total - units),
         average=(float(estimate[-1]), float(np.sqrt(covariance[-1, -1]))),
-        notes=(*panel.notes, *notes, *cautions(panel, moments.count)),
+        notes=(*panel.notes, *notes, *lost, *cautions(panel)),
     )
-    return points_alone(result, inference)
+    return points_alone(result, inference, panel.scale)
+
+
+def _leads(moments: Moments, ages: Array, untreated: Array) -> tuple[Array, Array, Array, tuple[str, ...]]:
+    """Return the K ages before the last one untreated that can be told apart, their influences, and a note on the others."""
+    given = np.unique(ages[untreated[: len(ages)]])
+    reference, given = given[-1], given[-2::-1]  # the earliest are the first to go
+    design = np.zeros((*untreated.shape, len(given)))
+    design[: len(ages)] = ages[:, :, None] == given
+    stack = Stack(design, untreated, np.ones(len(untreated)))
+    told = told_apart(moments, stack)
+    lost = ", ".join(map(str, given[~told]))
+    notes = (f"ages that cannot be told apart from age {reference} and the others, left out: {lost}",) if lost else ()
+    leads = given[told][::-1]
+    if not len(leads):
+        return leads, np.zeros((len(design), 0, design.shape[1])), np.zeros((len(design), 0)), notes
+    *_, pull, left = fixed_effects(moments, [replace(stack, design=design[:, :, told][:, :, ::-1])])
+    return leads, pull, left, notes
 
 
 def _imputed(moments: Moments, untreated: Array, weights: Array) -> tuple[Array, Array]:
@@ -136,6 +134,6 @@ def _imputed(moments: Moments, untreated: Array, weights: Array) -> tuple[Array,
     effect = (weights.swapaxes(0, 1) @ periods[: weights.shape[1]]).swapaxes(0, 1)  # of period effects on each average
     gradient = -(effect.sum(axis=1) @ pull)
     gradient[: weights.shape[1]] += effect.swapaxes(0, 1)
-    common = np.einsum("hst,ht->s", pull, moments.mean)
-    left = seen * np.einsum("gts,gs->gt", periods, moments.mean - common)
+    common = np.einsum("hst,ht->s", pull, moments.path)
+    left = seen * np.einsum("gts,gs->gt", periods, moments.path - common)
     return gradient, np.einsum("hkt,ht->hk", gradient, left)

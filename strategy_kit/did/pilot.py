@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from strategy_kit.errors import DesignError
+from strategy_kit.errors import DesignError, ParameterError, whole_number
 from strategy_kit.estimates import Estimates
 from strategy_kit.inference import Student, welch
 from strategy_kit.randomisation import Randomisation, own_and_pooled
@@ -60,6 +60,8 @@ def pilot_contrast(panel: Panel, *, seed: int = 0) -> Estimates:
     >>> pilot_contrast(pilot).tidy()[["method", "estimate"]].round(2).to_numpy().tolist()
     [['welch', 2.05], ['pooled', 2.05], ['randomisation', 2.05]]
     """
+    if not whole_number(seed, 0):
+        raise ParameterError(f"a seed is a whole number, 0 or more, not {seed!r}")
     groups, paths, start = _groups(panel)
     starts = np.unique(start[start >= 0])
     _refuse(panel, start, starts)
@@ -70,7 +72,7 @@ def pilot_contrast(panel: Panel, *, seed: int = 0) -> Estimates:
     law = Randomisation(contrasts, _exposure(after, weights, position), position, seed)
     values = own_and_pooled(contrasts, position[None, :], position)[0]
     treated = position >= 0
-    _refuse_no_spread(values, treated)
+    _refuse_no_spread(values, treated, 4e-15 * panel.scale)
     estimate, error, freedom = welch(values[treated], values[~treated])
     pooled = _pooled_error(values, treated)
     return Estimates(
@@ -127,8 +129,8 @@ def _refuse(panel: Panel, start: Array, starts: Array) -> None:
         )
 
 
-def _refuse_no_spread(values: Array, treated: Array) -> None:
-    if np.ptp(values[treated]) == 0 and np.ptp(values[~treated]) == 0:
+def _refuse_no_spread(values: Array, treated: Array, least: float) -> None:
+    if np.ptp(values[treated]) <= least and np.ptp(values[~treated]) <= least:
         raise DesignError(
             "all groups of each side changed by exactly the same amount, so chance cannot be measured; check that the outcome "
             "is not filled in"

@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 
 from strategy_kit.did.cells import comparisons
-from strategy_kit.did.group_time import cautions, refuse_no_cohort
-from strategy_kit.did.regression import Inference, points_alone, refuse_not_plain, singular, small_sample
+from strategy_kit.did.fixed_effects import singular, small_sample
+from strategy_kit.did.guards import cautions, refuse_no_cohort
+from strategy_kit.did.regression import Inference, points_alone, refuse_not_plain
 from strategy_kit.errors import DesignError
 from strategy_kit.estimates import Estimates
 from strategy_kit.inference import Ratio
@@ -70,7 +71,7 @@ def poisson(panel: Panel, *, inference: Inference = "analytic") -> Estimates:
     result = _result(
         panel, "poisson", fit, pd.DataFrame(index=[0]), (effect, covariance * np.outer(1 + effect, 1 + effect))
     )
-    return points_alone(result, inference)
+    return points_alone(result, inference, 25.0)
 
 
 def poisson_saturated(panel: Panel, *, inference: Inference = "analytic") -> Estimates:
@@ -101,7 +102,7 @@ def poisson_saturated(panel: Panel, *, inference: Inference = "analytic") -> Est
     --------
     >>> from strategy_kit.panel import Panel
     >>> panel = Panel.from_matrix(np.array([[2.0, 6.0], [0.0, 0.0], [4.0, 8.0]]), treated_from=[2, 2, 0])
-    >>> poisson_saturated(panel).average[0].round(9).item()
+    >>> round(poisson_saturated(panel).average[0], 9)
     0.5
     """
     panel = _checked(panel.comparable, "poisson_saturated", inference)
@@ -130,7 +131,7 @@ def poisson_saturated(panel: Panel, *, inference: Inference = "analytic") -> Est
     whole = fit.covariance(np.einsum("k,gkt->gt", weight, fit.pull)[:, None] + direct, between)
     ratio = float(units @ sold / without.sum())
     average = (ratio - 1, ratio * float(np.sqrt(whole[0, 0])))
-    return points_alone(replace(result, average=average, notes=(*notes, *result.notes)), inference)
+    return points_alone(replace(result, average=average, notes=(*notes, *result.notes)), inference, 25.0)
 
 
 class _Fit:
@@ -272,5 +273,5 @@ def _result(
         clusters=(treated, total - treated),
         average=(float(effect[0][0]), float(np.sqrt(effect[1][0, 0]))),
         law=Ratio(),
-        notes=(*panel.notes, *([silent] if fit.silent else []), *cautions(panel, count)),
+        notes=(*panel.notes, *([silent] if fit.silent else []), *cautions(panel)),
     )

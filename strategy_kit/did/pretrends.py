@@ -10,7 +10,6 @@ from scipy.linalg import cholesky, solve_triangular
 from scipy.special import chdtrc, chdtri, chndtr, chndtrinc, ndtr, ndtri
 
 from strategy_kit.errors import DesignError, ParameterError
-from strategy_kit.periods import ages
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -200,8 +199,8 @@ class _Joint:
 def _ages(effects: Estimates) -> Array:
     if "age" in effects.labels:
         return effects.labels["age"].to_numpy()
-    if {"cohort", "period"} <= set(effects.labels):
-        return ages(pd.Index(effects.labels["period"]), pd.Index(effects.labels["cohort"]))
+    if effects.age is not None:
+        return effects.age
     raise DesignError(f"{effects.estimator} has no effects before the start; use group_time or event_study")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -10,13 +10,9 @@ import pandas as pd
 
 from strategy_kit.did.aggregate import event_study, overall
 from strategy_kit.did.cells import comparisons
-from strategy_kit.did.group_time import (
-    cautions,
-    from_moments,
-    refuse_category_level,
-    refuse_no_cohort,
-    without_fixed,
-)
+from strategy_kit.did.fixed_effects import NOTHING_TO_COMPARE, Stack, fixed_effects, small_sample, told_apart
+from strategy_kit.did.group_time import from_moments
+from strategy_kit.did.guards import cautions, refuse_category_level, refuse_no_cohort, settled
 from strategy_kit.errors import DesignError, ParameterError
 from strategy_kit.estimates import Estimates, Joint
 from strategy_kit.inference import Student
@@ -30,81 +26,6 @@ if TYPE_CHECKING:
 
 Array = np.ndarray
 Inference = Literal["analytic", "none"]
-_SINGULAR = 1e-10
-NOTHING_TO_COMPARE = (
-    "unit and period effects leave an effect without anything to compare it with; add units that are never treated or start "
-    "later, or use group_time, which leaves such cells out"
-)
-
-
-@dataclass(frozen=True)
-class Stack:
-    """One experiment of a regression, with unit and period effects of its own.
-
-    Attributes
-    ----------
-    design
-        (G, T, K) regressors, the same for all units of a cohort.
-    seen
-        (G, T): which periods of which cohorts take part.
-    weight
-        (G,): of each unit of a cohort.
-    """
-
-    design: Array
-    seen: Array
-    weight: Array
-
-
-def fixed_effects(moments: Moments, stacks: Sequence[Stack]) -> tuple[Array, Array, Array, Array]:
-    """Return coefficients, their covariance clustered by unit, and the two parts of their influence.
-
-    A unit's own effect takes the mean over its periods away, so that a regressor that is common to a cohort is worked on
-    once a cohort. Without small-sample factor. The influence is (G, K, T) on the mean path and (G, K) between cohorts, as
-    in `Moments.linear`.
-
-    Raises
-    ------
-    DesignError
-        If a coefficient cannot be told from the others.
-    """
-    size = stacks[0].design.shape[2]
-    parts = [(stack.weight * moments.count, _left(moments, stack)) for stack in stacks]
-    gram, aim = np.zeros((size, size)), np.zeros(size)
-    for weight, left in parts:
-        flat = left.reshape(-1, size + 1)
-        cross = flat.T @ (flat * np.repeat(weight, left.shape[1])[:, None])
-        gram += cross[:-1, :-1]
-        aim += cross[:-1, -1]
-    given = sum(np.einsum("gtk,gt,g->k", s.design**2, s.seen, s.weight * moments.count) for s in stacks)
-    if singular(gram, given):
-        raise DesignError(NOTHING_TO_COMPARE)
-    inverse = np.linalg.inv(gram)
-    slope = inverse @ aim
-    gradient = np.zeros((len(moments.count), size, moments.mean.shape[1]))
-    between = np.zeros(gradient.shape[:2])
-    for weight, left in parts:
-        pull = inverse @ (left[:, :, :-1] * weight[:, None, None]).swapaxes(1, 2)
-        gradient += pull
-        between += np.einsum("gkt,gt->gk", pull, left[:, :, -1] - left[:, :, :-1] @ slope)
-    return slope, moments.linear(gradient, between)[1], gradient, between
-
-
-def _left(moments: Moments, stack: Stack) -> Array:
-    """(G, T, K + 1) regressors and mean path less unit and period effects."""
-    weight = stack.weight * moments.count
-    seen = (stack.seen & (weight > 0)[:, None]).astype(float)[:, :, None]
-    count = np.maximum(seen.sum(axis=1, keepdims=True), 1.0)
-    dummies = np.broadcast_to(np.eye(seen.shape[1]), (*seen.shape[:2], seen.shape[1]))
-    columns = np.concatenate([stack.design, moments.mean[:, :, None], dummies], axis=2)
-    columns = seen * (columns - (seen * columns).sum(axis=1, keepdims=True) / count)
-    left, periods = columns[:, :, : -seen.shape[1]], columns[:, :, -seen.shape[1] :].reshape(-1, seen.shape[1])
-    weighted = (periods * np.repeat(weight, seen.shape[1])[:, None]).T
-    common = np.linalg.pinv(weighted @ periods, rcond=_SINGULAR, hermitian=True) @ (
-        weighted @ left.reshape(len(periods), -1)
-    )
-    result: Array = left - (periods @ common).reshape(left.shape)
-    return result
 
 
 def two_way(panel: Panel, *, inference: Inference = "analytic") -> Estimates:
@@ -148,7 +69,7 @@ def two_way(panel: Panel, *, inference: Inference = "analytic") -> Estimates:
     slope, covariance, *_ = fixed_effects(panel.moments, _one_stack(panel.moments, design))
     treated, covariance = int((panel.cohort >= 0).sum()), covariance * _factor(panel, 1)
     result = regression_result(panel, "two_way", pd.DataFrame(index=[0]), slope, covariance, n_units=[treated])
-    return points_alone(result, inference)
+    return points_alone(result, inference, panel.scale)
 
 
 def two_way_event_study(panel: Panel, *, inference: Inference = "analytic") -> Estimates:
@@ -185,7 +106,9 @@ def two_way_event_study(panel: Panel, *, inference: Inference = "analytic") -> E
     refuse_not_plain(panel, "two_way_event_study", inference)
     refuse_no_cohort(panel)
     moments, every = panel.moments, np.unique(panel.ages)
-    reference = every[every < 0].max(initial=every[0])
+    if every[0] >= 0:
+        raise DesignError(NOTHING_TO_COMPARE)
+    reference = every[every < 0].max()
     ages = np.setdiff1d(every, [reference])[::-1]  # the earliest are the first to go
     stack = _one_stack(moments, _whole_ages(panel)[:, :, None] == ages)[0]
     told = told_apart(moments, stack)
@@ -199,7 +122,7 @@ def two_way_event_study(panel: Panel, *, inference: Inference = "analytic") -> E
     result = regression_result(panel, "two_way_event_study", labels, slope, covariance, n_units=counts)
     note = f"ages that cannot be told apart from age {reference} and the others, left out: {', '.join(map(str, spare))}"
     result = averaged_after(replace(result, notes=(*result.notes, *([note] if len(spare) else []))))
-    return points_alone(result, inference)
+    return points_alone(result, inference, panel.scale)
 
 
 def saturated(panel: Panel, *, inference: Inference = "analytic") -> Estimates:
@@ -243,7 +166,7 @@ def saturated(panel: Panel, *, inference: Inference = "analytic") -> Estimates:
     indicators[cells.cohort, cells.period, np.arange(len(cells.cohort))] = 1.0
     seen = np.broadcast_to(np.arange(shape[1]) < last, shape)
     slope, covariance, *_ = fixed_effects(moments, [Stack(indicators, seen, np.ones(shape[0]))])
-    return points_alone(_by_cell(panel, "saturated", cells, slope, covariance, notes), inference)
+    return points_alone(_by_cell(panel, "saturated", cells, slope, covariance, notes), inference, panel.scale)
 
 
 def sun_abraham(panel: Panel, *, inference: Inference = "analytic") -> Estimates:
@@ -282,12 +205,7 @@ def sun_abraham(panel: Panel, *, inference: Inference = "analytic") -> Estimates
     found = from_moments(panel, cells, None)
     effects = _by_cell(panel, "sun_abraham", cells, found.estimate, found.joint.estimates, notes)
     result = replace(event_study(effects), estimator="sun_abraham", average=effects.average)
-    return points_alone(result, inference)
-
-
-def small_sample(units: int, rows: int, coefficients: int) -> float:
-    """Return the factor of R's fixest for errors clustered by unit; `coefficients` counts periods, and no unit effect."""
-    return (rows - 1) / max(rows - coefficients, 1) * units / max(units - 1, 1)
+    return points_alone(result, inference, panel.scale)
 
 
 def _factor(panel: Panel, coefficients: int) -> float:
@@ -295,10 +213,10 @@ def _factor(panel: Panel, coefficients: int) -> float:
     return small_sample(units, units * periods, coefficients + periods)
 
 
-def points_alone(result: Estimates, inference: Inference) -> Estimates:
-    """Take the standard errors away where points were all that was asked for."""
+def points_alone(result: Estimates, inference: Inference, scale: float) -> Estimates:
+    """Take the standard errors away where points were all that was asked for, or where they are rounding."""
     if inference == "analytic":
-        return result
+        return settled(result, scale)
     missing = np.full_like(result.covariance, np.nan)
     return replace(result, covariance=missing, average=(result.average[0], np.nan))
 
@@ -314,7 +232,7 @@ def refuse_not_plain(panel: Panel, estimator: str, inference: Inference) -> None
         )
     if laws:
         raise DesignError(f"{estimator}: {' and '.join(laws)}; group_time takes such a panel as it is")
-    if inference not in {"analytic", "none"}:
+    if str(inference) not in {"analytic", "none"}:
         raise ParameterError(f"{estimator}: inference is analytic or none, not {inference!r}")
     refuse_category_level(panel, points_only=inference == "none")
 
@@ -335,7 +253,7 @@ def _whole_ages(panel: Panel) -> Array:
 
 
 def _one_stack(moments: Moments, design: Array) -> list[Stack]:
-    shape = moments.mean.shape
+    shape = moments.path.shape
     return [Stack(design.astype(float), np.ones(shape, dtype=bool), np.ones(shape[0]))]
 
 
@@ -356,33 +274,8 @@ def regression_result(
         clusters=(treated, units - treated),
         average=(float(slope[0]), float(np.sqrt(covariance[0, 0]))),
         law=Student(float(units - 1)),
-        notes=(*panel.notes, *cautions(panel, moments.count)),
+        notes=(*panel.notes, *cautions(panel)),
     )
-
-
-def singular(gram: Array, given: Array) -> bool:
-    """Whether regressors say nothing of their own: what is left of `given` squares (K,), or of a combination."""
-    scale = np.sqrt(np.diag(gram))
-    if not (scale > (_SINGULAR * given) ** 0.5).all():
-        return True
-    return bool(np.linalg.eigvalsh(gram / np.outer(scale, scale))[0] < _SINGULAR)
-
-
-def told_apart(moments: Moments, stack: Stack) -> Array:
-    """(K,) whether each regressor says anything that unit and period effects and those before it do not."""
-    root = np.sqrt(np.repeat(stack.weight * moments.count, moments.mean.shape[1]))[:, None]
-    size = stack.design.shape[2]
-    rows = _left(moments, stack)[:, :, :-1].reshape(len(root), size) * root
-    given = np.linalg.norm(stack.design.reshape(len(root), size) * root, axis=0)
-    basis, held = np.zeros((len(rows), 0)), np.zeros(size, dtype=bool)
-    for k, column in enumerate(rows.T):
-        rest = column - basis @ (basis.T @ column)
-        rest -= basis @ (basis.T @ rest)
-        length = np.linalg.norm(rest)
-        held[k] = length > _SINGULAR**0.5 * given[k]
-        if held[k]:
-            basis = np.column_stack([basis, rest / length])
-    return held
 
 
 def averaged_after(result: Estimates) -> Estimates:
@@ -402,10 +295,15 @@ def _by_cell(
     covariance *= small_sample(units, units * last, len(estimate) + last)
     whole = np.zeros((len(estimate) + len(count),) * 2)
     whole[: len(estimate), : len(estimate)] = covariance
-    covariance = without_fixed(covariance, np.zeros(len(estimate), dtype=bool))
     labels = pd.DataFrame({"cohort": panel.cohorts[cells.cohort], "period": panel.periods[cells.period]})
     result = regression_result(panel, estimator, labels, estimate, covariance, n_units=count[cells.cohort])
     treated = int(count[: cells.cohort.max() + 1].sum())
     joint = Joint(whole, count / count.sum(), count, panel.cohorts)
-    result = replace(result, joint=joint, clusters=(treated, units - treated), notes=(*notes, *result.notes))
+    result = replace(
+        result,
+        age=panel.ages[cells.cohort, cells.period],
+        joint=joint,
+        clusters=(treated, units - treated),
+        notes=(*notes, *result.notes),
+    )
     return replace(result, average=overall(result).average)

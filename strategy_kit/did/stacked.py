@@ -8,18 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from strategy_kit.did.group_time import refuse_no_cohort
-from strategy_kit.did.regression import (
-    NOTHING_TO_COMPARE,
-    Inference,
-    Stack,
-    averaged_after,
-    fixed_effects,
-    points_alone,
-    refuse_not_plain,
-    regression_result,
-    small_sample,
-)
+from strategy_kit.did.fixed_effects import NOTHING_TO_COMPARE, Stack, fixed_effects, small_sample
+from strategy_kit.did.guards import refuse_no_cohort
+from strategy_kit.did.regression import Inference, averaged_after, points_alone, refuse_not_plain, regression_result
 from strategy_kit.errors import DesignError, ParameterError, whole_number
 from strategy_kit.inference import Student
 
@@ -116,7 +107,7 @@ def stacked(
     out = [panel.cohort_names[g] for g in range(len(starts)) if g not in held]
     notes = [f"window of {before} periods before and {after} after the start"]
     notes += [f"cohorts without a whole window and a clean comparison, left out: {', '.join(out)}"] if out else []
-    return points_alone(averaged_after(replace(result, notes=(*result.notes, *notes))), inference)
+    return points_alone(averaged_after(replace(result, notes=(*result.notes, *notes))), inference, panel.scale)
 
 
 def _experiment(panel: Panel, begin: Array, own: int, ages: Array, weight: Array) -> Stack:

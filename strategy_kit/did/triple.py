@@ -11,7 +11,15 @@ import pandas as pd
 from strategy_kit.did.aggregate import overall
 from strategy_kit.did.balanced import Balanced, Method
 from strategy_kit.did.cells import Cells, Control, comparisons
-from strategy_kit.did.group_time import Inference, cautions, refuse_category_level, refuse_no_cohort, refuse_options
+from strategy_kit.did.group_time import Inference, refuse_options
+from strategy_kit.did.guards import (
+    FEW,
+    cautions,
+    refuse_category_level,
+    refuse_no_cohort,
+    refuse_one_cluster,
+    settled,
+)
 from strategy_kit.did.influence import Units
 from strategy_kit.errors import DesignError, ParameterError
 from strategy_kit.estimates import Estimates, Joint
@@ -87,43 +95,34 @@ def triple_difference(
     refuse_no_cohort(panel)
     units = Units.of(panel)
     cells, notes = comparisons(panel, units.n_cohorts, control=control, anticipation=anticipation, universal=False)
-    _refuse_empty(units, chosen, cells)
+    refuse_one_cluster(panel, points_only=inference == "none")
+    thin = _sides(units, chosen, cells)
     doubled = replace(
         units, cohort=2 * units.cohort + chosen, n_cohorts=2 * units.n_cohorts, cohorts=units.cohorts.repeat(2)
     )
-    pair = np.argwhere(cells.control)  # (M, 2): cell and one control cohort
+    # a control cohort of one unit a side looks exact and would take all the weight
+    thick = cells.control & ~thin
+    pair = np.argwhere(np.where(thick.any(axis=1, keepdims=True), thick, cells.control))  # (M, 2): cell, control cohort
     three = Balanced(panel, doubled, _three(cells, pair, doubled.n_cohorts), method)
     joint = doubled.joint(three, 3 * len(pair), inference if isinstance(inference, Multiplier) else None)
-    sums = np.kron(np.array([[1.0, 1.0, -1.0]]), np.eye(len(pair)))
-    joint = joint.combined(sums, np.zeros((len(pair), doubled.n_cohorts)))
-    weights = _precision(joint.estimates, pair[:, 0], len(cells.cohort))
-    joint = joint.combined(weights, np.zeros((len(weights), doubled.n_cohorts)))
-    size = len(weights)
-    shared = 2 * np.arange(len(panel.cohorts)) + 1
-    kept = np.append(np.arange(size), size + shared)
-    joint = Joint(
-        joint.covariance[np.ix_(kept, kept)],
-        joint.shares[shared],
-        joint.count[shared],
-        panel.cohorts,
-        None if joint.draws is None else joint.draws[:, kept],
-    )
+    joint, weights = _combined(joint, panel.cohorts, pair[:, 0], len(cells.cohort))
     covariance = joint.estimates
-    treated = int(joint.count.sum())
+    treated = int(joint.count[np.unique(cells.cohort)].sum())
     result = Estimates(
         estimator="triple_difference",
         outcome=panel.name,
         labels=pd.DataFrame({"cohort": panel.cohorts[cells.cohort], "period": panel.periods[cells.period]}),
-        estimate=weights @ sums @ three.estimate,
+        estimate=weights @ three.estimate,
         covariance=np.full_like(covariance, np.nan) if inference == "none" else covariance,
         n_units=joint.count[cells.cohort],
         assigned_at=panel.assigned_at,
         clusters=(treated, len(panel.units) - treated),
         average=(np.nan, np.nan),
+        age=panel.ages[cells.cohort, cells.period],
         joint=joint,
-        notes=(*panel.notes, *notes, *three.notes, *cautions(panel, joint.count)),
+        notes=(*panel.notes, *notes, *three.notes, *_told(units, thin), *cautions(panel)),
     )
-    return replace(result, average=overall(result).average)
+    return settled(replace(result, average=overall(result).average), panel.scale)
 
 
 def eligible_gap(panel: Panel, eligible: pd.Series | Sequence[bool]) -> Panel:
@@ -150,13 +149,16 @@ def eligible_gap(panel: Panel, eligible: pd.Series | Sequence[bool]) -> Panel:
         raise DesignError(
             "gaps are told by category, for a balanced panel in which whole categories start; use triple_difference otherwise"
         )
-    code, names = pd.factorize(panel.category, sort=True)
-    sums = np.zeros((2, len(names), len(panel.periods)))
-    np.add.at(sums, (chosen.astype(int), code), panel.outcome)
-    count = np.stack([np.bincount(code[chosen == side], minlength=len(names)) for side in (False, True)])
+    code, names = pd.factorize(panel.category.fillna("unknown"), sort=True)
+    weight = np.ones(len(code)) if panel.weight is None else panel.weight
+    sums, count = np.zeros((2, len(names), len(panel.periods))), np.zeros((2, len(names)))
+    np.add.at(sums, (chosen.astype(int), code), panel.outcome * weight[:, None])
+    np.add.at(count, (chosen.astype(int), code), weight)
     both = (count > 0).all(axis=0)
     if not both.any():
-        raise DesignError("no category has both eligible and other units, so that there is no gap to compare")
+        raise DesignError(
+            "no category has both eligible and other units, so that there is no gap; name eligible units of each"
+        )
     first = np.zeros(len(names), dtype=int)
     first[code[::-1]] = np.arange(len(code))[::-1]
     gap = sums[1][both] / count[1][both][:, None] - sums[0][both] / count[0][both][:, None]
@@ -171,25 +173,38 @@ def eligible_gap(panel: Panel, eligible: pd.Series | Sequence[bool]) -> Panel:
 
 
 def _fitting(panel: Panel, eligible: pd.Series | Sequence[bool]) -> Array:
-    given = eligible.reindex(panel.units) if isinstance(eligible, pd.Series) else pd.Series(list(eligible))
+    given = pd.Series(np.ravel(np.asarray(eligible, dtype=object)))
+    if isinstance(eligible, pd.Series):
+        given = eligible.reindex(panel.units) if eligible.index.is_unique else eligible.head(0)
     if len(given) != len(panel.units) or given.isna().any() or not given.isin([True, False]).all():
         raise ParameterError(
-            f"eligible is true or false for each of the {len(panel.units)} units of the panel; give it for all"
+            f"eligible is true or false for each of the {len(panel.units)} units of the panel; give it once for each"
         )
     return given.to_numpy(dtype=bool)
 
 
-def _refuse_empty(units: Units, chosen: Array, cells: Cells) -> None:
+def _sides(units: Units, chosen: Array, cells: Cells) -> Array:
+    """(G,) whether a cohort has few eligible or few other units; refused where one that is needed has none."""
     count = np.stack([np.bincount(units.cohort[chosen == side], minlength=units.n_cohorts) for side in (False, True)])
     used = np.array(cells.control.any(axis=0))
     used[cells.cohort] = True
-    lacking = np.flatnonzero(used & (count == 0).any(axis=0)).tolist()
-    if lacking:
-        names = [str(units.cohorts[g]) if g < len(units.cohorts) else "never treated" for g in lacking]
+    lacking = used & (count == 0).any(axis=0)
+    if lacking.any():
         raise DesignError(
-            f"cohort {', '.join(names)} lacks eligible or other units, so that there is no gap to compare; leave it out with "
-            "panel.only, or use group_time"
+            f"cohort {', '.join(_names(units, lacking))} lacks eligible or other units, so that there is no gap; leave it "
+            "out with panel.only, or use group_time"
         )
+    return np.asarray((count < FEW).any(axis=0))
+
+
+def _names(units: Units, marked: Array) -> list[str]:
+    names = [*units.cohorts.astype(str), "never treated"]
+    return [names[g] for g in np.flatnonzero(marked).tolist()]
+
+
+def _told(units: Units, thin: Array) -> tuple[str, ...]:
+    law = f"cohorts with fewer than {FEW} units that are eligible, or that are not ({', '.join(_names(units, thin))})"
+    return (f"{law}: no comparison where there is another, and their standard errors say little",) if thin.any() else ()
 
 
 def _three(cells: Cells, pair: Array, n_cohorts: int) -> Cells:
@@ -201,6 +216,20 @@ def _three(cells: Cells, pair: Array, n_cohorts: int) -> Cells:
         control[n, np.arange(len(pair)), code] = True
     period, base = np.tile(cells.period[k], 3), np.tile(cells.base[k], 3)
     return Cells(np.tile(2 * own + 1, 3), period, base, control.reshape(-1, n_cohorts))
+
+
+def _combined(joint: Joint, cohorts: pd.Index, cell: Array, size: int) -> tuple[Joint, Array]:
+    """Put the three comparisons together, then the control cohorts of each of `size` cells; keep shares of the eligible."""
+    kinds = len(joint.shares)
+    sums = np.kron(np.array([[1.0, 1.0, -1.0]]), np.eye(len(cell)))
+    joint = joint.combined(sums, np.zeros((len(sums), kinds)))
+    weights = _precision(joint.estimates, cell, size)
+    joint = joint.combined(weights, np.zeros((size, kinds)))
+    shared = 2 * np.arange(len(cohorts)) + 1
+    kept = np.append(np.arange(size), size + shared)
+    draws = None if joint.draws is None else joint.draws[:, kept]
+    covariance = joint.covariance[np.ix_(kept, kept)]
+    return Joint(covariance, joint.shares[shared], joint.count[shared], cohorts, draws), weights @ sums
 
 
 def _precision(covariance: Array, cell: Array, size: int) -> Array:

@@ -10,7 +10,6 @@ import pandas as pd
 
 from strategy_kit import charts, formats
 from strategy_kit.charts.bacon import LOOKS
-from strategy_kit.periods import ages
 from strategy_kit.report import blocks
 from strategy_kit.report.effect import AGES_BEFORE, Inside, forbidden_share
 from strategy_kit.report.effect_page import cohorts, compared, percent_sentence
@@ -45,7 +44,7 @@ def study(inside: Inside) -> Any:
 def grid(inside: Inside) -> Any:
     """Draw the effect on each cohort in each week."""
     say, rows = inside.reading.words, inside.effects.tidy(LEVEL)
-    age = ages(pd.Index(rows["period"]), pd.Index(rows["cohort"]))
+    age = np.asarray(inside.effects.age)
     after, rows = rows[age >= 0], rows[age >= -AGES_BEFORE]
     labels = {name: say(f"grid_{name}") for name in ("cohort", "period", "excludes", "before", "missing", "none")}
     labels |= {"value": _value(inside), "start": say("grid_start")}

@@ -15,7 +15,17 @@ PACKAGE = ROOT / "strategy_kit"
 FLOORS = (
     {"errors", "formats", "periods", "settings", "engine", "inference", "randomisation"},
     {
-        *("contract", "description", "checks", "dataset", "panel", "panel_input", "tables_to_panel", "moments"),
+        *(
+            "contract",
+            "description",
+            "checks",
+            "dataset",
+            "panel",
+            "panel_input",
+            "outcomes",
+            "tables_to_panel",
+            "moments",
+        ),
         "health",
         *("estimates", "metrics", "festivals", "glossary"),
     },

@@ -118,10 +118,10 @@ def one_sentence(refusal: StrategyKitError) -> None:
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 @pytest.mark.parametrize("case", PANELS)
 def test_a_panel_is_refused_in_one_sentence_or_answered_with_numbers(case: str, estimator: str) -> None:
-    made = PANELS[case]()
     with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always")
         try:
+            made = PANELS[case]()
             found = ESTIMATORS[estimator](made)
         except StrategyKitError as refusal:
             one_sentence(refusal)
@@ -289,7 +289,7 @@ BROKEN: dict[str, tuple[Callable[[], Any], str]] = {
     "complex": (lambda: frame(y=1j), "y must be a finite number"),
     "dates as outcome": (lambda: frame(y=pd.Timestamp("2024-01-01")), "y must be a finite number"),
     "a column twice": (lambda: pd.concat([frame(), frame()[["y"]]], axis=1), "'?y'? .*(twice|repeat|once)"),
-    "numbers as text": (lambda: frame(t=np.tile(list("123456"), 24)), "period must be integers.*text.*;"),
+    "numbers as text": (lambda: frame(t=np.tile(list("123456"), 24)), "period must be integers.*not other text; write"),
     "units of no order": (lambda: frame(id=np.resize([pd.Timestamp("2024-01-01"), 1], 144)), "id .*;"),
     "a time zone": (lambda: frame(t=pd.Timestamp("2024-01-01", tz="Asia/Shanghai")), "take the time zone"),
     "a treatment that stops": (lambda: frame(g=np.tile([4, 4, 4, 4, 0, 0], 24)), "24 units.*starts once and stays"),

@@ -142,7 +142,7 @@ def test_the_two_way_event_study_equals_least_squares_or_is_refused_where_an_eff
     equal(result, twin.estimate, twin.covariance)
     plain_average(result, twin.covariance)
     assert result.n_units.tolist() == [rows[rows["age"] == age]["unit"].nunique() for age in ages]
-    assert any("left out beside age −1" in note for note in result.notes) == (len(ages) + 1 < len(every))
+    assert any("told apart from age -1" in note for note in result.notes) == (len(ages) + 1 < len(every))
 
 
 @given(designs())

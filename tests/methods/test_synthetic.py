@@ -389,9 +389,8 @@ REFUSED = {
 
 
 @BOTH
-@pytest.mark.parametrize("case", REFUSED)
-def test_refusals(method: Any, case: str) -> None:
-    make, words = REFUSED[case]
+@pytest.mark.parametrize(("make", "words"), REFUSED.values(), ids=REFUSED)
+def test_refusals(method: Any, make: Any, words: str) -> None:
     with pytest.raises(DesignError, match=words):
         method(make())
 

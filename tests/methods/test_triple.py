@@ -85,7 +85,7 @@ def designs(draw: st.DrawFn) -> Design:
     starts = sorted(draw(possible), reverse=True)
     never = never or starts[1] >= starts[0] - anticipation
     cohorts = [*starts, *([0] if never else [])]
-    sizes = [(draw(st.integers(3, 5)), draw(st.integers(3, 5))) for _ in cohorts]
+    sizes = [(draw(st.integers(5, 7)), draw(st.integers(5, 7))) for _ in cohorts]
     start = np.repeat(cohorts, [a + b for a, b in sizes]).astype(float)
     chosen = np.concatenate([np.arange(a + b) < a for a, b in sizes])
     rng = RNG(draw(st.integers(0, 10**6)))

@@ -1,0 +1,93 @@
+"""What every estimator refuses, cautions against, and takes away: errors that would not mean what they seem to."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from strategy_kit.errors import DesignError
+
+if TYPE_CHECKING:
+    from strategy_kit.estimates import Estimates
+    from strategy_kit.panel import Panel
+
+Array = np.ndarray
+FEW = 5
+"""Units, or clusters, below which a standard error says little."""
+
+
+def refuse_category_level(panel: Panel, *, points_only: bool = False, way_out: str = "pilot_contrast") -> None:
+    """Refuse errors that take merchants as draws where categories were drawn."""
+    if panel.assigned_at == "category" and not points_only:
+        raise DesignError(
+            "treatment was assigned at category level, so merchants are not independent draws and intervals clustered by "
+            f"merchant would be wrong about half of the time; use {way_out}, or inference='none' for points alone"
+        )
+
+
+def refuse_no_cohort(panel: Panel) -> None:
+    """Refuse a panel in which nothing starts after its first period."""
+    if not len(panel.cohorts):
+        raise DesignError(
+            "the panel has no treated cohort with a period before its start and anticipation; check treated_from, or begin "
+            "the panel earlier"
+        )
+
+
+def refuse_one_cluster(panel: Panel, *, points_only: bool = False) -> None:
+    """Refuse errors over clusters of which one side has a single one."""
+    if panel.cluster is None or points_only:
+        return
+    sides = {
+        "treated": panel.cohort >= 0,
+        "comparison": panel.cohort < 0 if (panel.cohort < 0).any() else panel.cohort >= 0,
+    }
+    alone = [name for name, side in sides.items() if len(np.unique(panel.cluster[side])) == 1]
+    if alone:
+        raise DesignError(
+            f"all {' and all '.join(alone)} units are in one cluster, within which chance cannot be measured; cluster by "
+            "smaller groups, or take inference='none' for points alone"
+        )
+
+
+def cautions(panel: Panel) -> tuple[str, ...]:
+    """Say what standard errors leave out: cohorts of few units or clusters, and categories in which nobody was treated."""
+    drawn, what = (np.arange(len(panel.units)), "units") if panel.cluster is None else (panel.cluster, "clusters")
+    pairs = pd.DataFrame({"cohort": panel.cohort_codes, "drawn": drawn})
+    count = pairs.drop_duplicates().groupby("cohort").size() if what == "clusters" else np.bincount(panel.cohort_codes)
+    names = [*panel.cohort_names, "never treated"]
+    small = [name for name, n in zip(names, count, strict=False) if n < FEW]
+    law = f"cohorts of fewer than {FEW} {what} ({', '.join(small)}): their standard errors say little"
+    notes = [law] if small else []
+    if panel.category is not None and panel.assigned_at == "merchant":
+        treated = pd.Series(panel.cohort >= 0, index=panel.category.index).groupby(panel.category).any()
+        if not treated.all():
+            notes.append(
+                f"treated units are in {int(treated.sum())} of {len(treated)} categories only, and standard errors leave out "
+                "what moves whole categories; compare inside them with panel.within(...)"
+            )
+    return tuple(notes)
+
+
+def settled(result: Estimates, scale: float) -> Estimates:
+    """Take away standard errors that are nothing but rounding of outcomes of this size, and say so.
+
+    Sums of doubles leave about 1e-16 of their size.
+    """
+    error, least = result.std_error, 4e-15 * scale
+    lost = error <= least
+    value, spread = result.average
+    if not lost.any() and not spread <= least:
+        return result
+    covariance = result.covariance.copy()
+    covariance[lost, :] = covariance[:, lost] = np.nan
+    note = "standard errors that cannot be told from rounding are missing: outcomes do not vary in their own way"
+    return replace(
+        result,
+        covariance=covariance,
+        average=(value, np.nan if spread <= least else spread),
+        notes=(*result.notes, note),
+    )
