@@ -27,7 +27,8 @@ import numpy as np
 import pandas as pd
 
 HERE = Path(__file__).parent
-PEERS_PYTHON = str(HERE / ".peers" / "bin" / "python")
+PEERS_HOME = HERE.parent / ".peers"
+PEERS_PYTHON = str(PEERS_HOME / "bin" / "python")
 ROUNDS, SLOW = 3, 30.0  # what takes more CPU seconds is asked once
 LIMIT, CAP = 120, 10.0  # CPU seconds, GB of the whole process
 DRAWS, WARM, EQUAL = 999, 300, 1e-3  # the last of a standard error
@@ -243,29 +244,34 @@ def compared(own: Answer, other: Answer) -> str:
 
 
 def measure(case: str, ways: list[str], file: Path) -> None:
-    """Ask all ways in turns, compare their answers, print medians and the ratio of CPU to the kit's from a frame."""
+    """Ask all ways in turns, compare their answers, print medians and their ratios to the kit from a matrix and a frame."""
     rounds = {way: [run(way, case, file)] for way in ways}
     for _ in range(ROUNDS - 1):
         for way, done in rounds.items():
             if done[-1].get("cpu", SLOW) < SLOW:
                 done.append(run(way, case, file))
-    print(f"\n{case}, {file.stem}\n\n| way | CPU, s | wall, s | added, GB | × kit frame | answers against the kit |")
-    print("|---|--:|--:|--:|--:|---|")
+    heads = ["way", "wall, s", "CPU, s", "added, GB", *(f"{part} ÷ {way}'s" for way in KIT for part in ("wall", "CPU"))]
+    print(f"\n{case}, {file.stem}\n\n| {' | '.join(heads)} | answers against the kit |\n|---|{'--:|' * 7}---|")
     own = rounds[ways[0]][0].get("answer", {})
-    unit = statistics.median(one.get("cpu", np.nan) for one in rounds["kit frame"])
+    unit = {
+        (part, way): statistics.median(one.get(part, np.nan) for one in rounds.get(way, [{}]))
+        for way in KIT
+        for part in ("wall", "cpu")
+    }
     for way, done in rounds.items():
         if "failed" in done[-1]:
-            print(f"| {way} | {done[-1]['failed']} | | {done[-1]['peak']:.1f} in all | | |", flush=True)
+            print(f"| {way} | {done[-1]['failed']} | | {done[-1]['peak']:.1f} in all | | | | | |", flush=True)
             continue
-        cpu, wall, memory = (statistics.median(one[part] for one in done) for part in ("cpu", "wall", "memory"))
-        costs = f"{cpu:.3f} | {wall:.3f} | {memory:.3f} | {cpu / unit:.3g}"
+        cost = {part: statistics.median(one[part] for one in done) for part in ("wall", "cpu", "memory")}
+        times = " | ".join(f"{cost[part] / whole:.3g}" for (part, _), whole in unit.items())
+        costs = f"{cost['wall']:.3f} | {cost['cpu']:.3f} | {cost['memory']:.3f} | {times.replace('nan', '')}"
         print(f"| {way} | {costs} | {compared(own, done[0]['answer'])} |", flush=True)
 
 
 def prepare() -> None:
     """Make the environment of the peers on first use, and print what is in it."""
     if not Path(PEERS_PYTHON).exists():
-        subprocess.run([sys.executable, "-m", "venv", str(HERE / ".peers")], check=True)
+        subprocess.run([sys.executable, "-m", "venv", str(PEERS_HOME)], check=True)
         subprocess.run([PEERS_PYTHON, "-m", "pip", "install", "-q", "-r", str(HERE / "peers.txt")], check=True)
     subprocess.run([PEERS_PYTHON, "-c", ABOUT, *PEERS], check=True, env={**os.environ, **SETTINGS})
 

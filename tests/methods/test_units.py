@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import statsmodels.api as sm
-from hypothesis import given, settings
+from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
 from strategy_kit import did
@@ -126,7 +126,12 @@ def test_points_are_those_of_plain_regressions(kind: str, method: Any, seed: int
     base = panel(seed, units=90, **KINDS[kind])
     base = replace(base, weight=np.random.default_rng(seed).uniform(0.5, 2.0, size=90))
     cells, _ = comparisons(base, 4, control=control, anticipation=0, universal=False)
-    found = did.group_time(base, control=control, method=method)
+    try:
+        found = did.group_time(base, control=control, method=method)
+    except DesignError as refusal:
+        if "separate" not in str(refusal) or method == "regression":
+            raise
+        reject()
     cell = zip(cells.cohort, cells.period, cells.base, cells.control, strict=True)
     expected = [plain(base, method, *each) for each in cell]
     # statsmodels' logit stops at a deviance that moves by 1e-13
