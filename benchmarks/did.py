@@ -32,7 +32,7 @@ PEERS_PYTHON = str(PEERS_HOME / "bin" / "python")
 ROUNDS, SLOW = 3, 30.0  # what takes more CPU seconds is asked once
 LIMIT, CAP = 120, 10.0  # CPU seconds, GB of the whole process
 DRAWS, WARM, EQUAL = 999, 300, 1e-3  # the last of a standard error
-SETTINGS = {"OPENBLAS_NUM_THREADS": "2", "PYTHONWARNINGS": "ignore"}
+SETTINGS = {"PYTHONWARNINGS": "ignore"}
 SETTINGS["DIFF_DIFF_BACKEND"] = "rust"  # diff-diff then refuses to run without its compiled core
 SETTINGS["PYTHONHASHSEED"] = "0"  # standard errors of pyfixest 0.60 depend on it
 ABOUT = """import sys, importlib.metadata as m, diff_diff as d
@@ -282,11 +282,13 @@ def main() -> None:
     parser.add_argument("merchants", type=int, nargs="?", default=200_000)
     parser.add_argument("--peers", default=",".join(PEERS), help="names, or none")
     parser.add_argument("--cases", default=",".join(CASES))
+    parser.add_argument("--threads", default="1", help="of BLAS, for all")
     given = parser.parse_args()
+    SETTINGS["OPENBLAS_NUM_THREADS"] = given.threads
     n, peers = given.merchants, given.peers.split(",")
     if peers != ["none"]:
         prepare()
-    print(f"{os.cpu_count()} CPUs, 2 BLAS threads for all, load {os.getloadavg()[0]:.1f}", end="; ")
+    print(f"{os.cpu_count()} CPUs, BLAS threads for all: {given.threads}, load {os.getloadavg()[0]:.1f}", end="; ")
     print(f"medians of {ROUNDS} rounds (one above {SLOW:g} s); at most {LIMIT} s of CPU and {CAP:g} GB", flush=True)
     sizes = {"growth": [(n // 8, 52), (n // 4, 52), (n // 2, 52), (n, 52), (5 * n, 52)], "daily": [(n // 10, 365)]}
     with tempfile.TemporaryDirectory() as scratch:

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.linalg.blas import dger
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 Array = np.ndarray
-BLOCK_ROWS = 8_192
+BLOCK_ROWS = 2_048
 
 
 @dataclass(frozen=True)
@@ -57,15 +58,18 @@ class Moments:
         ([[2.0, 4.0]], [[[0.25, -0.25], [-0.25, 0.25]]])
         """
         periods = outcome.shape[1]
+        average = np.full(periods, 1 / periods)
         count, mean = np.zeros(n_cohorts, dtype=int), np.zeros((n_cohorts, periods + 1))
         covariance, level = np.zeros((n_cohorts, periods, periods)), np.zeros((n_cohorts, periods + 1))
         for g, rows in enumerate(rows_by_cohort(cohort, n_cohorts)):
             shift, total = np.zeros(periods + 1), np.zeros(periods + 1)
             cross, along = np.zeros((periods, periods)), np.zeros(periods + 1)
             for first in range(0, len(rows), BLOCK_ROWS):
-                block = outcome[rows[first : first + BLOCK_ROWS]]
-                own = block.mean(axis=1)
-                block -= own[:, None]
+                block = outcome.take(rows[first : first + BLOCK_ROWS], axis=0)
+                own = block @ average
+                block = dger(
+                    -1.0, np.ones(periods), own, a=block.T, overwrite_a=True
+                ).T  # in place: less each unit's own mean
                 if first == 0:
                     shift = np.append(block.mean(axis=0), own.mean())
                 block -= shift[:-1]

@@ -52,6 +52,9 @@ class Panel:
         (N,) sampling weights, or None.
     cluster
         (N,) code of the group of units that a standard error takes as one draw, or None for units.
+    source
+        Column of a frame whose memory `outcome` shares; pandas copies it before the frame is written to, because it is
+        held here.
 
     Examples
     --------
@@ -71,6 +74,7 @@ class Panel:
     covariate_names: tuple[str, ...] = ()
     weight: Array | None = None
     cluster: Array | None = None
+    source: pd.Series | None = None
 
     @classmethod
     def from_frame(
@@ -126,20 +130,22 @@ class Panel:
         absent += [f"column {c!r} occurs twice; keep one" for c in names.used if (frame.columns == c).sum() > 1]
         refuse(ContractError, "panel", absent)
         rows = reading.read(frame, names)
+        first = rows.layout.first
         panel = cls.from_matrix(
-            rows.grid(rows.numbers[outcome]),
-            treated_from=rows.starts.iloc[rows.first],
-            periods=rows.periods,
-            units=rows.units,
-            category=None if category is None else frame[category].iloc[rows.first],
+            rows.layout.grid(rows.numbers[outcome]),
+            treated_from=rows.starts.iloc[first],
+            periods=rows.layout.periods,
+            units=rows.layout.units,
+            category=None if category is None else frame[category].iloc[first],
             name=outcome,
         )
         return replace(
             panel,
             covariates=rows.covariates(names.covariates),
             covariate_names=names.covariates,
-            weight=rows.numbers[weight][rows.first] if weight else None,
-            cluster=pd.factorize(frame[cluster].iloc[rows.first], use_na_sentinel=False)[0] if cluster else None,
+            weight=rows.numbers[weight][first] if weight else None,
+            cluster=pd.factorize(frame[cluster].iloc[first], use_na_sentinel=False)[0] if cluster else None,
+            source=frame[outcome],
         )
 
     @classmethod

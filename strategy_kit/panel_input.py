@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from strategy_kit.errors import ContractError, refuse
+from strategy_kit.moments import BLOCK_ROWS
 from strategy_kit.periods import period_length
 
 Array = np.ndarray
@@ -108,20 +109,7 @@ def as_matrix(given: object, name: str) -> Array:
 
 
 def codes_of(values: pd.Series) -> tuple[Array, pd.Index]:
-    """Return positions among the distinct values in ascending order, -1 where missing, and these values.
-
-    Numbers and times that stand in runs, as units and periods of a sorted panel do, are read without hashing.
-    """
-    plain = values.to_numpy() if isinstance(values.dtype, np.dtype) and values.dtype.kind in "iuM" else None
-    if plain is not None and len(plain) > 1 and not (plain.dtype.kind == "M" and np.isnat(plain).any()):
-        step = plain[1:] > plain[:-1]
-        if bool((step | (plain[1:] == plain[:-1])).all()):
-            code = np.zeros(len(plain), dtype=np.int32)
-            np.cumsum(step, out=code[1:])
-            return code, pd.Index(plain[np.append(True, step)])  # the first value begins a run
-        length = int(np.argmin(step)) + 1
-        if len(plain) % length == 0 and bool((plain.reshape(-1, length) == plain[:length]).all()):
-            return np.tile(np.arange(length, dtype=np.int32), len(plain) // length), pd.Index(plain[:length])
+    """Return positions among the distinct values in ascending order, -1 where missing, and these values."""
     if isinstance(values.dtype, pd.CategoricalDtype):
         values = values.astype(values.cat.categories.dtype)
     try:
@@ -154,41 +142,110 @@ class Columns:
 
 
 @dataclass(frozen=True)
-class Rows:
-    """A long frame that has kept every law: codes of its rows, and where each unit's first row stands."""
+class Layout:
+    """Which unit and period each of R rows is, -1 where its label is missing."""
 
     unit_code: Array
-    units: pd.Index
     period_code: Array
+    units: pd.Index
     periods: pd.Index
-    starts: pd.Series
     first: Array
-    numbers: dict[str, Array]
-    in_order: bool
+    """(N,) the first row of each unit."""
+
+    @classmethod
+    def of(cls, unit: pd.Series, period: pd.Series) -> Layout | Grid:
+        """Look whether rows fill the panel one after the other, and code them where they do not."""
+        if (grid := Grid.of(unit, period)) is not None:
+            return grid
+        (unit_code, units), (period_code, periods) = codes_of(unit), codes_of(period)
+        first = np.zeros(len(units), dtype=np.int64)
+        known = np.flatnonzero(unit_code >= 0)[::-1]
+        first[unit_code[known]] = known
+        return cls(unit_code, period_code, units, periods, first)
 
     def grid(self, values: Array) -> Array:
-        """Lay (R,) values out as (N, T), missing where there is no row; rows in order are copied at once."""
-        shape = (len(self.units), len(self.periods))
-        if self.in_order:
-            return np.array(values, dtype=float).reshape(shape)
-        matrix = np.full(shape, np.nan)
+        """Lay (R,) values out as (N, T), missing where there is no row."""
+        matrix = np.full((len(self.units), len(self.periods)), np.nan)
         matrix[self.unit_code, self.period_code] = values
         return matrix
+
+    def moved(self, values: Array) -> Array:
+        """Return the rows that differ from the first row of their unit; missing equals missing."""
+        return np.flatnonzero(_differ(values, values[self.first][self.unit_code]) & (self.unit_code >= 0))
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Rows that fill the panel one after the other, the periods of one unit after those of another: nothing is copied."""
+
+    units: pd.Index
+    periods: pd.Index
+
+    @classmethod
+    def of(cls, unit: pd.Series, period: pd.Series) -> Grid | None:
+        """Return the grid of two columns of numbers or times, or None where they are none or in another order."""
+        if not len(unit) or any(not isinstance(c.dtype, np.dtype) or c.dtype.kind not in "iuM" for c in (unit, period)):
+            return None
+        time = period.to_numpy()
+        length = int(np.argmin(np.append(time[1:] > time[:-1], False))) + 1
+        if len(unit) % length:
+            return None
+        grid = unit.to_numpy().reshape(-1, length), time.reshape(-1, length)
+        labels, periods = grid[0][:, 0].copy(), grid[1][0].copy()
+        ascending = bool((labels[1:] > labels[:-1]).all())
+        parts = [slice(k, k + BLOCK_ROWS) for k in range(0, len(labels), BLOCK_ROWS)] if ascending else []
+        filled = [bool((grid[0][k] == labels[k, None]).all() and (grid[1][k] == periods).all()) for k in parts]
+        return cls(pd.Index(labels), pd.Index(periods)) if ascending and all(filled) else None
+
+    @property
+    def first(self) -> Array:
+        """(N,) the first row of each unit."""
+        return np.arange(0, len(self.units) * len(self.periods), len(self.periods))
+
+    @property
+    def unit_code(self) -> Array:
+        """(R,) position of each row's unit."""
+        return np.repeat(np.arange(len(self.units)), len(self.periods))
+
+    def grid(self, values: Array) -> Array:
+        """Return (R,) values as (N, T), in the same memory where they lie side by side."""
+        return values.reshape(len(self.units), len(self.periods))
+
+    def moved(self, values: Array) -> Array:
+        """Return the rows that differ from the first row of their unit; missing equals missing."""
+        length = len(self.periods)
+        lines = values.reshape(-1, length)
+        found = []
+        for k in range(0, len(lines), BLOCK_ROWS):
+            block = lines[k : k + BLOCK_ROWS]
+            if (moved := block != block[:, :1]).any():
+                moved &= _differ(block, block[:, :1])
+                found.append(np.flatnonzero(moved) + k * length)
+        return np.concatenate(found) if found else np.zeros(0, dtype=np.int64)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A long frame that has kept every law."""
+
+    layout: Layout | Grid
+    starts: pd.Series
+    numbers: dict[str, Array]
 
     def covariates(self, names: tuple[str, ...]) -> Array | None:
         """Return (N, P) covariates, (N, T, P) where one changes within a unit, None where there are none."""
         columns = [self.numbers[name] for name in names]
         if not columns:
             return None
-        if any(_moved(values, self.first, self.unit_code, in_order=self.in_order).any() for values in columns):
-            return np.stack([self.grid(values) for values in columns], axis=-1)
-        return np.stack([values[self.first] for values in columns], axis=-1)
+        if any(len(self.layout.moved(values)) for values in columns):
+            return np.stack([self.layout.grid(values) for values in columns], axis=-1)
+        return np.stack([values[self.layout.first] for values in columns], axis=-1)
 
 
 def read(frame: pd.DataFrame, names: Columns) -> Rows:
     """Code the rows of a frame that has the columns, and refuse it with every broken law at once."""
-    unit_code, units = codes_of(pd.Series(range(len(frame))) if names.unit is None else frame[names.unit])
-    period_code, periods = codes_of(times_of(frame[names.period], "period"))
+    unit = pd.Series(range(len(frame))) if names.unit is None else frame[names.unit]
+    layout = Layout.of(unit, times_of(frame[names.period], "period"))
     starts = times_of(frame[names.treated_from], "treated_from")
     positive = [names.weight] if names.weight else []
     numbers = {column: _numbers(frame, column) for column in (names.outcome, *names.covariates, *positive)}
@@ -197,32 +254,18 @@ def read(frame: pd.DataFrame, names: Columns) -> Rows:
         for c, values in numbers.items()
         for law in _finite_law(frame, c, values, names.unit, positive=c in positive)
     ]
-    in_order = _in_order(unit_code, period_code, len(periods))
-    laws += [] if in_order else _row_laws(frame, (names.unit or "row", names.period), unit_code, period_code)
-    first = np.arange(0, len(frame), max(len(periods), 1), dtype=np.int64)
-    if not in_order:
-        first = np.zeros(len(units), dtype=np.int64)
-        known = np.flatnonzero(unit_code >= 0)[::-1]
-        first[unit_code[known]] = known
+    if isinstance(layout, Layout):
+        laws += _row_laws(frame, (names.unit or "row", names.period), layout.unit_code, layout.period_code)
     fixed = [(starts, "a treatment starts once and stays")]
     fixed += [(frame[c], "give each unit one value") for c in (names.category, names.weight, names.cluster) if c]
     for column, remedy in fixed:
-        moved = _moved(_comparable(column), first, unit_code, in_order=in_order)
-        laws += _constant_law(str(column.name), moved, unit_code, units, remedy) if moved.any() else []
+        moved = layout.moved(_comparable(column))
+        laws += _constant_law(str(column.name), layout.unit_code[moved], layout.units, remedy) if len(moved) else []
     if names.cluster is not None and frame[names.cluster].isna().any():
         missing = int(frame[names.cluster].isna().sum())
         laws.append(f"{names.cluster} is missing in {missing} rows; give each unit a cluster or leave the rows out")
     refuse(ContractError, "panel", laws)
-    return Rows(unit_code, units, period_code, periods, starts, first, numbers, in_order)
-
-
-def _in_order(unit_code: Array, period_code: Array, periods: int) -> bool:
-    """Whether each row is the next cell of the panel, none left out or repeated."""
-    if not periods or len(unit_code) % periods or unit_code[-1] + 1 != len(unit_code) // periods:
-        return False
-    by_unit, by_period = unit_code.reshape(-1, periods), period_code.reshape(-1, periods)
-    units = np.arange(len(by_unit), dtype=np.int32)[:, None]
-    return bool((by_period == np.arange(periods, dtype=np.int32)).all() and (by_unit == units).all())
+    return Rows(layout, starts, numbers)
 
 
 def _comparable(values: pd.Series) -> Array:
@@ -231,13 +274,10 @@ def _comparable(values: pd.Series) -> Array:
     return pd.factorize(values)[0] if plain is None else plain
 
 
-def _moved(values: Array, first: Array, unit_code: Array, *, in_order: bool) -> Array:
-    """(R,) where a row differs from the first row of its unit; missing equals missing."""
-    own = values[first].repeat(len(values) // max(len(first), 1)) if in_order else values[first][unit_code]
+def _differ(values: Array, own: Array) -> Array:
+    """Where two arrays differ; missing equals missing."""
     moved: Array = values != own
-    if moved.any() and values.dtype.kind in "fM":
-        moved &= ~(pd.isna(values) & pd.isna(own))
-    return moved if in_order else moved & (unit_code >= 0)
+    return moved & ~(pd.isna(values) & pd.isna(own)) if values.dtype.kind in "fM" else moved
 
 
 def _numbers(frame: pd.DataFrame, column: str) -> Array:
@@ -245,6 +285,9 @@ def _numbers(frame: pd.DataFrame, column: str) -> Array:
     values = frame[column]
     if isinstance(values.dtype, pd.CategoricalDtype):
         values = values.astype(values.cat.categories.dtype)
+    kind = values.dtype.kind if isinstance(values.dtype, np.dtype) else "O"
+    if kind in "iuf":
+        return values.to_numpy(dtype=float)
     if getattr(values.dtype, "kind", "O") in "mMc":
         return np.full(len(values), np.nan)
     return pd.to_numeric(values, errors="coerce").to_numpy(dtype=float, na_value=np.nan)
@@ -286,9 +329,8 @@ def _row_laws(frame: pd.DataFrame, names: tuple[str, str], unit_code: Array, per
     return laws if len(frame) else ["the frame has no row"]
 
 
-def _constant_law(column: str, moved: Array, unit_code: Array, units: pd.Index, remedy: str) -> list[str]:
-    """Say that a column changes within some units."""
-    unit = units[unit_code[int(np.flatnonzero(moved)[0])]]
-    count = len(np.unique(unit_code[moved]))
-    law = f"{column} must be the same in all rows of a unit, but it changes in {count} units (first: {unit})"
+def _constant_law(column: str, moved: Array, units: pd.Index, remedy: str) -> list[str]:
+    """Say that a column changes within the units whose codes are given."""
+    count = len(np.unique(moved))
+    law = f"{column} must be the same in all rows of a unit, but it changes in {count} units (first: {units[moved[0]]})"
     return [f"{law}; {remedy}"]

@@ -94,7 +94,7 @@ class Balanced:
 
     def _design(self, rows: Array, at: int) -> Array:
         if self._constant is not None:
-            return self._constant[rows]
+            return self._constant.take(rows, axis=0)
         return self._with_one(np.asarray(self._moving)[rows, at])
 
     @staticmethod
@@ -194,7 +194,7 @@ class Balanced:
         for h, keys in enumerate(wanted):
             for first in range(0, len(self._members[h]) if keys else 0, BLOCK_ROWS):
                 rows = self._members[h][first : first + BLOCK_ROWS]
-                paths, weight = self._panel.outcome[rows], self._units.weight[rows]
+                paths, weight = self._panel.outcome.take(rows, axis=0), self._units.weight[rows]
                 for (at, kind), fit in keys.items():
                     X = self._design(rows, at)
                     left = X * (weight if kind is None else self._odds(fit, X, weight)[1])[:, None]
@@ -204,20 +204,23 @@ class Balanced:
 
     def fill(self, cohort: int, rows: Array, out: Array) -> None:
         """Write the influence of units of one cohort on every cell."""
-        paths, weight = self._panel.outcome[rows], self._units.weight[rows]
+        paths, weight = self._panel.outcome.take(rows, axis=0), self._units.weight[rows]
         for fit in self._fits:
             inside = fit.cohort == cohort
             if not (inside or fit.control[cohort]):
                 continue
             X = self._design(rows, fit.at)
-            left = paths[:, self._cells.period[fit.cells]] - paths[:, self._cells.base[fit.cells]]
-            left -= X @ fit.slope
-            chance, odds = self._odds(fit, X, weight) if self._weighs else (0.0, np.zeros(len(rows)))
-            if inside:
-                left = (weight / fit.totals[0])[:, None] * (left - fit.means[0])
-            else:
-                share = odds / fit.totals[1]
-                left = (weight * (X @ fit.pull) - share)[:, None] * left + np.outer(share, fit.means[1])
+            chance, odds = self._odds(fit, X, weight) if self._weighs else (np.zeros(len(rows)), np.zeros(len(rows)))
+            # the change times a factor, and the rest a combination of covariates times factors
+            factor = weight / fit.totals[0] if inside else weight * (X @ fit.pull) - odds / fit.totals[1]
+            constant = -factor if inside else odds / fit.totals[1]
+            parts = [X * factor[:, None], constant[:, None]]
+            slopes = [-fit.slope, fit.means[[0 if inside else 1]]]
             if self._weighs:
-                left += (X * (weight * (inside - chance))[:, None]) @ fit.moved
+                parts.append(X * (weight * (inside - chance))[:, None])
+                slopes.append(fit.moved)
+            left = paths.take(self._cells.period[fit.cells], axis=1)
+            left -= paths.take(self._cells.base[fit.cells], axis=1)
+            left *= factor[:, None]
+            left += np.concatenate(parts, axis=1) @ np.concatenate(slopes)
             out[:, fit.cells] = left

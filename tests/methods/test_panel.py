@@ -38,6 +38,17 @@ def cell(data: pd.DataFrame, row: int, column: str, value: Any) -> pd.DataFrame:
     return changed
 
 
+def test_a_frame_in_order_is_not_copied_and_can_be_written_to_afterwards() -> None:
+    data = frame()
+    panel = read(data)
+    assert np.shares_memory(panel.outcome, data["y"].to_numpy())
+    before = panel.outcome.copy()
+    data.loc[0, "y"] = 7.0
+    data["y"] *= 2
+    np.testing.assert_array_equal(panel.outcome, before)
+    assert not panel.outcome.flags.writeable
+
+
 BROKEN: dict[str, tuple[Callable[[], pd.DataFrame], str]] = {
     "duplicate": (
         lambda: pd.concat([frame(), frame().head(2)]),
