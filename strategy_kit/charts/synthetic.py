@@ -110,7 +110,7 @@ def _axis(when: pd.Series[Any], offset: int) -> alt.X:
     axis: dict[str, Any] = {"grid": False, "tickCount": 6, "offset": offset, "format": "d", "tickMinStep": 1}
     if dated := isinstance(when.iloc[0], str):
         axis = {**axis, "format": "%Y-%m", "tickMinStep": alt.Undefined}
-    kind, scale = "T" if dated else "Q", alt.Scale(nice=False, zero=False)
+    kind, scale = "T" if dated else "Q", alt.Scale(nice=False, zero=alt.Undefined if dated else False)
     return alt.X(f"when:{kind}", title=None, axis=alt.Axis(**axis), scale=scale)
 
 

@@ -66,3 +66,9 @@ def test_a_name_without_an_example_is_seen() -> None:
     assert unexplained(told) == "has no Examples section"
     assert unexplained(ValueError) is None
     assert unexplained(3.0) is None
+
+
+def test_the_index_of_methods_names_every_function_of_did() -> None:
+    did = importlib.import_module("strategy_kit.did")
+    pages = "".join(path.read_text(encoding="utf-8") for path in (PACKAGE.parent / "docs" / "methods").glob("*.md"))
+    assert not [name for name in did.__all__ if f"`{name}" not in pages and f"={name}(" not in pages]
