@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -10,67 +10,13 @@ import pandas as pd
 
 from strategy_kit.errors import ParameterError
 from strategy_kit.inference import BandLaw, IntervalLaw, Student, band_critical
+from strategy_kit.joint import Joint
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 Array = np.ndarray
 AssignedAt = Literal["merchant", "category"]
-
-
-@dataclass(frozen=True)
-class Joint:
-    """How K estimates and the G cohort shares that average them vary together.
-
-    Attributes
-    ----------
-    covariance
-        (K + G, K + G): of the estimates, then of the shares.
-    shares
-        (G,): cohort shares of all units, weighted where the panel is.
-    count
-        (G,): units of each cohort.
-    cohorts
-        Labels of the first shares; the never treated, who come last, have none.
-    draws
-        (B, K + G): multiplier draws of the same, around zero, where they were asked for.
-    """
-
-    covariance: Array
-    shares: Array
-    count: Array
-    cohorts: pd.Index
-    draws: Array | None = None
-
-    @property
-    def estimates(self) -> Array:
-        """(K, K): covariance of the estimates; of the draws where there are any."""
-        size = len(self.covariance) - len(self.shares)
-        if self.draws is None:
-            return self.covariance[:size, :size].copy()
-        held = self.draws[:, :size]
-        return held.T @ held / len(held)
-
-    @property
-    def estimate_draws(self) -> Array | None:
-        """(B, K): multiplier draws of the estimates alone."""
-        return None if self.draws is None else self.draws[:, : len(self.covariance) - len(self.shares)]
-
-    def combined(self, weights: Array, weight_gradient: Array) -> Joint:
-        """Return the law of `weights` @ estimates, whose weights depend on the shares too.
-
-        Parameters
-        ----------
-        weights
-            (J, K).
-        weight_gradient
-            (J, G): derivative of the combinations with respect to the shares through the weights alone.
-        """
-        groups = len(self.shares)
-        kept = np.hstack([np.zeros((groups, weights.shape[1])), np.eye(groups)])
-        change = np.vstack([np.hstack([weights, weight_gradient]), kept])
-        drawn = None if self.draws is None else self.draws @ change.T
-        return Joint(change @ self.covariance @ change.T, self.shares, self.count, self.cohorts, drawn)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -81,16 +27,14 @@ class Estimates:
     ----------
     labels
         K rows; its columns (cohort, period, age, method) name each estimate.
-    covariance
-        (K, K); missing in the rows and columns of estimates without a standard error.
+    spread
+        (K, K) covariance, or how estimates and cohort shares vary together where they can be averaged.
     law
         One law for all rows, or a law a row.
     average
         Overall estimate and standard error, as `glance` shows them.
     age
         (K,) periods since the start, of estimates by cohort and period.
-    joint
-        How estimates and cohort shares vary together, for those that `event_study` and the like can average.
     details
         Further tidy frames, such as the contrasts of single groups.
     notes
@@ -109,22 +53,39 @@ class Estimates:
     outcome: str
     labels: pd.DataFrame
     estimate: Array
-    covariance: Array
+    spread: Array | Joint
     n_units: Array
     assigned_at: AssignedAt
     clusters: tuple[int, int]
     average: tuple[float, float]
     law: BandLaw | tuple[IntervalLaw, ...] = field(default_factory=Student)
     age: Array | None = None
-    joint: Joint | None = None
     details: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     seed: int = 0
 
     @property
+    def joint(self) -> Joint | None:
+        """How estimates and cohort shares vary together, for those that `event_study` and the like can average."""
+        return self.spread if isinstance(self.spread, Joint) else None
+
+    @property
+    def covariance(self) -> Array:
+        """(K, K); missing in the rows and columns of estimates without a standard error."""
+        return self.spread.covariance if isinstance(self.spread, Joint) else self.spread
+
+    @property
     def std_error(self) -> Array:
         """(K,) standard errors; missing where an estimate is fixed by design."""
-        return np.sqrt(np.diag(self.covariance))
+        return np.sqrt(self.spread.variance if isinstance(self.spread, Joint) else np.diag(self.spread))
+
+    def without_errors(self, lost: Array) -> Estimates:
+        """Return the same estimates, those marked in `lost` (K,) without a standard error."""
+        if isinstance(self.spread, Joint):
+            return replace(self, spread=self.spread.without_errors(lost))
+        spread = self.spread.copy()
+        spread[lost, :] = spread[:, lost] = np.nan
+        return replace(self, spread=spread)
 
     def tidy(self, level: float = 0.95) -> pd.DataFrame:
         """Return one row an estimate.

@@ -13,7 +13,8 @@ from strategy_kit.errors import DesignError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from strategy_kit.estimates import Estimates, Joint
+    from strategy_kit.estimates import Estimates
+    from strategy_kit.joint import Joint
 
 Array = np.ndarray
 
@@ -174,19 +175,16 @@ def _averaged(
     member = np.eye(len(joint.shares))[cohort]  # (K, G)
     gap = chosen * (effects.estimate - estimate[:, None])
     averaged = joint.combined(weights, gap @ member / total[:, None])
-    covariance = averaged.estimates
     fixed = ~(chosen & np.isfinite(effects.std_error)).any(axis=1)
-    covariance[fixed, :] = covariance[:, fixed] = np.nan
     held = (chosen @ member) > 0
     result = replace(
         effects,
         estimator=estimator,
         labels=labels,
         estimate=estimate,
-        covariance=covariance,
+        spread=averaged.without_errors(fixed),
         n_units=held @ joint.count,
         age=None,
-        joint=averaged,
     )
     value, spread = whole(result, averaged, held)
     return replace(result, average=(value, spread if np.isfinite(effects.std_error).any() else np.nan))
@@ -198,7 +196,7 @@ def _plain(counted: Array) -> Callable[[Estimates, Joint, Array], tuple[float, f
             return np.nan, np.nan
         weight = counted / counted.sum()
         averaged = joint.combined(weight[None, :], np.zeros((1, len(joint.shares))))
-        return float(weight @ rows.estimate), float(np.sqrt(averaged.estimates[0, 0]))
+        return float(weight @ rows.estimate), float(np.sqrt(averaged.variance[0]))
 
     return whole
 
@@ -209,4 +207,4 @@ def _by_units(rows: Estimates, joint: Joint, held: Array) -> tuple[float, float]
     value = float(weight @ rows.estimate)
     gradient = ((rows.estimate - value) @ held) / share.sum()
     averaged = joint.combined(weight[None, :], gradient[None, :])
-    return value, float(np.sqrt(averaged.estimates[0, 0]))
+    return value, float(np.sqrt(averaged.variance[0]))

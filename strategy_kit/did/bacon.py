@@ -81,7 +81,7 @@ def bacon(panel: Panel, *, inference: Inference = "analytic") -> Estimates:
         outcome=panel.name,
         labels=labels.drop(columns="units"),
         estimate=estimate,
-        covariance=covariance,
+        spread=covariance,
         n_units=labels["units"].to_numpy(),
         assigned_at=panel.assigned_at,
         clusters=whole.clusters,

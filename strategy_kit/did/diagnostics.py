@@ -198,14 +198,14 @@ def _from_window(panel: Panel, window: int, control: Control) -> tuple[float, fl
     real = (~label["period"].isin(put_in) & (label["period"] >= label["cohort"])).to_numpy()
     chosen = np.eye(len(real))[real]
     joint = effects.joint
+    assert joint is not None  # noqa: S101  # of group_time
     kept = replace(
         effects,
         labels=label[real].reset_index(drop=True),
         estimate=effects.estimate[real],
-        covariance=effects.covariance[np.ix_(real, real)],
+        spread=joint.combined(chosen, np.zeros((len(chosen), len(joint.shares)))),
         n_units=effects.n_units[real],
         age=np.asarray(effects.age)[real],
-        joint=None if joint is None else joint.combined(chosen, np.zeros((len(chosen), len(joint.shares)))),
     )
     return overall(kept).average
 

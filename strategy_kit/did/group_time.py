@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 import pandas as pd
+from scipy.sparse import csr_array
 
 from strategy_kit.did.aggregate import overall
 from strategy_kit.did.balanced import Balanced, Method
@@ -16,8 +17,9 @@ from strategy_kit.did.guards import cautions, refuse_category_level, refuse_no_c
 from strategy_kit.did.influence import Units
 from strategy_kit.did.observed import Observed
 from strategy_kit.errors import ParameterError, nearest, refuse, whole_number
-from strategy_kit.estimates import Estimates, Joint
+from strategy_kit.estimates import Estimates
 from strategy_kit.inference import Multiplier
+from strategy_kit.joint import Joint
 from strategy_kit.moments import BLOCK_ROWS, rows_by_cohort
 
 if TYPE_CHECKING:
@@ -26,7 +28,6 @@ if TYPE_CHECKING:
 Array = np.ndarray
 Base = Literal["varying", "universal"]
 Inference = Literal["analytic", "none"] | Multiplier
-_BLOCK_CELLS = 1_000_000
 
 
 def group_time(
@@ -103,8 +104,7 @@ def group_time(
     multiplier = inference if isinstance(inference, Multiplier) else None
     found = from_moments(panel, cells, multiplier) if panel.plain else _from_units(panel, cells, method, multiplier)
     cells = cells if found.held is None else cells.only(found.held)
-    covariance, fixed = found.joint.estimates, cells.period == cells.base
-    covariance[fixed, :] = covariance[:, fixed] = np.nan
+    silent = (cells.period == cells.base) | (inference == "none")
     count = found.joint.count
     treated = int(count[: len(panel.cohorts)].sum()) if not notes else int(count[:-1].sum())
     result = Estimates(
@@ -112,13 +112,12 @@ def group_time(
         outcome=panel.name,
         labels=pd.DataFrame({"cohort": panel.cohorts[cells.cohort], "period": panel.periods[cells.period]}),
         estimate=found.estimate,
-        covariance=np.full_like(covariance, np.nan) if inference == "none" else covariance,
+        spread=found.joint.without_errors(silent),
         n_units=count[cells.cohort],
         assigned_at=panel.assigned_at,
         clusters=(treated, int(count.sum()) - treated),
         average=(np.nan, np.nan),
         age=panel.ages[cells.cohort, cells.period],
-        joint=found.joint,
         notes=(*panel.notes, *notes, *found.notes, *cautions(panel)),
         seed=0 if multiplier is None else multiplier.seed,
     )
@@ -174,28 +173,24 @@ def from_moments(panel: Panel, cells: Cells, multiplier: Multiplier | None) -> F
     row = np.arange(len(cells.cohort))
     weight = -pooled / pool[:, None]
     weight[row, cells.cohort] += 1.0
-    size = len(row)
-    covariance = np.zeros((size + len(share), size + len(share)))
-    for g, spread in enumerate(moments.covariance):
-        _add_spread(covariance, cells, weight[:, g], spread / moments.count[g])
+    parts: list[tuple[csr_array | None, Array]] = [
+        (_over_time(cells, weight[:, g], moments.path.shape), spread / moments.count[g])
+        for g, spread in enumerate(moments.covariance)
+    ]
     gradient = cells.control * (comparison[:, None] - change.T) / pool[:, None]
     whole = np.vstack([gradient, np.eye(len(share))])
-    covariance += whole @ ((np.diag(share) - np.outer(share, share)) / moments.count.sum()) @ whole.T
+    parts.append((csr_array(whole), (np.diag(share) - np.outer(share, share)) / moments.count.sum()))
     draws = None if multiplier is None else _draws(panel, cells, weight, whole, multiplier)
-    joint = Joint(covariance, share, moments.count, panel.cohorts, draws)
+    joint = Joint(tuple(parts), share, moments.count, panel.cohorts, draws)
     return Found(change[cells.cohort, row] - comparison, joint)
 
 
-def _add_spread(covariance: Array, cells: Cells, weight: Array, spread: Array) -> None:
-    """Add what the units of one cohort contribute, a few rows at a time: daily panels have thousands of cells."""
+def _over_time(cells: Cells, weight: Array, shape: tuple[int, ...]) -> csr_array:
+    """(K + G, T): what each cell takes of a cohort's path, the shares nothing."""
     used = np.flatnonzero(weight)
-    period, base, weight = cells.period[used], cells.base[used], weight[used]
-    differenced = (spread[period] - spread[base]) * weight[:, None]
-    step = max(1, _BLOCK_CELLS // max(len(used), 1))
-    for first in range(0, len(used), step):
-        block = differenced[first : first + step]
-        block = (block[:, period] - block[:, base]) * weight
-        covariance[used[first : first + step, None], used] += block
+    row, column = np.tile(used, 2), np.append(cells.period[used], cells.base[used])
+    groups, periods = shape
+    return csr_array((np.append(weight[used], -weight[used]), (row, column)), shape=(len(weight) + groups, periods))
 
 
 def _draws(panel: Panel, cells: Cells, weight: Array, gradient: Array, multiplier: Multiplier) -> Array:

@@ -193,7 +193,7 @@ def _each(panel: Panel, label: str, held: Mapping[object, Array], estimate: Call
         outcome=next(iter(results.values())).outcome,
         labels=pd.DataFrame({label: list(results)}),
         estimate=value,
-        covariance=np.diag(error**2),
+        spread=np.diag(error**2),
         n_units=count[:, 0],
         assigned_at=panel.assigned_at,
         clusters=(int(count[:, 0].sum()), int(count[:, 1].sum())),

@@ -82,12 +82,9 @@ def settled(result: Estimates, scale: float) -> Estimates:
     value, spread = result.average
     if not lost.any() and not spread <= least:
         return result
-    covariance = result.covariance.copy()
-    covariance[lost, :] = covariance[:, lost] = np.nan
     note = "standard errors that cannot be told from rounding are missing: outcomes do not vary in their own way"
     return replace(
-        result,
-        covariance=covariance,
+        result.without_errors(lost),
         average=(value, np.nan if spread <= least else spread),
         notes=(*result.notes, note),
     )

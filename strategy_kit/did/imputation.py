@@ -95,7 +95,7 @@ def imputation(panel: Panel, *, inference: Inference = "analytic") -> Estimates:
         outcome=panel.name,
         labels=pd.DataFrame({"age": labels}),
         estimate=estimate[:-1],
-        covariance=covariance[:-1, :-1],
+        spread=covariance[:-1, :-1],
         n_units=np.array(counts, dtype=int),
         assigned_at=panel.assigned_at,
         clusters=(units, total - units),

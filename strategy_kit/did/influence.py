@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from strategy_kit.estimates import Joint
+from strategy_kit.joint import Joint
 from strategy_kit.moments import BLOCK_ROWS, rows_by_cohort
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class Units:
                     part = sums[first : first + BLOCK_ROWS]
                     draws += multiplier.signs(len(part), number) @ part
         return Joint(
-            covariance,
+            ((None, covariance),),
             shares,
             np.bincount(self.cohort, minlength=self.n_cohorts),
             self.cohorts,

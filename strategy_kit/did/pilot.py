@@ -80,7 +80,7 @@ def pilot_contrast(panel: Panel, *, seed: int = 0) -> Estimates:
         outcome=panel.name,
         labels=pd.DataFrame({"method": ["welch", "pooled", "randomisation"]}),
         estimate=np.repeat(estimate, 3),
-        covariance=np.diag(np.array([error, pooled, error]) ** 2),
+        spread=np.diag(np.array([error, pooled, error]) ** 2),
         n_units=np.repeat(int((panel.cohort >= 0).sum()), 3),
         assigned_at=panel.assigned_at,
         clusters=(int(treated.sum()), int((~treated).sum())),

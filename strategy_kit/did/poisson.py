@@ -267,7 +267,7 @@ def _result(
         outcome=panel.name,
         labels=labels,
         estimate=effect[0],
-        covariance=effect[1],
+        spread=effect[1],
         n_units=np.array([treated]) if cohort is None else count[cohort],
         assigned_at=panel.assigned_at,
         clusters=(treated, total - treated),

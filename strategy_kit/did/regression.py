@@ -14,8 +14,9 @@ from strategy_kit.did.fixed_effects import NOTHING_TO_COMPARE, Stack, fixed_effe
 from strategy_kit.did.group_time import from_moments
 from strategy_kit.did.guards import cautions, refuse_category_level, refuse_no_cohort, settled
 from strategy_kit.errors import DesignError, ParameterError
-from strategy_kit.estimates import Estimates, Joint
+from strategy_kit.estimates import Estimates
 from strategy_kit.inference import Student
+from strategy_kit.joint import Joint
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -203,7 +204,7 @@ def sun_abraham(panel: Panel, *, inference: Inference = "analytic") -> Estimates
     cells = cells.only(cells.period != cells.base)
     cells.control[:] = np.arange(cells.control.shape[1]) == cells.control.shape[1] - 1
     found = from_moments(panel, cells, None)
-    effects = _by_cell(panel, "sun_abraham", cells, found.estimate, found.joint.estimates, notes)
+    effects = _by_cell(panel, "sun_abraham", cells, found.estimate, found.joint.covariance, notes)
     result = replace(event_study(effects), estimator="sun_abraham", average=effects.average)
     return points_alone(result, inference, panel.scale)
 
@@ -217,8 +218,8 @@ def points_alone(result: Estimates, inference: Inference, scale: float) -> Estim
     """Take the standard errors away where points were all that was asked for, or where they are rounding."""
     if inference == "analytic":
         return settled(result, scale)
-    missing = np.full_like(result.covariance, np.nan)
-    return replace(result, covariance=missing, average=(result.average[0], np.nan))
+    alone = result.without_errors(np.ones(len(result.estimate), dtype=bool))
+    return replace(alone, average=(result.average[0], np.nan))
 
 
 def refuse_not_plain(panel: Panel, estimator: str, inference: Inference) -> None:
@@ -268,7 +269,7 @@ def regression_result(
         outcome=panel.name,
         labels=labels,
         estimate=slope,
-        covariance=covariance,
+        spread=covariance,
         n_units=np.asarray(n_units, dtype=int),
         assigned_at=panel.assigned_at,
         clusters=(treated, units - treated),
@@ -292,17 +293,16 @@ def _by_cell(
     """Effects by cohort and period of a regression, to be averaged with the cohorts' shares held fixed."""
     count = panel.moments.count
     units, last = int(count.sum()), int(cells.period.max()) + 1
-    covariance *= small_sample(units, units * last, len(estimate) + last)
+    covariance = covariance * small_sample(units, units * last, len(estimate) + last)
     whole = np.zeros((len(estimate) + len(count),) * 2)
     whole[: len(estimate), : len(estimate)] = covariance
     labels = pd.DataFrame({"cohort": panel.cohorts[cells.cohort], "period": panel.periods[cells.period]})
     result = regression_result(panel, estimator, labels, estimate, covariance, n_units=count[cells.cohort])
     treated = int(count[: cells.cohort.max() + 1].sum())
-    joint = Joint(whole, count / count.sum(), count, panel.cohorts)
     result = replace(
         result,
         age=panel.ages[cells.cohort, cells.period],
-        joint=joint,
+        spread=Joint(((None, whole),), count / count.sum(), count, panel.cohorts),
         clusters=(treated, units - treated),
         notes=(*notes, *result.notes),
     )

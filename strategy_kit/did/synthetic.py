@@ -153,7 +153,7 @@ def _estimated(panel: Panel, seed: int, estimator: str) -> Estimates:
         outcome=panel.name,
         labels=pd.DataFrame({"period": panel.periods[panel.starts[0] :]}),
         estimate=estimate,
-        covariance=np.cov(placebos.T, bias=True).reshape(size) if len(placebos) else np.full(size, np.nan),
+        spread=np.cov(placebos.T, bias=True).reshape(size) if len(placebos) else np.full(size, np.nan),
         n_units=held @ np.bincount(panel.cohort[panel.cohort >= 0]),
         assigned_at=panel.assigned_at,
         clusters=(int(treated.sum()), int((~treated).sum())),

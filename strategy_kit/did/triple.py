@@ -22,12 +22,14 @@ from strategy_kit.did.guards import (
 )
 from strategy_kit.did.influence import Units
 from strategy_kit.errors import DesignError, ParameterError
-from strategy_kit.estimates import Estimates, Joint
+from strategy_kit.estimates import Estimates
 from strategy_kit.inference import Multiplier
 from strategy_kit.panel import Panel
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from strategy_kit.joint import Joint
 
 Array = np.ndarray
 
@@ -106,20 +108,18 @@ def triple_difference(
     three = Balanced(panel, doubled, _three(cells, pair, doubled.n_cohorts), method)
     joint = doubled.joint(three, 3 * len(pair), inference if isinstance(inference, Multiplier) else None)
     joint, weights = _combined(joint, panel.cohorts, pair[:, 0], len(cells.cohort))
-    covariance = joint.estimates
     treated = int(joint.count[np.unique(cells.cohort)].sum())
     result = Estimates(
         estimator="triple_difference",
         outcome=panel.name,
         labels=pd.DataFrame({"cohort": panel.cohorts[cells.cohort], "period": panel.periods[cells.period]}),
         estimate=weights @ three.estimate,
-        covariance=np.full_like(covariance, np.nan) if inference == "none" else covariance,
+        spread=joint.without_errors(np.full(len(weights), inference == "none")),
         n_units=joint.count[cells.cohort],
         assigned_at=panel.assigned_at,
         clusters=(treated, len(panel.units) - treated),
         average=(np.nan, np.nan),
         age=panel.ages[cells.cohort, cells.period],
-        joint=joint,
         notes=(*panel.notes, *notes, *three.notes, *_told(units, thin), *cautions(panel)),
     )
     return settled(replace(result, average=overall(result).average), panel.scale)
@@ -223,13 +223,10 @@ def _combined(joint: Joint, cohorts: pd.Index, cell: Array, size: int) -> tuple[
     kinds = len(joint.shares)
     sums = np.kron(np.array([[1.0, 1.0, -1.0]]), np.eye(len(cell)))
     joint = joint.combined(sums, np.zeros((len(sums), kinds)))
-    weights = _precision(joint.estimates, cell, size)
+    weights = _precision(joint.covariance, cell, size)
     joint = joint.combined(weights, np.zeros((size, kinds)))
     shared = 2 * np.arange(len(cohorts)) + 1
-    kept = np.append(np.arange(size), size + shared)
-    draws = None if joint.draws is None else joint.draws[:, kept]
-    covariance = joint.covariance[np.ix_(kept, kept)]
-    return Joint(covariance, joint.shares[shared], joint.count[shared], cohorts, draws), weights @ sums
+    return joint.of_shares(shared, cohorts), weights @ sums
 
 
 def _precision(covariance: Array, cell: Array, size: int) -> Array:

@@ -183,7 +183,7 @@ def _since(study: Any, age: int) -> Any:
         study,
         labels=study.labels[held].reset_index(drop=True),
         estimate=study.estimate[held],
-        covariance=study.covariance[np.ix_(held, held)],
+        spread=study.covariance[np.ix_(held, held)],
         n_units=study.n_units[held],
     )
 

@@ -24,6 +24,7 @@ FLOORS = (
             "panel_input",
             "outcomes",
             "tables_to_panel",
+            "joint",
             "moments",
         ),
         "health",

@@ -54,7 +54,7 @@ def whole(panel: Panel) -> Estimates:
 def rows(value: np.ndarray, error: np.ndarray) -> Estimates:
     """Groups with these estimates and errors."""
     labels = pd.DataFrame({"group": np.arange(len(value))})
-    return replace(whole(market()[0]), labels=labels, estimate=value, covariance=np.diag(error**2))
+    return replace(whole(market()[0]), labels=labels, estimate=value, spread=np.diag(error**2))
 
 
 def test_each_row_is_the_estimate_of_the_group_alone() -> None:
@@ -179,7 +179,7 @@ def test_intervals_of_shrunken_groups_and_of_the_mean_hold(size: int, tau: float
     for _ in range(draws):
         error = rng.uniform(0.5, 1.5, size)
         truth = 2 + tau * rng.normal(size=size)
-        drawn = replace(template, estimate=truth + error * rng.normal(size=size), covariance=np.diag(error**2))
+        drawn = replace(template, estimate=truth + error * rng.normal(size=size), spread=np.diag(error**2))
         details, _ = _pooled(drawn)
         own, pooled = details["shrunken"], details["pooled"].iloc[0]
         held.append(((own["conf_low"] <= truth) & (truth <= own["conf_high"])).mean())

@@ -113,7 +113,7 @@ def study_of(ages: list[int], estimate: np.ndarray, covariance: np.ndarray) -> E
         outcome="y",
         labels=pd.DataFrame({"age": ages}),
         estimate=estimate,
-        covariance=covariance,
+        spread=covariance,
         n_units=np.full(len(ages), 50),
         assigned_at="merchant",
         clusters=(50, 50),
@@ -208,7 +208,7 @@ def test_false_alarms_that_reach_the_power_leave_no_slope() -> None:
 @settings(steady, max_examples=10)
 def test_slopes_scale_with_the_outcome_and_repeat_byte_for_byte(seed: int, scale: float) -> None:
     study = random_study(seed, AGES)
-    larger = replace(study, estimate=scale * study.estimate, covariance=scale**2 * study.covariance)
+    larger = replace(study, estimate=scale * study.estimate, spread=scale**2 * study.covariance)
     one, again, other = (pretrend_power(s, power=0.7) for s in (study, study, larger))
     pd.testing.assert_frame_equal(one, again, rtol=0, atol=0)
     scaled = one.assign(**{name: scale * one[name] for name in ("slope", "bias", "bias_if_passed")})

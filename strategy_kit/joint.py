@@ -1,0 +1,123 @@
+"""How estimates and the cohort shares that average them vary together, without their full covariance where it is large."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from scipy.sparse import csr_array
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Joint:
+    """How K estimates and G cohort shares vary together.
+
+    A daily panel has thousands of estimates, and a matrix of all of them takes longer than everything else; averages need
+    none. So the covariance is kept as Σ F M F', with F (K + G, m) mostly zeros: m periods of a cohort, or its share.
+
+    Attributes
+    ----------
+    parts
+        Pairs of F, None for the identity, and M (m, m).
+    shares
+        (G,): cohort shares of all units, weighted where the panel is.
+    count
+        (G,): units of each cohort.
+    cohorts
+        Labels of the first shares; the never treated, who come last, have none.
+    draws
+        (B, K + G): multiplier draws of the same, around zero, where they were asked for.
+    silent
+        (K,) estimates without a standard error, or None: fixed by design, or points alone.
+    """
+
+    parts: tuple[tuple[csr_array | None, Array], ...]
+    shares: Array
+    count: Array
+    cohorts: pd.Index
+    draws: Array | None = None
+    silent: Array | None = None
+
+    @property
+    def size(self) -> int:
+        """K."""
+        factor, middle = self.parts[0]
+        return int((middle if factor is None else factor).shape[0]) - len(self.shares)
+
+    @cached_property
+    def covariance(self) -> Array:
+        """(K, K) covariance of the estimates; of the draws where there are any; missing for silent ones."""
+        held = slice(self.size)
+        if self.draws is not None:
+            result = self.draws[:, held].T @ self.draws[:, held] / len(self.draws)
+        else:
+            result = np.zeros((self.size, self.size))
+            for factor, middle in self.parts:
+                part = middle[held, held] if factor is None else factor[held] @ (factor[held] @ middle).T
+                result += part
+        if self.silent is not None:
+            result[self.silent, :] = result[:, self.silent] = np.nan
+        return result
+
+    @cached_property
+    def variance(self) -> Array:
+        """(K,) diagonal of `covariance`."""
+        held = slice(self.size)
+        if self.draws is not None:
+            result = (self.draws[:, held] ** 2).mean(axis=0)
+        else:
+            result = np.zeros(self.size)
+            for factor, middle in self.parts:
+                result += np.diag(middle)[held] if factor is None else _diagonal(factor[held], middle)
+        return result if self.silent is None else np.where(self.silent, np.nan, result)
+
+    @property
+    def estimate_draws(self) -> Array | None:
+        """(B, K): multiplier draws of the estimates alone."""
+        return None if self.draws is None else self.draws[:, : self.size]
+
+    def without_errors(self, lost: Array) -> Joint:
+        """Return the same with estimates marked in `lost` (K,) silent too."""
+        return replace(self, silent=lost if self.silent is None else self.silent | lost)
+
+    def combined(self, weights: Array, weight_gradient: Array) -> Joint:
+        """Return the law of `weights` @ estimates, whose weights depend on the shares too.
+
+        Parameters
+        ----------
+        weights
+            (J, K).
+        weight_gradient
+            (J, G): derivative of the combinations with respect to the shares through the weights alone.
+        """
+        groups = len(self.shares)
+        kept = np.hstack([np.zeros((groups, weights.shape[1])), np.eye(groups)])
+        change = np.vstack([np.hstack([weights, weight_gradient]), kept])
+        whole = np.zeros((len(change), len(change)))
+        for factor, middle in self.parts:
+            left = change if factor is None else change @ factor
+            whole += left @ middle @ left.T
+        drawn = None if self.draws is None else self.draws @ change.T
+        return Joint(((None, whole),), self.shares, self.count, self.cohorts, drawn)
+
+    def of_shares(self, held: Array, cohorts: pd.Index) -> Joint:
+        """Return the law of the estimates and of the shares at the positions `held`, which are those of `cohorts`."""
+        kept = np.append(np.arange(self.size), self.size + held)
+        parts = tuple(
+            (None if f is None else f[kept], m[np.ix_(kept, kept)] if f is None else m) for f, m in self.parts
+        )
+        draws = None if self.draws is None else self.draws[:, kept]
+        return Joint(parts, self.shares[held], self.count[held], cohorts, draws)
+
+
+def _diagonal(factor: csr_array, middle: Array) -> Array:
+    """Return the diagonal of F M F'."""
+    result: Array = np.asarray(factor.multiply(factor @ middle).sum(axis=1)).ravel()
+    return np.maximum(result, 0.0)  # a difference of a path with itself leaves rounding
