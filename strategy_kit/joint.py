@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
 Array = np.ndarray
+Parts = tuple[tuple["csr_array | None", Array], ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +39,7 @@ class Joint:
         (K,) estimates without a standard error, or None: fixed by design, or points alone.
     """
 
-    parts: tuple[tuple[csr_array | None, Array], ...]
+    parts: Parts
     shares: Array
     count: Array
     cohorts: pd.Index
@@ -100,9 +101,9 @@ class Joint:
         groups = len(self.shares)
         kept = np.hstack([np.zeros((groups, weights.shape[1])), np.eye(groups)])
         change = np.vstack([np.hstack([weights, weight_gradient]), kept])
-        whole = np.zeros((len(change), len(change)))
+        whole, upright = np.zeros((len(change), len(change))), np.ascontiguousarray(change.T)
         for factor, middle in self.parts:
-            left = change if factor is None else change @ factor
+            left = change if factor is None else (factor.T @ upright).T
             whole += left @ middle @ left.T
         drawn = None if self.draws is None else self.draws @ change.T
         return Joint(((None, whole),), self.shares, self.count, self.cohorts, drawn)

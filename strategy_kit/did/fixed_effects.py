@@ -102,18 +102,21 @@ def singular(gram: Array, given: Array) -> bool:
 
 def told_apart(moments: Moments, stack: Stack) -> Array:
     """(K,) whether each regressor says anything that unit and period effects and those before it do not."""
-    root = np.sqrt(np.repeat(stack.weight * moments.count, moments.path.shape[1]))[:, None]
+    root: Array = np.sqrt(np.repeat(stack.weight * moments.count, moments.path.shape[1]))[:, None]
     size = stack.design.shape[2]
     rows = _left(moments, stack)[:, :, :-1].reshape(len(root), size) * root
     given = np.linalg.norm(stack.design.reshape(len(root), size) * root, axis=0)
-    basis, held = np.zeros((len(rows), 0)), np.zeros(size, dtype=bool)
+    if size and not singular(rows.T @ rows, given**2):
+        return np.ones(size, dtype=bool)
+    basis, held = np.zeros(rows.shape, order="F"), np.zeros(size, dtype=bool)
     for k, column in enumerate(rows.T):
-        rest = column - basis @ (basis.T @ column)
-        rest -= basis @ (basis.T @ rest)
+        before = basis[:, : held.sum()]
+        rest = column - before @ (before.T @ column)
+        rest -= before @ (before.T @ rest)
         length = np.linalg.norm(rest)
         held[k] = length > _SINGULAR**0.5 * given[k]
         if held[k]:
-            basis = np.column_stack([basis, rest / length])
+            basis[:, before.shape[1]] = rest / length
     return held
 
 

@@ -16,7 +16,7 @@ from strategy_kit.did.guards import cautions, refuse_category_level, refuse_no_c
 from strategy_kit.errors import DesignError, ParameterError
 from strategy_kit.estimates import Estimates
 from strategy_kit.inference import Student
-from strategy_kit.joint import Joint
+from strategy_kit.joint import Joint, Parts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -167,7 +167,8 @@ def saturated(panel: Panel, *, inference: Inference = "analytic") -> Estimates:
     indicators[cells.cohort, cells.period, np.arange(len(cells.cohort))] = 1.0
     seen = np.broadcast_to(np.arange(shape[1]) < last, shape)
     slope, covariance, *_ = fixed_effects(moments, [Stack(indicators, seen, np.ones(shape[0]))])
-    return points_alone(_by_cell(panel, "saturated", cells, slope, covariance, notes), inference, panel.scale)
+    whole = np.pad(covariance, (0, shape[0]))  # shares are held fixed
+    return points_alone(_by_cell(panel, "saturated", cells, slope, ((None, whole),), notes), inference, panel.scale)
 
 
 def sun_abraham(panel: Panel, *, inference: Inference = "analytic") -> Estimates:
@@ -204,7 +205,7 @@ def sun_abraham(panel: Panel, *, inference: Inference = "analytic") -> Estimates
     cells = cells.only(cells.period != cells.base)
     cells.control[:] = np.arange(cells.control.shape[1]) == cells.control.shape[1] - 1
     found = from_moments(panel, cells, None)
-    effects = _by_cell(panel, "sun_abraham", cells, found.estimate, found.joint.covariance, notes)
+    effects = _by_cell(panel, "sun_abraham", cells, found.estimate, found.joint.parts[:-1], notes)
     result = replace(event_study(effects), estimator="sun_abraham", average=effects.average)
     return points_alone(result, inference, panel.scale)
 
@@ -259,24 +260,25 @@ def _one_stack(moments: Moments, design: Array) -> list[Stack]:
 
 
 def regression_result(
-    panel: Panel, estimator: str, labels: pd.DataFrame, slope: Array, covariance: Array, n_units: Sequence[int]
+    panel: Panel, estimator: str, labels: pd.DataFrame, slope: Array, spread: Array | Joint, n_units: Sequence[int]
 ) -> Estimates:
-    """Put coefficients of a regression with unit and period effects, and their final covariance, into `Estimates`."""
+    """Put coefficients of a regression with unit and period effects, and how they vary in the end, into `Estimates`."""
     moments = panel.moments
     units, treated = int(moments.count.sum()), int(moments.count[: len(panel.cohorts)].sum())
-    return Estimates(
+    result = Estimates(
         estimator=estimator,
         outcome=panel.name,
         labels=labels,
         estimate=slope,
-        spread=covariance,
+        spread=spread,
         n_units=np.asarray(n_units, dtype=int),
         assigned_at=panel.assigned_at,
         clusters=(treated, units - treated),
-        average=(float(slope[0]), float(np.sqrt(covariance[0, 0]))),
+        average=(np.nan, np.nan),
         law=Student(float(units - 1)),
         notes=(*panel.notes, *cautions(panel)),
     )
+    return replace(result, average=(float(slope[0]), float(result.std_error[0])))
 
 
 def averaged_after(result: Estimates) -> Estimates:
@@ -288,21 +290,19 @@ def averaged_after(result: Estimates) -> Estimates:
 
 
 def _by_cell(
-    panel: Panel, estimator: str, cells: Cells, estimate: Array, covariance: Array, notes: tuple[str, ...]
+    panel: Panel, estimator: str, cells: Cells, estimate: Array, parts: Parts, notes: tuple[str, ...]
 ) -> Estimates:
     """Effects by cohort and period of a regression, to be averaged with the cohorts' shares held fixed."""
     count = panel.moments.count
     units, last = int(count.sum()), int(cells.period.max()) + 1
-    covariance = covariance * small_sample(units, units * last, len(estimate) + last)
-    whole = np.zeros((len(estimate) + len(count),) * 2)
-    whole[: len(estimate), : len(estimate)] = covariance
+    factor = small_sample(units, units * last, len(estimate) + last)
+    joint = Joint(tuple((f, factor * middle) for f, middle in parts), count / count.sum(), count, panel.cohorts)
     labels = pd.DataFrame({"cohort": panel.cohorts[cells.cohort], "period": panel.periods[cells.period]})
-    result = regression_result(panel, estimator, labels, estimate, covariance, n_units=count[cells.cohort])
+    result = regression_result(panel, estimator, labels, estimate, joint, n_units=count[cells.cohort])
     treated = int(count[: cells.cohort.max() + 1].sum())
     result = replace(
         result,
         age=panel.ages[cells.cohort, cells.period],
-        spread=Joint(((None, whole),), count / count.sum(), count, panel.cohorts),
         clusters=(treated, units - treated),
         notes=(*notes, *result.notes),
     )
