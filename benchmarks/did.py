@@ -282,7 +282,7 @@ def main() -> None:
     parser.add_argument("merchants", type=int, nargs="?", default=200_000)
     parser.add_argument("--peers", default=",".join(PEERS), help="names, or none")
     parser.add_argument("--cases", default=",".join(CASES))
-    parser.add_argument("--threads", default="1", help="of BLAS, for all")
+    parser.add_argument("--threads", default=str(os.cpu_count()), help="of BLAS, for all")
     given = parser.parse_args()
     SETTINGS["OPENBLAS_NUM_THREADS"] = given.threads
     n, peers = given.merchants, given.peers.split(",")

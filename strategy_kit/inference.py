@@ -12,6 +12,7 @@ import numpy as np
 from scipy.special import ndtr, ndtri, stdtr, stdtrit
 
 from strategy_kit.errors import ParameterError, whole_number
+from strategy_kit.threads import one_blas_thread
 
 Array = np.ndarray
 BAND_DRAWS = 20_000
@@ -144,6 +145,7 @@ def welch(treated: Array, comparison: Array) -> tuple[Array, Array, Array]:
     return treated.mean(axis=-1) - comparison.mean(axis=-1), np.sqrt(first + second), freedom
 
 
+@one_blas_thread
 def band_critical(
     covariance: Array, level: float, *, law: BandLaw | None = None, seed: int = 0, draws: Array | None = None
 ) -> float:

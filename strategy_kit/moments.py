@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.linalg.blas import dger
 
+from strategy_kit.threads import one_blas_thread
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -41,6 +43,7 @@ class Moments:
     level: Array
 
     @classmethod
+    @one_blas_thread
     def of(cls, outcome: Array, cohort: Array, n_cohorts: int) -> Moments:
         """Scan an (N, T) matrix once; peak memory is the matrix plus one block of rows.
 

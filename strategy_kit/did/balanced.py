@@ -11,6 +11,7 @@ from scipy.special import expit
 from strategy_kit.did.logit import logit
 from strategy_kit.errors import DesignError, refuse
 from strategy_kit.moments import BLOCK_ROWS, rows_by_cohort
+from strategy_kit.threads import one_blas_thread
 
 if TYPE_CHECKING:
     from strategy_kit.did.cells import Cells
@@ -67,6 +68,7 @@ class Balanced:
     with weights that add up to one; Callaway and Sant'Anna (2021), equations 2.6 to 2.8.
     """
 
+    @one_blas_thread
     def __init__(self, panel: Panel, units: Units, cells: Cells, method: Method) -> None:
         self._panel, self._units, self._cells = panel, units, cells
         self._members = list(rows_by_cohort(units.cohort, units.n_cohorts))

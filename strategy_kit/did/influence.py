@@ -9,6 +9,7 @@ import numpy as np
 
 from strategy_kit.joint import Joint
 from strategy_kit.moments import BLOCK_ROWS, rows_by_cohort
+from strategy_kit.threads import one_blas_thread
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -61,6 +62,7 @@ class Units:
         total: Array = np.bincount(self.cohort, self.weight, minlength=self.n_cohorts)
         return total / len(self.cohort)
 
+    @one_blas_thread
     def joint(self, kernel: Kernel, size: int, multiplier: Multiplier | None) -> Joint:
         """Return how `size` estimates and the cohort shares vary together; peak memory is one block of rows.
 

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "strategy_kit"
 
 FLOORS = (
-    {"errors", "formats", "periods", "settings", "engine", "inference", "randomisation"},
+    {"errors", "threads", "formats", "periods", "settings", "engine", "inference", "randomisation"},
     {
         *(
             "contract",
