@@ -110,8 +110,12 @@ class Estimates:
         low, high, p_value = self._intervals(level)
         band_low, band_high = low, high
         if not isinstance(self.law, tuple):
-            drawn = None if self.joint is None else self.joint.estimate_draws
-            critical = band_critical(self.covariance, level, law=self.law, seed=self.seed, draws=drawn)
+            joint = self.joint
+            critical = (
+                band_critical(self.covariance, level, law=self.law, seed=self.seed)
+                if joint is None
+                else joint.critical(level, self.law, self.seed)
+            )
             band_low, band_high = self.law.ends(self.estimate, self.std_error, critical)
         return self.labels.assign(
             estimate=self.estimate,

@@ -6,16 +6,25 @@ A law turns estimates and standard errors into intervals at any level and into p
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
+from scipy.sparse import hstack
 from scipy.special import ndtr, ndtri, stdtr, stdtrit
 
 from strategy_kit.errors import ParameterError, whole_number
 from strategy_kit.threads import one_blas_thread
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from scipy.sparse import csr_array
+
 Array = np.ndarray
+Parts = tuple[tuple["csr_array | None", Array], ...]
+"""A covariance as Σ F M F', F (K, m) mostly zeros; or one M with the identity, None."""
 BAND_DRAWS = 20_000
+_BLOCK_CELLS = 4_000_000
 
 
 class IntervalLaw(Protocol):
@@ -147,35 +156,64 @@ def welch(treated: Array, comparison: Array) -> tuple[Array, Array, Array]:
 
 @one_blas_thread
 def band_critical(
-    covariance: Array, level: float, *, law: BandLaw | None = None, seed: int = 0, draws: Array | None = None
+    spread: Array | Parts, level: float, *, law: BandLaw | None = None, seed: int = 0, draws: Array | None = None
 ) -> float:
     """Return c such that all of estimate ± c·std_error hold together with probability `level`.
 
-    The Gaussian maximum, by seeded simulation from the correlation matrix (20,000 draws: simulation error of c below
-    0.02), divided by a common chi where `law` has degrees of freedom, or the maximum over multiplier `draws` (B, K)
+    The Gaussian maximum, by seeded simulation from the covariance or its factors (20,000 draws: simulation error of c
+    below 0.02), divided by a common chi where `law` has degrees of freedom, or the maximum over multiplier `draws` (B, K)
     where they are given; never less than for one row alone. Rows without a standard error are left out.
 
     References
     ----------
     Montiel Olea and Plagborg-Møller (2019), "Simultaneous confidence bands", algorithm 1.
     """
-    variance = np.diag(covariance)
-    held = np.isfinite(variance) & (variance > 0)
+    parts = ((None, spread),) if isinstance(spread, np.ndarray) else spread
+    variance = diagonal(parts)
+    held = np.flatnonzero(np.isfinite(variance) & (variance > 0))
     freedom = law.degrees_of_freedom if isinstance(law, Student) else np.inf
     alone = float(Student(freedom).interval(np.zeros(1), np.ones(1), level)[1][0])
-    if held.sum() <= 1:
+    if len(held) <= 1:
         return alone
     scale = np.sqrt(variance[held])
     if draws is not None:
         return max(float(np.quantile(np.abs(draws[:, held] / scale).max(axis=1), level)), alone)
-    correlation = covariance[np.ix_(held, held)] / np.outer(scale, scale)
-    values, vectors = np.linalg.eigh(correlation)
-    root = vectors * np.sqrt(np.maximum(values, 0))
-    random = np.random.default_rng(seed)
-    draws = random.standard_normal((BAND_DRAWS, len(values)))
-    largest = np.zeros(BAND_DRAWS)
-    for block in range(0, BAND_DRAWS, 2_000):
-        largest[block : block + 2_000] = np.abs(draws[block : block + 2_000] @ root.T).max(axis=1)
+    width, moved = _movement(parts, held, scale)
+    random, largest = np.random.default_rng(seed), np.zeros(BAND_DRAWS)
+    step = min(2_000, max(100, _BLOCK_CELLS // len(held)))
+    for first in range(0, BAND_DRAWS, step):
+        normal = random.standard_normal((min(step, BAND_DRAWS - first), width))
+        largest[first : first + step] = np.abs(moved(normal)).max(axis=1)
     if np.isfinite(freedom):
         largest /= np.sqrt(random.chisquare(freedom, BAND_DRAWS) / freedom)
     return max(float(np.quantile(largest, level)), alone)
+
+
+def diagonal(parts: Parts) -> Array:
+    """Return the diagonal of Σ F M F'; a path's difference with itself leaves nothing but rounding, and counts as 0."""
+    rows = [np.diag(m) if f is None else np.ravel(f.multiply(f @ m).sum(axis=1)) for f, m in parts]
+    result: Array = np.sum(rows, axis=0)
+    return np.where(result < 0, 0.0, result)
+
+
+def _movement(parts: Parts, held: Array, scale: Array) -> tuple[int, Callable[[Array], Array]]:
+    """How many normals m a draw takes, and what makes of (n, m) of them (n, K) draws with unit variance."""
+    factor, middle = parts[0]
+    if factor is None:
+        whole = _root(middle[np.ix_(held, held)] / np.outer(scale, scale))
+        return len(whole), lambda normal: normal @ whole.T
+    taken = hstack([f[held] for f, _ in parts if f is not None], format="csr").multiply(1 / scale[:, None]).tocsr()
+    roots = [_root(m) for _, m in parts]
+    bounds = np.cumsum([len(root) for root in roots])
+
+    def moved(normal: Array) -> Array:
+        pieces = np.split(normal.T, bounds[:-1])
+        return (taken @ np.concatenate([root @ piece for root, piece in zip(roots, pieces, strict=True)])).T
+
+    return int(bounds[-1]), moved
+
+
+def _root(covariance: Array) -> Array:
+    """Return R such that R R' is the matrix, which may be singular."""
+    values, vectors = np.linalg.eigh(covariance)
+    return vectors * np.sqrt(np.maximum(values, 0))

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from strategy_kit.inference import band_critical, diagonal
+
 if TYPE_CHECKING:
     import pandas as pd
-    from scipy.sparse import csr_array
+
+    from strategy_kit.inference import BandLaw, Parts
 
 Array = np.ndarray
-Parts = tuple[tuple["csr_array | None", Array], ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,17 +54,21 @@ class Joint:
         factor, middle = self.parts[0]
         return int((middle if factor is None else factor).shape[0]) - len(self.shares)
 
+    @property
+    def estimate_parts(self) -> Parts:
+        """The parts without the shares."""
+        held = slice(self.size)
+        return tuple((None, m[held, held]) if f is None else (f[held], m) for f, m in self.parts)
+
     @cached_property
     def covariance(self) -> Array:
         """(K, K) covariance of the estimates; of the draws where there are any; missing for silent ones."""
-        held = slice(self.size)
-        if self.draws is not None:
-            result = self.draws[:, held].T @ self.draws[:, held] / len(self.draws)
+        result = np.zeros((self.size, self.size))
+        if (drawn := self.estimate_draws) is not None:
+            result += drawn.T @ drawn / len(drawn)
         else:
-            result = np.zeros((self.size, self.size))
-            for factor, middle in self.parts:
-                part = middle[held, held] if factor is None else factor[held] @ (factor[held] @ middle).T
-                result += part
+            for factor, middle in self.estimate_parts:
+                result += middle if factor is None else factor @ (factor @ middle).T
         if self.silent is not None:
             result[self.silent, :] = result[:, self.silent] = np.nan
         return result
@@ -70,14 +76,16 @@ class Joint:
     @cached_property
     def variance(self) -> Array:
         """(K,) diagonal of `covariance`."""
-        held = slice(self.size)
-        if self.draws is not None:
-            result = (self.draws[:, held] ** 2).mean(axis=0)
-        else:
-            result = np.zeros(self.size)
-            for factor, middle in self.parts:
-                result += np.diag(middle)[held] if factor is None else _diagonal(factor[held], middle)
+        drawn = self.estimate_draws
+        result = diagonal(self.estimate_parts) if drawn is None else (drawn**2).mean(axis=0)
         return result if self.silent is None else np.where(self.silent, np.nan, result)
+
+    def critical(self, level: float, law: BandLaw, seed: int) -> float:
+        """Return the critical value of a band over the estimates that have a standard error."""
+        drawn = self.estimate_draws
+        loud = np.arange(self.size) if self.silent is None else np.flatnonzero(~self.silent)
+        parts = tuple((f, m[np.ix_(loud, loud)]) if f is None else (f[loud], m) for f, m in self.estimate_parts)
+        return band_critical(parts, level, law=law, seed=seed, draws=None if drawn is None else drawn[:, loud])
 
     @property
     def estimate_draws(self) -> Array | None:
@@ -116,9 +124,3 @@ class Joint:
         )
         draws = None if self.draws is None else self.draws[:, kept]
         return Joint(parts, self.shares[held], self.count[held], cohorts, draws)
-
-
-def _diagonal(factor: csr_array, middle: Array) -> Array:
-    """Return the diagonal of F M F'."""
-    result: Array = np.asarray(factor.multiply(factor @ middle).sum(axis=1)).ravel()
-    return np.maximum(result, 0.0)  # a difference of a path with itself leaves rounding

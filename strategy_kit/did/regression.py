@@ -16,12 +16,13 @@ from strategy_kit.did.guards import cautions, refuse_category_level, refuse_no_c
 from strategy_kit.errors import DesignError, ParameterError
 from strategy_kit.estimates import Estimates
 from strategy_kit.inference import Student
-from strategy_kit.joint import Joint, Parts
+from strategy_kit.joint import Joint
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from strategy_kit.did.cells import Cells
+    from strategy_kit.inference import Parts
     from strategy_kit.moments import Moments
     from strategy_kit.panel import Panel
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from strategy_kit import did
 from strategy_kit.errors import DesignError, ParameterError
+from strategy_kit.inference import Student, band_critical
 from strategy_kit.panel import Panel
 
 if TYPE_CHECKING:
@@ -305,3 +306,15 @@ def test_cohorts_of_few_units_and_categories_without_treatment_are_told() -> Non
     small, elsewhere = did.group_time(panel).notes
     assert "(4)" in small
     assert "treated units are in 1 of 2 categories only" in elsewhere
+
+
+@pytest.mark.parametrize("base", ["varying", "universal"])
+def test_factors_say_what_the_whole_covariance_says(base: Any) -> None:
+    effects = did.group_time(noise([3, 4, 6, 0] * 12), control="not_yet", base=base)
+    joint = effects.joint
+    assert joint is not None
+    np.testing.assert_allclose(joint.variance, np.diag(effects.covariance), rtol=1e-12, atol=1e-18)
+    # both maxima are simulated with 20,000 draws of their own: 0.02 each
+    assert joint.critical(0.95, Student(), 0) == pytest.approx(band_critical(effects.covariance, 0.95), abs=0.04)
+    fixed = effects.labels["period"] == effects.labels["cohort"] - 1 if base == "universal" else joint.variance < 0
+    np.testing.assert_array_equal(np.isnan(joint.variance), fixed)
