@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from strategy_kit.estimates import AssignedAt
 
 Array = np.ndarray
-_BY_UNIT = ("category", "covariates", "weight", "cluster")
+_BY_UNIT = ("category", "covariates", "weight", "cluster", "late")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -55,6 +55,8 @@ class Panel:
     source
         Column of a frame whose memory `outcome` shares; pandas copies it before the frame is written to, because it is
         held here.
+    late
+        (N,) periods from the last one to a start after it, 0 for other units; None where no unit starts so late.
 
     Examples
     --------
@@ -75,6 +77,7 @@ class Panel:
     weight: Array | None = None
     cluster: Array | None = None
     source: pd.Series | None = None
+    late: Array | None = None
 
     @classmethod
     def from_frame(
@@ -125,7 +128,8 @@ class Panel:
         >>> Panel.from_frame(long, unit="id", period="week", outcome="y", treated_from="g")
         Panel: 2 units × 2 periods [1 to 2], outcome y; 1 cohort + 1 never treated; balanced; assigned at merchant level
         """
-        names = reading.Columns(unit, period, outcome, treated_from, category, tuple(covariates or ()), weight, cluster)
+        covariates = (covariates,) if isinstance(covariates, str) else tuple(covariates or ())
+        names = reading.Columns(unit, period, outcome, treated_from, category, covariates, weight, cluster)
         absent = [f"column {c!r} is missing{nearest(c, map(str, frame.columns))}" for c in names.used if c not in frame]
         absent += [f"column {c!r} occurs twice; keep one" for c in names.used if (frame.columns == c).sum() > 1]
         refuse(ContractError, "panel", absent)
@@ -189,9 +193,9 @@ class Panel:
         if category is not None and len(category) != len(outcome):
             laws.append(f"there are {len(outcome)} units, but {len(category)} categories")
         refuse(ContractError, "panel", laws)
-        cohort, cohorts, notes = reading.cohorts_of(given, times)
+        cohort, cohorts, late, notes = reading.cohorts_of(given, times)
         groups = None if category is None else pd.Series(np.asarray(category), index=labels)
-        panel = cls(outcome, labels, times, cohorts, cohort, groups, name, notes)
+        panel = cls(outcome, labels, times, cohorts, cohort, groups, name, notes, late=late)
         uneven = "periods are unequally spaced: a base is the last period before, and ages count on the calendar"
         return panel if panel.step else replace(panel, notes=(*notes, uneven))
 
@@ -281,6 +285,26 @@ class Panel:
         note = f"units treated from the first periods on, left out: {int(early.sum())} of {len(early)}"
         return replace(self.only(~early), notes=(*self.notes, note))
 
+    def unmoved(self, anticipation: int) -> Panel:
+        """Return the panel of the units that do not react to a start before its first or after its last period.
+
+        Units of the first kind have no base period, and of the second they would pass for never treated; its notes count
+        both.
+
+        Examples
+        --------
+        >>> Panel.from_matrix(np.zeros((3, 3)), treated_from=[3, 4, 9]).unmoved(1).notes[1]
+        'units that start within 1 periods after the last one and may react before, left out: 1 of 3'
+        """
+        result = self.untreated_at_first(anticipation + 1)
+        if result.late is None or not (moved := (result.late > 0) & (result.late <= anticipation)).any():
+            return result
+        note = (
+            f"units that start within {anticipation} periods after the last one and may react before, left out: "
+            f"{int(moved.sum())} of {len(moved)}"
+        )
+        return replace(result.only(~moved), notes=(*result.notes, note))
+
     @cached_property
     def comparable(self) -> Panel:
         """The panel of the units that are not treated from the first period on, whose effect could not be told."""
@@ -326,6 +350,7 @@ class Panel:
             periods=self.periods[:stop],
             cohorts=self.periods[[start]],
             cohort=np.where(self.cohort >= 0, 0, -1),
+            late=None,
         )
 
     def only(self, held: Array) -> Panel:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from strategy_kit.errors import ContractError, refuse
 from strategy_kit.moments import BLOCK_ROWS
-from strategy_kit.periods import period_length
+from strategy_kit.periods import ages, period_length
 
 Array = np.ndarray
 LARGEST = 1e100
@@ -43,14 +43,17 @@ def times_of(values: pd.Series, what: str) -> pd.Series:
     return times
 
 
-def cohorts_of(given: pd.Series, periods: pd.Index) -> tuple[Array, pd.Index, tuple[str, ...]]:
-    """Return each unit's position among the distinct starts, -1 for never, these starts, and notes.
+def cohorts_of(given: pd.Series, periods: pd.Index) -> tuple[Array, pd.Index, Array | None, tuple[str, ...]]:
+    """Return each unit's position among the distinct starts, -1 for never, these starts, how late others are, and notes.
 
     A start inside a period counts from that period on, one between two periods from the next one on.
     """
     dated = isinstance(periods, pd.DatetimeIndex)
     if dated != pd.api.types.is_datetime64_any_dtype(given) and not given.isna().all():
-        raise ContractError("periods and treated_from must both be numbers or both be dates")
+        raise ContractError(
+            f"periods and treated_from must both be numbers or both be dates, not {periods.dtype} and {given.dtype}; write "
+            "units that are never treated as missing"
+        )
     labels = periods.to_numpy()
     if isinstance(periods, pd.DatetimeIndex):
         values = pd.to_datetime(given).to_numpy().astype(labels.dtype)
@@ -60,7 +63,9 @@ def cohorts_of(given: pd.Series, periods: pd.Index) -> tuple[Array, pd.Index, tu
         position += values >= ends[position]
     else:
         values = given.to_numpy().astype(float)
-        inside = np.isfinite(values) & ~((values == 0) & (periods[0] > 0))
+        zero = values == 0
+        _refuse_ambiguous_zero(zero, ~np.isfinite(values), periods)
+        inside = np.isfinite(values) & ~(zero & (periods[0] >= 0))
         position = np.searchsorted(labels, values)
     late = inside & (position >= len(labels))
     held = inside & ~late
@@ -71,7 +76,21 @@ def cohorts_of(given: pd.Series, periods: pd.Index) -> tuple[Array, pd.Index, tu
     whole = not dated and len(found) and bool((found == found.astype(int)).all())
     cohorts = pd.Index(found.astype(int) if whole else found)
     note = f"{int(late.sum())} units start after the last period and count as never treated"
-    return cohort, cohorts, (note,) if late.any() else ()
+    if not late.any():
+        return cohort, cohorts, None, ()
+    starts, code = np.unique(values[late], return_inverse=True)
+    until = np.zeros(len(values), dtype=int)
+    until[late] = -ages(periods, pd.Index(starts))[code, -1]
+    return cohort, cohorts, until, (note,)
+
+
+def _refuse_ambiguous_zero(zero: Array, never: Array, periods: pd.Index) -> None:
+    """Refuse a 0 that may be a period or, as many files write it, no start at all."""
+    if zero.any() and periods[0] < 0 and not never.any():
+        raise ContractError(
+            f"treated_from is 0 for {int(zero.sum())} units, which can mean never or the period 0 of {periods[0]} to "
+            f"{periods[-1]}; write never as missing, or number periods from 1"
+        )
 
 
 def matrix_laws(outcome: Array, units: pd.Index, starts: pd.Series, periods: pd.Index, name: str) -> list[str]:
@@ -326,7 +345,7 @@ def _row_laws(frame: pd.DataFrame, names: tuple[str, str], unit_code: Array, per
             f"{unit} and {period} must not repeat, but {int((counts - 1)[counts > 1].sum())} rows do "
             f"(first: {frame[unit].iloc[row]}, {frame[period].iloc[row]}); sum or drop them first"
         )
-    return laws if len(frame) else ["the frame has no row"]
+    return laws if len(frame) else ["the frame has no row; check what was selected"]
 
 
 def _constant_law(column: str, moved: Array, units: pd.Index, remedy: str) -> list[str]:

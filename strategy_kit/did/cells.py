@@ -73,7 +73,7 @@ def comparisons(
 
 
 def _refuse_no_control(panel: Panel, control: Control) -> None:
-    if control == "never":
+    if control == "never" and len(panel.cohorts) > 1:
         raise DesignError(
             "no unit was never treated, so control='never' has nothing to compare with; use control='not_yet', which "
             "compares with units not treated yet"

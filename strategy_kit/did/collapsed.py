@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 import pandas as pd
 
+from strategy_kit.did.guards import FEW
 from strategy_kit.errors import DesignError, refuse
 from strategy_kit.estimates import Estimates
 from strategy_kit.inference import Student
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
 Array = np.ndarray
 Values = TypeVar("Values", pd.Series, pd.DataFrame)
-FEW_UNITS = 5
 _LEAST = 2
 
 
@@ -155,8 +155,8 @@ def by_unit(values: Values, units: pd.Index, what: str) -> tuple[Values, tuple[s
 
 def few(what: str, names: Iterable[object], count: Array) -> tuple[str, ...]:
     """Return a note on the rows that rest on fewer than five units, if there are any."""
-    small = ", ".join(str(name) for name, n in zip(names, count, strict=True) if n < FEW_UNITS)
-    return (f"{what} of fewer than {FEW_UNITS} units ({small}): their standard errors say little",) if small else ()
+    small = ", ".join(str(name) for name, n in zip(names, count, strict=True) if n < FEW)
+    return (f"{what} of fewer than {FEW} units ({small}): their standard errors say little",) if small else ()
 
 
 def described(labels: pd.DataFrame, estimate: Array, error: Array, law: IntervalLaw | None = None) -> pd.DataFrame:

@@ -94,7 +94,7 @@ def group_time(
     """
     refuse_options((control, Control), (base, Base), (method, Method), anticipation=anticipation, inference=inference)
     refuse_category_level(panel, points_only=inference == "none")
-    panel = panel.untreated_at_first(anticipation + 1) if anticipation else panel.comparable
+    panel = panel.unmoved(anticipation) if anticipation else panel.comparable
     refuse_no_cohort(panel)
     refuse_one_cluster(panel, points_only=inference == "none")
     n_cohorts = len(panel.cohorts) + int((panel.cohort < 0).any())
@@ -121,6 +121,10 @@ def group_time(
         notes=(*panel.notes, *notes, *found.notes, *cautions(panel)),
         seed=0 if multiplier is None else multiplier.seed,
     )
+    if (panel.ages[cells.cohort, cells.period] < 0).all():
+        return settled(
+            replace(result, notes=(*result.notes, "no effect lies at or after a start: no average")), panel.scale
+        )
     return settled(replace(result, average=overall(result).average), panel.scale)
 
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 Array = np.ndarray
 FEW = 5
 """Units, or clusters, below which a standard error says little."""
+ROUNDING = 4e-15
+"""Share of the outcome's size up to which a spread is taken for rounding: sums of doubles leave about 1e-16 of it."""
 
 
 def refuse_category_level(panel: Panel, *, points_only: bool = False, way_out: str = "pilot_contrast") -> None:
@@ -73,11 +75,8 @@ def cautions(panel: Panel) -> tuple[str, ...]:
 
 
 def settled(result: Estimates, scale: float) -> Estimates:
-    """Take away standard errors that are nothing but rounding of outcomes of this size, and say so.
-
-    Sums of doubles leave about 1e-16 of their size.
-    """
-    error, least = result.std_error, 4e-15 * scale
+    """Take away standard errors that are nothing but rounding of outcomes of this size, and say so."""
+    error, least = result.std_error, ROUNDING * scale
     lost = error <= least
     value, spread = result.average
     if not lost.any() and not spread <= least:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from strategy_kit.did.collapsed import FEW_UNITS, by_unit, collapsed, described, few, fitted
+from strategy_kit.did.collapsed import by_unit, collapsed, described, few, fitted
+from strategy_kit.did.guards import FEW
 from strategy_kit.errors import DesignError, refuse
 
 if TYPE_CHECKING:
@@ -135,15 +136,11 @@ def _bundles(
     frame = described(pd.DataFrame({"bundle": labels}), own, np.sqrt(np.diag(covariance)))
     frame = frame.assign(additive=combination @ estimate, n_units=count)
     order = np.lexsort((np.arange(len(count)), combination.sum(axis=1)))
-    known = np.flatnonzero(count >= FEW_UNITS)
+    known = np.flatnonzero(count >= FEW)
     test, untested = _additivity(own[known], covariance[np.ix_(known, known)], combination[known])
     skipped = len(count) - len(known)
     notes = (
-        *(
-            [f"bundles of fewer than {FEW_UNITS} units, left out of the test of additivity: {skipped}"]
-            if skipped
-            else []
-        ),
+        *([f"bundles of fewer than {FEW} units, left out of the test of additivity: {skipped}"] if skipped else []),
         *untested,
     )
     return frame.iloc[order].reset_index(drop=True), test, notes

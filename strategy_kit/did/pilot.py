@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from strategy_kit.did.guards import ROUNDING
 from strategy_kit.errors import DesignError, ParameterError, whole_number
 from strategy_kit.estimates import Estimates
 from strategy_kit.inference import Student, welch
@@ -72,7 +73,7 @@ def pilot_contrast(panel: Panel, *, seed: int = 0) -> Estimates:
     law = Randomisation(contrasts, _exposure(after, weights, position), position, seed)
     values = own_and_pooled(contrasts, position[None, :], position)[0]
     treated = position >= 0
-    _refuse_no_spread(values, treated, 4e-15 * panel.scale)
+    _refuse_no_spread(values, treated, ROUNDING * panel.scale)
     estimate, error, freedom = welch(values[treated], values[~treated])
     pooled = _pooled_error(values, treated)
     return Estimates(

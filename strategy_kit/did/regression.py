@@ -204,7 +204,8 @@ def sun_abraham(panel: Panel, *, inference: Inference = "analytic") -> Estimates
     """
     panel, cells, notes = _after_start(panel, "sun_abraham", inference)
     cells = cells.only(cells.period != cells.base)
-    cells.control[:] = np.arange(cells.control.shape[1]) == cells.control.shape[1] - 1
+    last = np.arange(cells.control.shape[1]) == cells.control.shape[1] - 1
+    cells = replace(cells, control=np.tile(last, (len(cells.cohort), 1)))
     found = from_moments(panel, cells, None)
     effects = _by_cell(panel, "sun_abraham", cells, found.estimate, found.joint.parts[:-1], notes)
     result = replace(event_study(effects), estimator="sun_abraham", average=effects.average)

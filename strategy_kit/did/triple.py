@@ -91,9 +91,8 @@ def triple_difference(
     refuse_category_level(
         panel, points_only=inference == "none", way_out="pilot_contrast(eligible_gap(panel, eligible))"
     )
-    early = panel.ages[:, 0] >= -anticipation
-    held = ~np.isin(panel.cohort, np.flatnonzero(early))
-    panel, chosen = panel.untreated_at_first(anticipation + 1), chosen[held]
+    given, panel = panel.units, panel.unmoved(anticipation)
+    chosen = chosen[given.isin(panel.units)]
     refuse_no_cohort(panel)
     units = Units.of(panel)
     cells, notes = comparisons(panel, units.n_cohorts, control=control, anticipation=anticipation, universal=False)

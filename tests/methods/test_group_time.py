@@ -318,3 +318,35 @@ def test_factors_say_what_the_whole_covariance_says(base: Any) -> None:
     assert joint.critical(0.95, Student(), 0) == pytest.approx(band_critical(effects.covariance, 0.95), abs=0.04)
     fixed = effects.labels["period"] == effects.labels["cohort"] - 1 if base == "universal" else joint.variance < 0
     np.testing.assert_array_equal(np.isnan(joint.variance), fixed)
+
+
+@pytest.mark.parametrize("control", ["never", "not_yet"])
+def test_units_that_may_react_before_a_start_after_the_last_period_are_no_controls(control: Any) -> None:
+    y = np.random.default_rng(0).normal(size=(40, 5))
+    y[10:20, 4] += 10  # those that start in the sixth period react one period early
+    starts = np.repeat([3.0, 6.0, 9.0, 0.0], 10)
+    whole = Panel.from_matrix(y, treated_from=starts)
+    found = did.group_time(whole, control=control, anticipation=1)
+    without = did.group_time(whole.only(starts != 6), control=control, anticipation=1)
+    np.testing.assert_array_equal(found.estimate, without.estimate)
+    assert (
+        "units that start within 1 periods after the last one and may react before, left out: 10 of 40" in found.notes
+    )
+    assert (
+        abs(did.group_time(whole, control=control).estimate).max() > abs(found.estimate).max()
+    )  # asked without it, they count
+    eligible = np.tile([True, False], 20)
+    three = did.triple_difference(whole, eligible, control=control, anticipation=1)
+    kept = starts != 6
+    np.testing.assert_array_equal(
+        three.estimate,
+        did.triple_difference(whole.only(kept), eligible[kept], control=control, anticipation=1).estimate,
+    )
+
+
+def test_cells_before_the_start_alone_have_no_average() -> None:
+    found = did.group_time(noise([5, 6] * 10), control="not_yet", anticipation=1)
+    assert (found.labels["period"] < found.labels["cohort"]).all()
+    assert np.isfinite(found.std_error).all()
+    assert found.glance()["estimate"].isna().all()
+    assert "no effect lies at or after a start: no average" in found.notes

@@ -307,3 +307,15 @@ def test_a_panel_shows_its_contract() -> None:
         "Panel: 2 units × 4 weeks [2025-01-06 to 2025-01-27], outcome gmv; 1 cohort + 1 never treated; balanced; "
         "assigned at merchant level"
     )
+
+
+def test_zero_means_never_and_is_refused_where_it_may_be_a_period() -> None:
+    y = np.random.default_rng(2).normal(size=(4, 5))
+    from_zero = [Panel.from_matrix(y, treated_from=[2, 3, never, never], periods=range(5)) for never in (0, np.nan)]
+    assert [panel.cohort.tolist() for panel in from_zero] == [[0, 1, -1, -1]] * 2
+    with pytest.raises(
+        ContractError, match="treated_from is 0 for 2 units, which can mean never or the period 0 of -2 to 2"
+    ):
+        Panel.from_matrix(y, treated_from=[1, 2, 0, 0], periods=range(-2, 3))
+    centred = Panel.from_matrix(y, treated_from=[1, 0, np.nan, np.inf], periods=range(-2, 3))
+    assert centred.cohorts.tolist() == [0, 1]
