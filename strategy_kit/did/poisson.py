@@ -162,7 +162,7 @@ class _Fit:
             warnings.simplefilter("ignore", PerfectSeparationWarning)
             warnings.simplefilter("ignore", SingularMatrixWarning)
             fitted = model.fit(tol=1e-12, tol_criterion="params", maxiter=200)
-        if fitted.fittedvalues.min() < _SINGULAR:
+        if not fitted.converged or fitted.fittedvalues.min() < _SINGULAR:
             raise DesignError(_NOTHING)
         self.slope = fitted.params[: flat.shape[1]]
         expected = np.zeros(groups * last)
