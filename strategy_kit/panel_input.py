@@ -128,7 +128,18 @@ def as_matrix(given: object, name: str) -> Array:
 
 
 def codes_of(values: pd.Series) -> tuple[Array, pd.Index]:
-    """Return positions among the distinct values in ascending order, -1 where missing, and these values."""
+    """Return positions among the distinct values in ascending order, -1 where missing, and these values.
+
+    Whole numbers that lie close together are looked up in a table instead of hashed.
+    """
+    if isinstance(values.dtype, np.dtype) and values.dtype.kind == "i" and len(values):
+        plain = values.to_numpy(dtype=np.int64)
+        low, width = int(plain.min()), int(plain.max()) - int(plain.min()) + 1
+        if width <= 2 * len(plain):
+            offset = plain - low
+            present = np.zeros(width, dtype=bool)
+            present[offset] = True
+            return (np.cumsum(present, dtype=np.int32) - 1)[offset], pd.Index(np.flatnonzero(present) + low)
     if isinstance(values.dtype, pd.CategoricalDtype):
         values = values.astype(values.cat.categories.dtype)
     try:
@@ -338,8 +349,10 @@ def _row_laws(frame: pd.DataFrame, names: tuple[str, str], unit_code: Array, per
             laws.append(f"{name} is missing in {int((code < 0).sum())} rows; fill it or leave the rows out")
     cell = unit_code.astype(np.int64) * (int(period_code.max(initial=0)) + 1) + period_code
     known = (unit_code >= 0) & (period_code >= 0)
-    counts = np.bincount(cell[known])
-    if (counts > 1).any():
+    seen = np.zeros(int(cell.max(initial=0)) + 1, dtype=bool)
+    seen[cell if known.all() else cell[known]] = True
+    if seen.sum() < known.sum():
+        counts = np.bincount(cell[known])
         row = int(np.flatnonzero(known & (cell == int(np.argmax(counts > 1))))[0])
         laws.append(
             f"{unit} and {period} must not repeat, but {int((counts - 1)[counts > 1].sum())} rows do "

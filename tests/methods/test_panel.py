@@ -319,3 +319,17 @@ def test_zero_means_never_and_is_refused_where_it_may_be_a_period() -> None:
         Panel.from_matrix(y, treated_from=[1, 2, 0, 0], periods=range(-2, 3))
     centred = Panel.from_matrix(y, treated_from=[1, 0, np.nan, np.inf], periods=range(-2, 3))
     assert centred.cohorts.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("kind", ["int8", "int16", "int64", "Int64", "float64", "str", "category"])
+def test_rows_in_any_order_and_labels_of_any_kind_make_the_same_panel(kind: str) -> None:
+    data = frame(starts=[2, 3, 0] * 40).assign(id=lambda f: f["id"] * 2 - 119)  # -119 to 119: differences overflow int8
+    told = data["id"].astype(str).str.zfill(4) if kind == "str" else data["id"]
+    named = data.assign(id=told.astype(kind), t=data["t"].astype("int8"))
+    expected, shuffled = read(named), read(named.sample(frac=1, random_state=3))
+    np.testing.assert_array_equal(shuffled.outcome, expected.outcome)
+    np.testing.assert_array_equal(shuffled.cohort, expected.cohort)
+    assert shuffled.units.tolist() == expected.units.tolist() == sorted(named["id"].unique().tolist())
+    assert shuffled.periods.tolist() == [1, 2, 3, 4]
+    with pytest.raises(ContractError, match="must not repeat, but 1 rows do"):
+        read(pd.concat([named.sample(frac=1, random_state=3), named.iloc[[5]]]))
