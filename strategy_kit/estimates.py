@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from html import escape
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -184,7 +185,7 @@ class Estimates:
         return "\n".join([head, *self.notes, self.tidy().to_string(index=False)])
 
     def _repr_html_(self) -> str:
-        notes = "".join(f"<p>{note}</p>" for note in self.notes)
+        notes = "".join(f"<p>{escape(note)}</p>" for note in self.notes)
         return notes + str(self.tidy().to_html(index=False, border=0, float_format="{:.4g}".format))
 
 

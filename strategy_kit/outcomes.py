@@ -61,7 +61,12 @@ def while_active(panel: Panel) -> Panel:
     silent = panel.outcome <= 0
     note = f"{int(silent.sum())} of {silent.size} unit-periods without {panel.name} are left out"
     outcome = np.where(silent, np.nan, panel.outcome)
-    return replace(panel, outcome=outcome, name=f"{panel.name} while active", notes=(*panel.notes, note))
+    result = replace(panel, outcome=outcome, name=f"{panel.name} while active", notes=(*panel.notes, note))
+    never = np.asarray(np.isnan(outcome).all(axis=1))
+    if not never.any():
+        return result
+    note = f"{int(never.sum())} of {len(never)} units that never had any are left out"
+    return replace(result.only(~never), notes=(*result.notes, note))
 
 
 def winsorised(panel: Panel, share: float) -> Panel:

@@ -104,8 +104,8 @@ class Panel:
         period
             Integers, dates or timestamps.
         treated_from
-            First treated period of the unit, the same in all its rows; missing, infinite, or 0 where periods are
-            positive numbers: never treated. A date inside a period counts from that period on.
+            First treated period of the unit, the same in all its rows; missing, infinite, or 0 where periods begin above
+            it, or with it and no start is missing: never treated. A date inside a period counts from that period on.
         category
             Category of the unit, the same in all its rows.
         covariates

@@ -63,9 +63,10 @@ def cohorts_of(given: pd.Series, periods: pd.Index) -> tuple[Array, pd.Index, Ar
         position += values >= ends[position]
     else:
         values = given.to_numpy().astype(float)
-        zero = values == 0
-        _refuse_ambiguous_zero(zero, ~np.isfinite(values), periods)
-        inside = np.isfinite(values) & ~(zero & (periods[0] >= 0))
+        zero, unmarked = values == 0, bool(np.isfinite(values).all())
+        _refuse_ambiguous_zero(zero, unmarked=unmarked, periods=periods)
+        # a start in the first period could not be evaluated; where others are marked as never treated, 0 is one all the same
+        inside = np.isfinite(values) & ~(zero & (periods[0] > 0 or (periods[0] == 0 and unmarked)))
         position = np.searchsorted(labels, values)
     late = inside & (position >= len(labels))
     held = inside & ~late
@@ -84,9 +85,9 @@ def cohorts_of(given: pd.Series, periods: pd.Index) -> tuple[Array, pd.Index, Ar
     return cohort, cohorts, until, (note,)
 
 
-def _refuse_ambiguous_zero(zero: Array, never: Array, periods: pd.Index) -> None:
+def _refuse_ambiguous_zero(zero: Array, *, unmarked: bool, periods: pd.Index) -> None:
     """Refuse a 0 that may be a period or, as many files write it, no start at all."""
-    if zero.any() and periods[0] < 0 and not never.any():
+    if zero.any() and periods[0] < 0 and unmarked:
         raise ContractError(
             f"treated_from is 0 for {int(zero.sum())} units, which can mean never or the period 0 of {periods[0]} to "
             f"{periods[-1]}; write never as missing, or number periods from 1"

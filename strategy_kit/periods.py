@@ -145,7 +145,7 @@ def parse_week(text: str) -> dt.date:
     raise ParameterError(f"a week is written like 2025-W30, or as a date of that week, not {text!r}")
 
 
-def period_length(periods: pd.DatetimeIndex) -> pd.DateOffset | pd.Timedelta:
+def period_length(periods: pd.DatetimeIndex) -> pd.DateOffset | pd.offsets.MonthEnd | pd.Timedelta:
     """Return how long one period is, what its labels are apart at least: months where all begin with a month.
 
     Examples
@@ -156,7 +156,7 @@ def period_length(periods: pd.DatetimeIndex) -> pd.DateOffset | pd.Timedelta:
     if len(periods) < 2:
         return pd.Timedelta(days=1)
     if months := _months_apart(periods):
-        return pd.DateOffset(months=months)
+        return pd.offsets.MonthEnd(months) if periods.is_month_end.all() else pd.DateOffset(months=months)
     return pd.Timedelta(np.diff(periods).min())
 
 
@@ -184,9 +184,9 @@ def ages(periods: pd.Index, cohorts: pd.Index) -> Array:
 
 
 def _months_apart(periods: pd.DatetimeIndex) -> int:
-    """How many months lie between labels at least, 0 where one does not begin a month."""
-    starts = len(periods) > 1 and bool((periods == periods.to_period("M").to_timestamp()).all())
-    return int(np.diff(_months(periods)).min()) if starts else 0
+    """How many months lie between labels at least, 0 where they are not the same day, or the last, of their months."""
+    alike = len(periods) > 1 and ((periods.day == periods.day[0]).all() or periods.is_month_end.all())
+    return int(np.diff(_months(periods)).min()) if alike and (periods == periods.normalize()).all() else 0
 
 
 def _months(dates: pd.DatetimeIndex) -> Array:

@@ -13,7 +13,14 @@ from strategy_kit.did.aggregate import overall
 from strategy_kit.did.balanced import Balanced, Method
 from strategy_kit.did.cells import Cells, Control, comparisons
 from strategy_kit.did.cross_sections import CrossSections
-from strategy_kit.did.guards import cautions, refuse_category_level, refuse_no_cohort, refuse_one_cluster, settled
+from strategy_kit.did.guards import (
+    cautions,
+    drawn,
+    refuse_category_level,
+    refuse_no_cohort,
+    refuse_one_cluster,
+    settled,
+)
 from strategy_kit.did.influence import Units
 from strategy_kit.did.observed import Observed
 from strategy_kit.errors import ParameterError, nearest, refuse, whole_number
@@ -106,7 +113,7 @@ def group_time(
     cells = cells if found.held is None else cells.only(found.held)
     silent = (cells.period == cells.base) | (inference == "none")
     count = found.joint.count
-    treated = int(count[: len(panel.cohorts)].sum()) if not notes else int(count[:-1].sum())
+    treated = panel.cohort_codes < (len(count) - 1 if notes else len(panel.cohorts))
     result = Estimates(
         estimator="group_time",
         outcome=panel.name,
@@ -115,7 +122,7 @@ def group_time(
         spread=found.joint.without_errors(silent),
         n_units=count[cells.cohort],
         assigned_at=panel.assigned_at,
-        clusters=(treated, int(count.sum()) - treated),
+        clusters=(drawn(panel, treated), drawn(panel, ~treated)),
         average=(np.nan, np.nan),
         age=panel.ages[cells.cohort, cells.period],
         notes=(*panel.notes, *notes, *found.notes, *cautions(panel)),

@@ -55,10 +55,15 @@ def refuse_one_cluster(panel: Panel, *, points_only: bool = False) -> None:
         )
 
 
+def drawn(panel: Panel, held: Array) -> int:
+    """How many draws the marked units (N,) are: units, or their clusters."""
+    return int(held.sum()) if panel.cluster is None else len(np.unique(panel.cluster[held]))
+
+
 def cautions(panel: Panel) -> tuple[str, ...]:
     """Say what standard errors leave out: cohorts of few units or clusters, and categories in which nobody was treated."""
-    drawn, what = (np.arange(len(panel.units)), "units") if panel.cluster is None else (panel.cluster, "clusters")
-    pairs = pd.DataFrame({"cohort": panel.cohort_codes, "drawn": drawn})
+    source, what = (np.arange(len(panel.units)), "units") if panel.cluster is None else (panel.cluster, "clusters")
+    pairs = pd.DataFrame({"cohort": panel.cohort_codes, "drawn": source})
     count = pairs.drop_duplicates().groupby("cohort").size() if what == "clusters" else np.bincount(panel.cohort_codes)
     names = [*panel.cohort_names, "never treated"]
     small = [name for name, n in zip(names, count, strict=False) if n < FEW]

@@ -15,6 +15,7 @@ from strategy_kit.did.group_time import Inference, refuse_options
 from strategy_kit.did.guards import (
     FEW,
     cautions,
+    drawn,
     refuse_category_level,
     refuse_no_cohort,
     refuse_one_cluster,
@@ -107,7 +108,7 @@ def triple_difference(
     three = Balanced(panel, doubled, _three(cells, pair, doubled.n_cohorts), method)
     joint = doubled.joint(three, 3 * len(pair), inference if isinstance(inference, Multiplier) else None)
     joint, weights = _combined(joint, panel.cohorts, pair[:, 0], len(cells.cohort))
-    treated = int(joint.count[np.unique(cells.cohort)].sum())
+    treated = chosen & np.isin(panel.cohort_codes, cells.cohort)
     result = Estimates(
         estimator="triple_difference",
         outcome=panel.name,
@@ -116,7 +117,7 @@ def triple_difference(
         spread=joint.without_errors(np.full(len(weights), inference == "none")),
         n_units=joint.count[cells.cohort],
         assigned_at=panel.assigned_at,
-        clusters=(treated, len(panel.units) - treated),
+        clusters=(drawn(panel, treated), drawn(panel, ~treated)),
         average=(np.nan, np.nan),
         age=panel.ages[cells.cohort, cells.period],
         notes=(*panel.notes, *notes, *three.notes, *_told(units, thin), *cautions(panel)),

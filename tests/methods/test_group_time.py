@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import string
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -350,3 +351,25 @@ def test_cells_before_the_start_alone_have_no_average() -> None:
     assert np.isfinite(found.std_error).all()
     assert found.glance()["estimate"].isna().all()
     assert "no effect lies at or after a start: no average" in found.notes
+
+
+def test_clusters_are_counted_where_they_are_the_draws() -> None:
+    whole = noise([3, 3, 4, 4, 0, 0, 0, 0] * 5)
+    drawn = did.group_time(replace(whole, cluster=np.arange(40) // 2)).glance()
+    assert drawn[["clusters_treated", "clusters_comparison"]].to_numpy().tolist() == [[10, 10]]
+
+
+def test_units_that_never_sell_are_no_part_of_the_intensive_margin() -> None:
+    sold = np.random.default_rng(3).gamma(1.0, size=(60, 6)) * (np.random.default_rng(4).uniform(size=(60, 6)) < 0.6)
+    sold[::4] = 0.0
+    starts = np.resize([3, 5, 0, 0, 5], 60)
+    whole = Panel.from_matrix(sold, treated_from=starts)
+    kept = sold.any(axis=1)
+    assert f"{int((~kept).sum())} of 60 units that never had any are left out" in whole.while_active().notes
+    found, alone = (did.group_time(p.while_active(), control="not_yet") for p in (whole, whole.only(kept)))
+    assert found.average == alone.average
+    assert found.clusters == alone.clusters
+
+
+def test_notes_are_escaped_where_they_are_shown() -> None:
+    assert "<script>" not in replace(did.group_time(noise([3, 0] * 6)), notes=("<script>",))._repr_html_()

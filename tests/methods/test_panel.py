@@ -317,6 +317,8 @@ def test_zero_means_never_and_is_refused_where_it_may_be_a_period() -> None:
         ContractError, match="treated_from is 0 for 2 units, which can mean never or the period 0 of -2 to 2"
     ):
         Panel.from_matrix(y, treated_from=[1, 2, 0, 0], periods=range(-2, 3))
+    always = Panel.from_matrix(y, treated_from=[0, 0, 3, np.nan], periods=range(5))
+    assert always.cohorts.tolist() == [0, 3]
     centred = Panel.from_matrix(y, treated_from=[1, 0, np.nan, np.inf], periods=range(-2, 3))
     assert centred.cohorts.tolist() == [0, 1]
 
@@ -333,3 +335,13 @@ def test_rows_in_any_order_and_labels_of_any_kind_make_the_same_panel(kind: str)
     assert shuffled.periods.tolist() == [1, 2, 3, 4]
     with pytest.raises(ContractError, match="must not repeat, but 1 rows do"):
         read(pd.concat([named.sample(frac=1, random_state=3), named.iloc[[5]]]))
+
+
+@pytest.mark.parametrize("frequency", ["ME", "MS", "YE", "QE"])
+def test_ages_count_months_wherever_in_the_month_labels_stand(frequency: str) -> None:
+    dates = pd.date_range("2023-12-31" if frequency.endswith("E") else "2024-01-01", periods=12, freq=frequency)
+    assert ages(dates, dates[[0, 6]]).tolist() == [list(range(12)), list(range(-6, 6))]
+    monthly = pd.DatetimeIndex(
+        [date + pd.DateOffset(days=2) for date in pd.date_range("2024-01-01", periods=5, freq="MS")]
+    )
+    assert ages(monthly, monthly[[3]]).tolist() == [[-3, -2, -1, 0, 1]]
