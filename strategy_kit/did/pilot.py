@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from strategy_kit.assigned import assigned_groups
 from strategy_kit.did.guards import ROUNDING
 from strategy_kit.errors import DesignError, ParameterError, whole_number
 from strategy_kit.estimates import Estimates
@@ -14,10 +15,10 @@ from strategy_kit.inference import Student, welch
 from strategy_kit.randomisation import Randomisation, own_and_pooled
 
 if TYPE_CHECKING:
+    from strategy_kit.assigned import AssignedGroups
     from strategy_kit.panel import Panel
 
 Array = np.ndarray
-_LEAST = 2
 
 
 def pilot_contrast(panel: Panel, *, seed: int = 0) -> Estimates:
@@ -63,16 +64,10 @@ def pilot_contrast(panel: Panel, *, seed: int = 0) -> Estimates:
     """
     if not whole_number(seed, 0):
         raise ParameterError(f"a seed is a whole number, 0 or more, not {seed!r}")
-    groups, paths, start = _groups(panel)
-    starts = np.unique(start[start >= 0])
-    _refuse(panel, start, starts)
-    after = np.arange(paths.shape[1])[None, :] >= panel.starts[starts][:, None]  # (S, T)
-    weights = after / after.sum(axis=1, keepdims=True) - ~after / (~after).sum(axis=1, keepdims=True)
-    contrasts = paths @ weights.T
-    position = np.where(start >= 0, np.searchsorted(starts, start), -1)
-    law = Randomisation(contrasts, _exposure(after, weights, position), position, seed)
-    values = own_and_pooled(contrasts, position[None, :], position)[0]
-    treated = position >= 0
+    groups = assigned_groups(panel)
+    law = Randomisation(groups.changes, _exposure(groups), groups.start, seed)
+    values = own_and_pooled(groups.changes, groups.start[None, :], groups.start)[0]
+    treated = groups.treated
     _refuse_no_spread(values, treated, ROUNDING * panel.scale)
     estimate, error, freedom = welch(values[treated], values[~treated])
     pooled = _pooled_error(values, treated)
@@ -88,9 +83,9 @@ def pilot_contrast(panel: Panel, *, seed: int = 0) -> Estimates:
         average=(float(estimate), float(error)),
         law=(Student(float(freedom)), Student(float(len(values) - 2)), law),
         details={
-            "groups": pd.DataFrame({"group": groups, "treated": treated, "contrast": values}),
+            "groups": pd.DataFrame({"group": groups.names, "treated": treated, "contrast": values}),
             "placebo": pd.DataFrame({"statistic": law.statistics()[0]}),
-            "balance": _balance(paths, treated, after.argmax(axis=1).min(), law),
+            "balance": _balance(groups.paths, treated, int(groups.firsts.min()), law),
         },
         notes=(*panel.notes, *_unused(panel)),
         seed=seed,
@@ -103,33 +98,6 @@ def _unused(panel: Panel) -> tuple[str, ...]:
     return (f"groups are compared by their plain means, without {' and '.join(named)}",) if named else ()
 
 
-def _groups(panel: Panel) -> tuple[pd.Index, Array, Array]:
-    if not panel.balanced:
-        raise DesignError("the panel is unbalanced; keep the complete units with panel.complete_units()")
-    if panel.category is None or panel.assigned_at == "merchant":
-        return panel.units, panel.outcome, panel.cohort
-    code, groups = pd.factorize(panel.category, sort=True, use_na_sentinel=False)
-    count = np.bincount(code)
-    paths = np.zeros((len(groups), panel.outcome.shape[1]))
-    np.add.at(paths, code, panel.outcome)
-    first = np.full(len(groups), -1)
-    first[code[::-1]] = panel.cohort[::-1]
-    return pd.Index(groups), paths / count[:, None], first
-
-
-def _refuse(panel: Panel, start: Array, starts: Array) -> None:
-    treated, other = int((start >= 0).sum()), int((start < 0).sum())
-    if treated < _LEAST or other < _LEAST:
-        raise DesignError(
-            f"an interval needs at least two groups on each side, but {treated} are treated and {other} are not; add "
-            "categories, or report the changes without an interval"
-        )
-    if panel.starts[starts].min() < 1:
-        raise DesignError(
-            f"no period lies before {panel.cohorts[starts[0]]}, when the first groups start; begin the panel earlier"
-        )
-
-
 def _refuse_no_spread(values: Array, treated: Array, least: float) -> None:
     if np.ptp(values[treated]) <= least and np.ptp(values[~treated]) <= least:
         raise DesignError(
@@ -138,9 +106,10 @@ def _refuse_no_spread(values: Array, treated: Array, least: float) -> None:
         )
 
 
-def _exposure(after: Array, weights: Array, position: Array) -> Array:
-    own = np.where(position[:, None] >= 0, after[np.maximum(position, 0)], 0.0)
-    return own @ weights.T
+def _exposure(groups: AssignedGroups) -> Array:
+    own = np.where(groups.treated[:, None], groups.after[np.maximum(groups.start, 0)], 0.0)
+    result: Array = own @ groups.weights.T
+    return result
 
 
 def _pooled_error(values: Array, treated: Array) -> float:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import pandas as pd
 
-from strategy_kit.did.pilot import _groups
+from strategy_kit.assigned import group_means
 from strategy_kit.errors import DesignError, ParameterError, refuse, whole_number
 from strategy_kit.estimates import Estimates
 from strategy_kit.inference import Student
@@ -134,7 +134,7 @@ class _Fit(NamedTuple):
 
 
 def _estimated(panel: Panel, seed: int, estimator: str) -> Estimates:
-    groups, paths, cohort = _groups(panel)
+    groups, paths, cohort = group_means(panel)
     _refuse(panel, cohort, seed, estimator)
     treated, moving = cohort >= 0, estimator == "synthetic"
     fits = _fits(paths, cohort, panel.starts, moving=moving)

@@ -13,9 +13,10 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "strategy_kit"
 
 FLOORS = (
-    {"errors", "threads", "formats", "periods", "settings", "engine", "inference", "randomisation"},
+    {"errors", "threads", "formats", "periods", "settings", "engine", "inference", "randomisation", "pooling", "ratio"},
     {
         *(
+            "assigned",
             "contract",
             "description",
             "checks",
@@ -27,11 +28,11 @@ FLOORS = (
             "joint",
             "moments",
         ),
-        "health",
+        *("health", "plan"),
         *("estimates", "metrics", "festivals", "glossary"),
     },
     {
-        *("kpi", "cohort", "did", "sensitivity", "targets", "simulate", "importers"),
+        *("kpi", "cohort", "did", "planning", "sensitivity", "targets", "simulate", "importers"),
         *("programmes", "overseas", "offplatform", "prices", "support"),
     },
     {"charts", "tables"},

@@ -16,7 +16,7 @@ from scipy.special import ndtri
 from strategy_kit import did
 from strategy_kit.errors import ParameterError
 from strategy_kit.glossary import COLUMNS
-from strategy_kit.inference import Student, band_critical, welch
+from strategy_kit.inference import FREEDOM_CAP, Student, band_critical, bell_mccaffrey, welch
 from strategy_kit.panel import Panel
 from strategy_kit.randomisation import Randomisation, deals, number_of_deals
 
@@ -64,7 +64,26 @@ def test_welch_equals_scipy_along_the_last_axis() -> None:
     difference, error, freedom = welch(treated, other)
     expected = stats.ttest_ind(treated, other, axis=1, equal_var=False)
     np.testing.assert_allclose(difference / error, expected.statistic, rtol=1e-12)
-    np.testing.assert_allclose(freedom, expected.df, rtol=1e-12)
+    most = FREEDOM_CAP * bell_mccaffrey(3, 9)
+    assert (expected.df > most).any(), "the cap must bind somewhere"
+    np.testing.assert_allclose(freedom, np.minimum(expected.df, most), rtol=1e-12)
+    pair, same = rng.normal(size=(2, 3)), rng.normal(size=(2, 3))  # equal sizes: the cap lies above any value
+    np.testing.assert_allclose(
+        welch(pair, same)[2], stats.ttest_ind(pair, same, axis=1, equal_var=False).df, rtol=1e-12
+    )
+
+
+@pytest.mark.parametrize(("size", "other"), [(3, 9), (2, 4), (5, 5), (3, 27)])
+def test_bell_and_mccaffrey_equals_their_general_formula(size: int, other: int) -> None:
+    # Their section 4: the CR2 variance of a coefficient is a sum of squares of linear forms of the errors; under equal
+    # variances its mean and variance give the degrees of freedom (sum of eigenvalues)^2 / sum of squared eigenvalues.
+    design = np.c_[np.ones(size + other), np.r_[np.ones(size), np.zeros(other)]]
+    bread = np.linalg.inv(design.T @ design)
+    hat = design @ bread @ design.T
+    pull = (design @ bread)[:, 1]
+    forms = (np.eye(size + other) - hat) * (pull / np.sqrt(1 - np.diag(hat)))[:, None]
+    eigen = np.linalg.eigvalsh(forms @ forms.T)
+    assert bell_mccaffrey(size, other) == pytest.approx(eigen.sum() ** 2 / (eigen**2).sum(), rel=1e-12)
 
 
 def ar(size: int, correlation: float) -> np.ndarray:
