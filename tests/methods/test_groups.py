@@ -15,18 +15,10 @@ from scipy import integrate, stats
 from statsmodels.stats.meta_analysis import combine_effects
 
 from strategy_kit import did
-from strategy_kit.did.groups import (
-    _heterogeneity,
-    _pooled,
-    _posterior,
-    _predicted,
-    _shrunken,
-    _spread_between,
-    by_group,
-    leave_one_out,
-)
+from strategy_kit.did.groups import _pooled, by_group, leave_one_out
 from strategy_kit.errors import DesignError, ParameterError
 from strategy_kit.panel import Panel
+from strategy_kit.pooling import heterogeneity, posterior, predicted, shrunken, spread_between
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -115,12 +107,12 @@ def test_shrinkage_equals_quadrature(seed: int, tau: float) -> None:
         pieces = pairwise([0, 1, 5, 30, 1000, np.inf])
         return sum(integrate.quad(of, *ends, epsabs=0, epsrel=1e-6)[0] for ends in pieces)
 
-    posterior = _posterior(value, error**2)
-    low = _predicted(posterior, 0.025)
+    known = posterior(value, error**2)
+    low = predicted(known, 0.025)
     size = integral(lambda s: parts(s)[0])
     # A midpoint rule of 400 steps is good to about 1 / 400² of what it averages.
     assert integral(lambda s: parts(s)[0] * parts(s)[4]) / size == pytest.approx(0.025, abs=1e-4)
-    centre, spread, own_weight = _shrunken(value, error**2, posterior)
+    centre, spread, own_weight = shrunken(value, error**2, known)
     for j in range(4):
         at = integral(lambda s, j=j: parts(s)[0] * parts(s)[2][j]) / size
         second = integral(lambda s, j=j: parts(s)[0] * (parts(s)[3][j] + parts(s)[2][j] ** 2)) / size
@@ -134,9 +126,9 @@ def test_tau_solves_its_equation() -> None:
     rng = RNG(1)
     for _ in range(200):
         value, variance = 2 * rng.normal(size=5), rng.uniform(0.1, 2, 5)
-        between = _spread_between(value, variance)
-        assert _heterogeneity(value, variance + between) == pytest.approx(4, rel=1e-8) or between == 0
-        assert between > 0 or _heterogeneity(value, variance) <= 4
+        between = spread_between(value, variance)
+        assert heterogeneity(value, variance + between) == pytest.approx(4, rel=1e-8) or between == 0
+        assert between > 0 or heterogeneity(value, variance) <= 4
 
 
 def test_groups_far_apart_keep_their_own_and_equal_ones_lean_on_each_other() -> None:
@@ -158,14 +150,14 @@ def test_pooling_moves_and_scales_with_the_outcome(seed: int, scale: float, shif
     moved = scale * (value + shift)
     near: dict[str, Any] = {"rtol": 1e-9, "atol": 1e-9 * scale}
     (before, low), (after, moved_low) = (
-        (_shrunken(y, v, posterior := _posterior(y, v)), _predicted(posterior, 0.025))
+        (shrunken(y, v, known := posterior(y, v)), predicted(known, 0.025))
         for y, v in ((value, variance), (moved, scale**2 * variance))
     )
     assert moved_low == pytest.approx(scale * (low + shift), rel=1e-8, abs=1e-8 * scale)
     np.testing.assert_allclose(after[0], scale * (before[0] + shift), **near)
     np.testing.assert_allclose(after[1], scale * before[1], **near)
-    between = _spread_between(value, variance)
-    assert _spread_between(moved, scale**2 * variance) == pytest.approx(
+    between = spread_between(value, variance)
+    assert spread_between(moved, scale**2 * variance) == pytest.approx(
         scale**2 * between, rel=1e-8, abs=1e-9 * scale**2
     )
 
