@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from strategy_kit.panel import Panel
 
 Array = np.ndarray
+AssignedAt = Literal["merchant", "category", "hybrid"]
+BY_CHANCE = 1e-3
+"""Chance below which categories that start as one are no accident of choosing merchants."""
 _LEAST = 2
 
 
@@ -27,6 +30,8 @@ class AssignedGroups:
         (G,) labels.
     paths
         (G, T) mean outcome of each group's units.
+    units
+        (G,) how many units a group has.
     start
         (G,) which of `firsts` is the group's start, -1 for a group never treated.
     firsts
@@ -43,6 +48,7 @@ class AssignedGroups:
 
     names: pd.Index
     paths: Array
+    units: Array
     start: Array
     firsts: Array
 
@@ -69,6 +75,56 @@ class AssignedGroups:
         return result
 
 
+def assignment_level(cohort: Array, category: pd.Series | None) -> AssignedAt:
+    """Say at which level treatment was assigned.
+
+    "category": the start is the same within every category, and differs between some. "hybrid": it varies inside some
+    categories, but more categories start as one, or not at all, than choosing merchants would leave: categories were
+    chosen first and merchants inside them, or some categories whole. "merchant": all else.
+
+    Parameters
+    ----------
+    cohort
+        (N,) code of each unit's start, -1 for never treated.
+    category
+        (N,) category of each unit.
+
+    Examples
+    --------
+    >>> starts = np.repeat([0, -1, 0, -1, -1, -1], [12, 8, 9, 11, 20, 20])
+    >>> assignment_level(starts, pd.Series(np.repeat(list("abcd"), 20)))
+    'hybrid'
+    """
+    if category is None or not (cohort >= 0).any():
+        return "merchant"
+    table = pd.crosstab(category.fillna("") if category.isna().any() else category, cohort).to_numpy()
+    uniform = (table > 0).sum(axis=1) == 1
+    if len(table) < _LEAST or not uniform.any():
+        return "merchant"
+    if uniform.all():
+        return "category" if (table > 0).any(axis=0).sum() > 1 else "merchant"
+    size, total = table.sum(axis=1)[:, None], table.sum(axis=0)[None, :]
+    chance = np.exp(_log_choices(total, size) - _log_choices(np.array(total.sum()), size)).sum(axis=1)
+    return "hybrid" if _at_least(int(uniform.sum()), np.minimum(chance, 1.0)) < BY_CHANCE else "merchant"
+
+
+def _log_choices(among: Array, chosen: Array) -> Array:
+    """Log of the number of ways to choose; minus infinity where there are too few."""
+    from scipy.special import gammaln
+
+    possible = among >= chosen
+    ways = gammaln(among + 1) - gammaln(chosen + 1) - gammaln(np.where(possible, among - chosen, 0) + 1)
+    return np.where(possible, ways, -np.inf)
+
+
+def _at_least(count: int, chance: Array) -> float:
+    """Chance that at least `count` of independent events with these chances happen."""
+    law = np.ones(1)
+    for each in chance:
+        law = np.convolve(law, [1 - each, each])
+    return float(law[count:].sum())
+
+
 def assigned_groups(panel: Panel) -> AssignedGroups:
     """Average the panel over the units of each group to which treatment was assigned.
 
@@ -88,7 +144,9 @@ def assigned_groups(panel: Panel) -> AssignedGroups:
     cohorts = np.unique(code[code >= 0])
     start = np.where(code >= 0, np.searchsorted(cohorts, code), -1)
     _refuse(panel, start, cohorts)
-    return AssignedGroups(names, paths, start, panel.starts[cohorts])
+    whole = panel.category if panel.assigned_at == "category" else None
+    units = np.ones(len(names)) if whole is None else np.bincount(_codes(whole)[0])
+    return AssignedGroups(names, paths, units, start, panel.starts[cohorts])
 
 
 def group_means(panel: Panel) -> tuple[pd.Index, Array, Array]:
@@ -108,14 +166,19 @@ def group_means(panel: Panel) -> tuple[pd.Index, Array, Array]:
     """
     if not panel.balanced:
         raise DesignError("the panel is unbalanced; keep the complete units with panel.complete_units()")
-    if panel.category is None or panel.assigned_at == "merchant":
+    if panel.category is None or panel.assigned_at != "category":
         return panel.units, panel.outcome, panel.cohort
-    code, groups = pd.factorize(panel.category, sort=True, use_na_sentinel=False)
+    code, groups = _codes(panel.category)
     paths = np.zeros((len(groups), panel.outcome.shape[1]))
     np.add.at(paths, code, panel.outcome)
     first = np.full(len(groups), -1)
     first[code[::-1]] = panel.cohort[::-1]
-    return pd.Index(groups), paths / np.bincount(code)[:, None], first
+    return groups, paths / np.bincount(code)[:, None], first
+
+
+def _codes(category: pd.Series) -> tuple[Array, pd.Index]:
+    code, names = pd.factorize(category, sort=True, use_na_sentinel=False)
+    return code, pd.Index(names)
 
 
 def _refuse(panel: Panel, start: Array, cohorts: Array) -> None:

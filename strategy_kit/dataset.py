@@ -12,10 +12,11 @@ import pandas as pd
 
 from strategy_kit import checks, health, tables_to_panel
 from strategy_kit.contract import TABLES
-from strategy_kit.description import Description, Pilot, Plan, describe, read_description
+from strategy_kit.description import Description, Pilot, describe, read_description
 from strategy_kit.engine import DuckDBEngine
 from strategy_kit.errors import ContractError, DesignError, ParameterError, nearest, refuse
 from strategy_kit.periods import checked_period, last_complete, next_start, parse_week, period_start, week_label
+from strategy_kit.plan import Plan
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from strategy_kit.engine import Engine
     from strategy_kit.panel import Panel
     from strategy_kit.periods import Period
+    from strategy_kit.plan import SealState
 
 _NO_ROWS = "order_lines has no row with a paid_at, so that no period can be formed; fill the table"
 _FIRST_TABLES = ("order_lines", "merchants")
@@ -60,6 +62,17 @@ class Dataset:
     def plan(self) -> Plan:
         """What was decided before outcomes were seen."""
         return self.description.plan
+
+    @property
+    def plan_seal(self) -> SealState:
+        """State of the plan's seal: sealed_before or sealed_after the first pilot's start, unsealed, or changed since.
+
+        Examples
+        --------
+        >>> open_dataset("data/sample").plan_seal
+        'unsealed'
+        """
+        return self.description.plan_seal
 
     @property
     def pilot(self) -> Pilot:
@@ -232,7 +245,7 @@ class Dataset:
         Examples
         --------
         >>> open_dataset("data/sample").panel().assigned_at
-        'merchant'
+        'hybrid'
         """
         if transform not in ("none", "log"):
             raise ParameterError(f"transform is one of none, log, not {transform!r}")
@@ -338,7 +351,7 @@ def dataset_from_frames(
         {category: first day}, or {"categories": [...], "starts_on": day}, or a `Pilot`.
     **others
         Further tables of the contract as frames (support=..., calendar=...), or keys of dataset.toml (name=...,
-        title=..., synthetic=..., data_from=..., data_through=..., plan={...}).
+        title=..., synthetic=..., data_from=..., data_through=..., plan={...} or a `Plan`).
 
     Raises
     ------
@@ -360,14 +373,14 @@ def dataset_from_frames(
     keys = {name: value for name, value in others.items() if name not in frames and name not in TABLES}
     unknown = [f"{t} must be a pandas frame, not {given[t]!r}" for t in given if t in TABLES and t not in frames]
     unknown += [f"{t!r} is not a table of the contract{nearest(t, TABLES)}" for t in frames if t not in TABLES]
-    known = [f for f in Description.__dataclass_fields__ if f != "pilot"]
+    known = [f for f in Description.__dataclass_fields__ if f not in ("pilot", "seal")]
     unknown += [f"{name!r} is not a key{nearest(name, [*known, *TABLES])}" for name in keys if name not in known]
     refuse(ParameterError, "dataset_from_frames", unknown)
-    head = {"name": "frames", "timezone": timezone, "currency": currency, **keys}
-    piloted = {} if pilot is None or isinstance(pilot, Pilot) else {"pilot": pilot}
-    description = describe(head | piloted, "the data set")
-    if isinstance(pilot, Pilot):
-        description = replace(description, pilot=pilot)
+    head: dict[str, Any] = {"name": "frames", "timezone": timezone, "currency": currency, **keys}
+    head |= {} if pilot is None else {"pilot": pilot}
+    made: dict[str, Any] = {name: head[name] for name in ("pilot", "plan") if isinstance(head.get(name), Pilot | Plan)}
+    plain = {name: value for name, value in head.items() if name not in made}
+    description = replace(describe(plain, "the data set"), **made)
     database = DuckDBEngine()
     for table, frame in frames.items():
         database.add_frame(table, frame.reset_index(drop=True))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from html import escape
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -16,8 +16,9 @@ from strategy_kit.joint import Joint
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from strategy_kit.assigned import AssignedAt
+
 Array = np.ndarray
-AssignedAt = Literal["merchant", "category"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)

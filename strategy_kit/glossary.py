@@ -5,7 +5,7 @@ from __future__ import annotations
 COLUMNS: dict[str, str] = {
     "age": "periods since the cohort's start; negative before it",
     "anticipation": "periods before the start in which units may already react",
-    "assigned_at": "the level at which treatment was assigned: merchant or category",
+    "assigned_at": "where treatment was assigned: merchant, category, or hybrid (merchants inside chosen categories)",
     "band_high": "upper end of the simultaneous band, valid for all rows together",
     "band_low": "lower end of the simultaneous band, valid for all rows together",
     "base": "which period before the start a change is measured from: varying or universal",

@@ -11,14 +11,13 @@ import pandas as pd
 
 from strategy_kit import outcomes
 from strategy_kit import panel_input as reading
+from strategy_kit.assigned import AssignedAt, assignment_level
 from strategy_kit.errors import ContractError, DesignError, nearest, refuse
 from strategy_kit.moments import Moments
 from strategy_kit.periods import ages, weekly
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from strategy_kit.estimates import AssignedAt
 
 Array = np.ndarray
 _BY_UNIT = ("category", "covariates", "weight", "cluster", "late")
@@ -259,11 +258,8 @@ class Panel:
 
     @cached_property
     def assigned_at(self) -> AssignedAt:
-        """Return "category" when the start is constant within every category, else "merchant"."""
-        if self.category is None or not len(self.cohorts):
-            return "merchant"
-        starts = pd.Series(self.cohort, index=self.category.index).groupby(self.category, dropna=False).nunique()
-        return "category" if len(starts) > 1 and bool((starts == 1).all()) else "merchant"
+        """Return "category", "merchant" or "hybrid", as `assigned.assignment_level` tells them apart."""
+        return assignment_level(self.cohort, self.category)
 
     def complete_units(self) -> Panel:
         """Return the panel of the units observed in every period; its notes count the others."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 import pandas as pd
 
-from strategy_kit.did.guards import FEW
+from strategy_kit.did.guards import FEW, refuse_few_clusters
 from strategy_kit.errors import DesignError, refuse
 from strategy_kit.estimates import Estimates
 from strategy_kit.inference import Student
@@ -104,6 +104,7 @@ def collapsed(panel: Panel, estimator: str) -> Changes:
             f"{int((~treated).sum())}; add units"
         )
     refuse(DesignError, estimator, laws)
+    refuse_few_clusters(panel)
     after = np.arange(len(panel.periods)) >= panel.starts[:, None]
     steps = after / after.sum(axis=1, keepdims=True)
     steps[np.arange(len(steps)), panel.starts - 1] = -1.0

@@ -17,8 +17,8 @@ from strategy_kit.did.guards import (
     cautions,
     drawn,
     refuse_category_level,
+    refuse_few_clusters,
     refuse_no_cohort,
-    refuse_one_cluster,
     settled,
 )
 from strategy_kit.did.influence import Units
@@ -103,7 +103,7 @@ def group_time(
     refuse_category_level(panel, points_only=inference == "none")
     panel = panel.unmoved(anticipation) if anticipation else panel.comparable
     refuse_no_cohort(panel)
-    refuse_one_cluster(panel, points_only=inference == "none")
+    refuse_few_clusters(panel, points_only=inference == "none")
     n_cohorts = len(panel.cohorts) + int((panel.cohort < 0).any())
     cells, notes = comparisons(
         panel, n_cohorts, control=control, anticipation=anticipation, universal=base == "universal"

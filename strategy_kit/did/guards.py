@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 Array = np.ndarray
 FEW = 5
 """Units, or clusters, below which a standard error says little."""
+LEAST_CLUSTERS = 10
+"""Clusters a side below which a clustered error is refused: with nine, nominal 95% intervals miss in one of ten cases."""
 ROUNDING = 4e-15
 """Share of the outcome's size up to which a spread is taken for rounding: sums of doubles leave about 1e-16 of it."""
 
@@ -39,19 +41,18 @@ def refuse_no_cohort(panel: Panel) -> None:
         )
 
 
-def refuse_one_cluster(panel: Panel, *, points_only: bool = False) -> None:
-    """Refuse errors over clusters of which one side has a single one."""
+def refuse_few_clusters(panel: Panel, *, points_only: bool = False) -> None:
+    """Refuse errors over clusters of which one side has too few."""
     if panel.cluster is None or points_only:
         return
-    sides = {
-        "treated": panel.cohort >= 0,
-        "comparison": panel.cohort < 0 if (panel.cohort < 0).any() else panel.cohort >= 0,
-    }
-    alone = [name for name, side in sides.items() if len(np.unique(panel.cluster[side])) == 1]
-    if alone:
+    treated = panel.cohort >= 0
+    other = ~treated if not treated.all() else treated
+    counts = [len(np.unique(panel.cluster[side])) for side in (treated, other)]
+    if min(counts) < LEAST_CLUSTERS:
         raise DesignError(
-            f"all {' and all '.join(alone)} units are in one cluster, within which chance cannot be measured; cluster by "
-            "smaller groups, or take inference='none' for points alone"
+            f"an error clustered by group needs at least {LEAST_CLUSTERS} clusters on each side, but {counts[0]} are treated "
+            f"and {counts[1]} are not, and its intervals would be far too narrow; average each cluster to one unit and use "
+            "pilot_contrast, cluster by smaller groups, or take inference='none' for points alone"
         )
 
 
@@ -69,13 +70,15 @@ def cautions(panel: Panel) -> tuple[str, ...]:
     small = [name for name, n in zip(names, count, strict=False) if n < FEW]
     law = f"cohorts of fewer than {FEW} {what} ({', '.join(small)}): their standard errors say little"
     notes = [law] if small else []
-    if panel.category is not None and panel.assigned_at == "merchant":
+    if panel.category is not None and panel.assigned_at != "category":
         treated = pd.Series(panel.cohort >= 0, index=panel.category.index).groupby(panel.category).any()
         if not treated.all():
             notes.append(
                 f"treated units are in {int(treated.sum())} of {len(treated)} categories only, and standard errors leave out "
                 "what moves whole categories; compare inside them with panel.within(...)"
             )
+    if panel.assigned_at == "hybrid":
+        notes.append("hybrid assignment: whole categories were chosen, and merchants inside some of them")
     return tuple(notes)
 
 

@@ -40,8 +40,8 @@ def pilot_contrast(panel: Panel, *, seed: int = 0) -> Estimates:
     Estimates
         Label method: welch (the headline), pooled, randomisation (exact where feasible; its interval holds the effects
         that it does not refuse). `details` has "groups" (group, treated, contrast), "placebo" (statistic: the difference
-        under every assignment, the real one first) and "balance" (measure, value: volatility_ratio of treated to other
-        groups before the start, smallest_p_value, assignments, exact).
+        under every assignment, the real one first) and "balance" (measure, value: volatility_ratio and size_ratio of
+        treated to other groups before the start, by weekly noise and by units; smallest_p_value, assignments, exact).
 
     Raises
     ------
@@ -85,7 +85,7 @@ def pilot_contrast(panel: Panel, *, seed: int = 0) -> Estimates:
         details={
             "groups": pd.DataFrame({"group": groups.names, "treated": treated, "contrast": values}),
             "placebo": pd.DataFrame({"statistic": law.statistics()[0]}),
-            "balance": _balance(groups.paths, treated, int(groups.firsts.min()), law),
+            "balance": _balance(groups, law),
         },
         notes=(*panel.notes, *_unused(panel)),
         seed=seed,
@@ -118,13 +118,14 @@ def _pooled_error(values: Array, treated: Array) -> float:
     return float(np.sqrt(squares / (size + other - 2) * (1 / size + 1 / other)))
 
 
-def _balance(paths: Array, treated: Array, before: int, law: Randomisation) -> pd.DataFrame:
-    past = paths[:, :before]
+def _balance(groups: AssignedGroups, law: Randomisation) -> pd.DataFrame:
+    past, treated = groups.paths[:, : int(groups.firsts.min())], groups.treated
     residual = past - past.mean(axis=1, keepdims=True) - past.mean(axis=0) + past.mean()
     spread = residual.std(axis=1)
     other = spread[~treated].mean()
     measures = {
         "volatility_ratio": spread[treated].mean() / other if other > 0 else np.nan,
+        "size_ratio": groups.units[treated].mean() / groups.units[~treated].mean(),
         "smallest_p_value": law.smallest_p_value,
         "assignments": float(law.count),
         "exact": float(law.exact),

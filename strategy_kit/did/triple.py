@@ -17,8 +17,8 @@ from strategy_kit.did.guards import (
     cautions,
     drawn,
     refuse_category_level,
+    refuse_few_clusters,
     refuse_no_cohort,
-    refuse_one_cluster,
     settled,
 )
 from strategy_kit.did.influence import Units
@@ -97,7 +97,7 @@ def triple_difference(
     refuse_no_cohort(panel)
     units = Units.of(panel)
     cells, notes = comparisons(panel, units.n_cohorts, control=control, anticipation=anticipation, universal=False)
-    refuse_one_cluster(panel, points_only=inference == "none")
+    refuse_few_clusters(panel, points_only=inference == "none")
     thin = _sides(units, chosen, cells)
     doubled = replace(
         units, cohort=2 * units.cohort + chosen, n_cohorts=2 * units.n_cohorts, cohorts=units.cohorts.repeat(2)

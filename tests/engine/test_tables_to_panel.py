@@ -72,7 +72,7 @@ def test_merchants_of_the_sample_equal_the_twin(
     frozen = raw["merchants"].set_index("merchant_id")["category"]
     assert panel.category is not None
     assert panel.category.to_dict() == frozen[panel.units].to_dict()
-    assert panel.assigned_at == "merchant"
+    assert panel.assigned_at == "hybrid"
     assert panel.balanced
     assert panel.name == outcome
 

@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 
 from strategy_kit import did
+from strategy_kit.did.guards import LEAST_CLUSTERS
 from strategy_kit.did.synthetic import synthetic
 from strategy_kit.errors import ContractError, DesignError, StrategyKitError
 from strategy_kit.inference import Multiplier
@@ -255,14 +256,27 @@ def test_a_start_between_two_numbers_is_the_next_period_for_every_estimator(star
         np.testing.assert_allclose(estimate(between).estimate, whole.estimate, atol=1e-12, err_msg=name)
 
 
-def test_one_treated_cluster_is_refused_or_told() -> None:
-    made = panel((4, 0), cluster=np.where(TREATED > 0, 0, np.arange(24)))
-    try:
-        found = did.group_time(made)
-    except DesignError:
+@pytest.mark.parametrize("clusters", [1, 9, 10])
+@pytest.mark.parametrize("estimator", ["group_time", "dose_response", "triple_difference"])
+def test_errors_over_few_clusters_are_refused_with_the_way_out(estimator: str, clusters: int) -> None:
+    treated = np.arange(120) % 2 == 0
+    cluster = np.where(treated, np.arange(120) // 2 % clusters, 100 + np.arange(120) // 2 % 12)
+    made = Panel.from_matrix(RNG(3).normal(size=(120, 5)), treated_from=np.where(treated, 4, 0))
+    made = replace(made, cluster=cluster)
+    estimate = {
+        "group_time": did.group_time,
+        "dose_response": lambda p: did.dose_response(
+            p, pd.Series(np.where(treated, 1.0 + np.arange(120) % 4 / 2, 0.0)), edges=[0, 1, 2]
+        ),
+        "triple_difference": lambda p: did.triple_difference(p, np.arange(120) % 4 < 2),
+    }[estimator]
+    if clusters >= LEAST_CLUSTERS:
+        assert np.isfinite(estimate(made).std_error).all()
         return
-    # Within one cluster nothing is left to measure chance by: the treated side would count as known.
-    assert any("cluster" in note for note in found.notes)
+    with pytest.raises(DesignError, match=f"but {clusters} are treated and 12 are not.*pilot_contrast"):
+        estimate(made)
+    if estimator == "group_time":
+        assert np.isfinite(did.group_time(made, inference="none").estimate).all()
 
 
 CLOTHES: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {

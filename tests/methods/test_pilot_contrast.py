@@ -167,6 +167,9 @@ def test_merchants_inside_categories_are_averaged_first() -> None:
     assert (inside.assigned_at, outside.assigned_at) == ("category", "merchant")
     assert inside.clusters == outside.clusters == (3, 9)
     assert inside.n_units.tolist() == [sizes[:3].sum()] * 3
+    ratio = inside.details["balance"].set_index("measure").loc["size_ratio", "value"]
+    assert ratio == pytest.approx(sizes[:3].mean() / sizes[3:].mean(), rel=1e-12)
+    assert outside.details["balance"].set_index("measure").loc["size_ratio", "value"] == 1
     assert inside.details["groups"]["group"].tolist() == np.unique(category).tolist()
 
 

@@ -222,13 +222,16 @@ def test_slopes_count_from_the_base_period() -> None:
     assert (rows["bias"] / rows["slope"]).tolist() == pytest.approx([1, 2, 3, 4])
 
 
-def clustered() -> Estimates:
-    return did.group_time(replace(panel_of(1, [8.0] * 12 + [0.0] * 12, 9), cluster=np.arange(24) % 6))
+def repeated() -> Estimates:
+    """Two periods alike: their changes from the base are one and the same."""
+    panel = panel_of(1, [8.0] * 12 + [0.0] * 12, 9)
+    panel.outcome[:, 1] = panel.outcome[:, 0]
+    return did.group_time(panel, base="universal")
 
 
 REFUSED: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "singular": (
-        lambda: pretrend_test(clustered()),
+        lambda: pretrend_test(repeated()),
         DesignError,
         "6 effects before the start have a covariance of rank 5",
     ),
