@@ -74,6 +74,9 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument(
         "--totals", metavar="FILE", type=Path, help="compare with this file of weekly totals, then renew it"
     )
+    plan = command("plan", _plan, "show the plan, its fingerprint and its seal")
+    plan.add_argument("data", metavar="DATA", type=Path)
+    plan.add_argument("--seal", action="store_true", help="write plan.seal, so that a later change of the plan shows")
     run = command("run", _run, "run a notebook and publish its page")
     run.add_argument("notebook", metavar="NOTEBOOK")
     weekly = command("weekly", _run, "run the weekly report and publish it")
@@ -137,6 +140,25 @@ def _check(given: argparse.Namespace) -> Result:
 def _laws_table(issues: Any) -> str:
     shown = issues[["table", "check", "severity", "rows", "share"]]
     return str(shown.to_string(index=False, justify="left", formatters={"share": "{:.4%}".format}))
+
+
+def _plan(given: argparse.Namespace) -> Result:
+    from strategy_kit.dataset import open_dataset
+    from strategy_kit.plan import write_seal
+
+    shop = open_dataset(given.data)
+    about, plan = shop.description, shop.plan
+    starts = {} if about.pilot is None else about.pilot.starts
+    seal = write_seal(given.data, plan, starts, shop.data_through) if given.seal else about.seal
+    state = "unsealed" if seal is None else seal.state(plan, starts)
+    through = None if seal is None else str(seal.data_through)
+    decided = {"owner": plan.owner, "next_decision": None if plan.next_decision is None else str(plan.next_decision)}
+    shown = {**plan.binding, **decided, "fingerprint": plan.fingerprint, "seal": state, "sealed_through": through}
+    if not plan.declared:
+        print("no plan was declared; these values stand in for one")
+    for name, value in shown.items():
+        print(f"{name:15} {'-' if value is None else value}")
+    return {"declared": plan.declared, **shown}
 
 
 def _run(given: argparse.Namespace) -> Result:

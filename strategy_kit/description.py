@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import datetime as dt
-import math
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from strategy_kit.contract import TABLES
 from strategy_kit.errors import ContractError, ParameterError, nearest, refuse
+from strategy_kit.keys import days, key_laws
+from strategy_kit.plan import Plan, plan_from, plan_laws, read_plan, read_seal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from strategy_kit.plan import Seal, SealState
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,17 +41,6 @@ class Pilot:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """What was decided before outcomes were seen."""
-
-    threshold: float = 0.0
-    chance_needed: float = 0.9
-    next_decision: dt.date | None = None
-    owner: str | None = None
-    declared: bool = True
-
-
-@dataclass(frozen=True, slots=True)
 class Description:
     """The head of a data set: names, units, window, lags, control totals, pilot and plan.
 
@@ -60,6 +52,8 @@ class Description:
         Days within which a refund arrives; until then the refunds of an order may still grow.
     control
         Totals that order_lines must give, from another book: "lines" and "amount".
+    seal
+        Of the plan and the pilots' starts, where they were sealed.
     """
 
     name: str
@@ -75,10 +69,15 @@ class Description:
     control: Mapping[str, float] = field(default_factory=dict)
     pilot: Pilot | None = None
     plan: Plan = field(default_factory=lambda: Plan(declared=False))
+    seal: Seal | None = None
+
+    @property
+    def plan_seal(self) -> SealState:
+        """Whether plan and pilots' starts were sealed, before or after the first start, and have not changed since."""
+        starts = {} if self.pilot is None else self.pilot.starts
+        return "unsealed" if self.seal is None else self.seal.state(self.plan, starts)
 
 
-_WORDS = {str: "a text", bool: "true or false", dt.date: "a date", float: "a number", int: "a whole number",
-          list: "a list", Mapping: "a table"}  # fmt: skip
 _KEYS: dict[str, type] = {
     "name": str,
     "title": str,
@@ -97,18 +96,17 @@ _KEYS: dict[str, type] = {
 _REQUIRED = ("name", "currency", "timezone")
 _PILOT_KEYS = {"categories": list, "starts_on": (dt.date, Mapping), "placebo": bool}
 _CONTROL_KEYS = {"lines": int, "amount": (float, int)}
-_PLAN_KEYS = {"threshold": (float, int), "chance_needed": (float, int), "next_decision": dt.date, "owner": str}
 
 
 def read_description(folder: Path) -> tuple[Description, dict[str, str]]:
-    """Read `folder`/dataset.toml; return it with the table name -> file pattern mapping.
+    """Read `folder`/dataset.toml, plan.toml and plan.seal; return them with the table name -> file pattern mapping.
 
     Raises
     ------
     ParameterError
         If there is no such folder or no dataset.toml in it.
     ContractError
-        If the file is not TOML or breaks a rule; every broken rule is named.
+        If a file is not TOML or breaks a rule, or there are two plans; every broken rule is named.
     """
     path = folder / "dataset.toml"
     if not path.is_file():
@@ -118,8 +116,12 @@ def read_description(folder: Path) -> tuple[Description, dict[str, str]]:
         given = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ContractError(f"{path} is not valid TOML: {error}") from error
-    tables = given.pop("tables", None)
-    return describe(given, str(path), _table_laws(tables)), tables
+    tables, subject = given.pop("tables", None), str(path)
+    laws = _table_laws(tables)
+    if (plan := read_plan(folder)) is not None:
+        laws += ["the plan stands twice, in plan.toml and as [plan]; keep one of them"] if "plan" in given else []
+        given, subject = given | {"plan": plan}, f"{path} with plan.toml"
+    return replace(describe(given, subject, laws), seal=read_seal(folder)), tables
 
 
 def describe(given: Mapping[str, Any], subject: str, laws: Sequence[str] = ()) -> Description:
@@ -130,19 +132,19 @@ def describe(given: Mapping[str, Any], subject: str, laws: Sequence[str] = ()) -
     ContractError
         If a rule is broken; every broken rule is named.
     """
-    given = _days(given)
-    laws = [*laws, *_key_laws(given, _KEYS, ""), *_unit_laws(given)]
+    given = days(given)
+    laws = [*laws, *key_laws(given, _KEYS, ""), *_unit_laws(given)]
     pilot_given, plan_given = given.get("pilot"), given.get("plan", {})
     if isinstance(pilot_given, Mapping):
         pilot_given = pilot_table(pilot_given)
-        laws += _key_laws(pilot_given, _PILOT_KEYS, "pilot.") + _pilot_laws(pilot_given)
+        laws += key_laws(pilot_given, _PILOT_KEYS, "pilot.") + _pilot_laws(pilot_given)
     if isinstance(plan_given, Mapping):
-        laws += _key_laws(plan_given, _PLAN_KEYS, "plan.") or _plan_laws(plan_given)
+        laws += plan_laws(plan_given)
     if isinstance(given.get("control"), Mapping):
-        laws += _key_laws(given["control"], _CONTROL_KEYS, "control.")
+        laws += key_laws(given["control"], _CONTROL_KEYS, "control.")
     refuse(ContractError, subject, laws)
     plain = {key: value for key, value in given.items() if key not in ("pilot", "plan")}
-    plan = Plan(**plan_given, declared="plan" in given)
+    plan = plan_from(plan_given) if "plan" in given else Plan(declared=False)
     return Description(**plain, pilot=None if pilot_given is None else _pilot(pilot_given), plan=plan)
 
 
@@ -157,30 +159,6 @@ def pilot_table(given: Mapping[str, Any]) -> dict[str, Any]:
     if given and not set(given) & set(_PILOT_KEYS):
         return {"categories": list(given), "starts_on": dict(given)}
     return dict(given)
-
-
-def _days(value: Any) -> Any:
-    """Read midnights, as TOML and pandas write days, as dates; at every depth."""
-    if isinstance(value, Mapping):
-        return {key: _days(part) for key, part in value.items()}
-    if (
-        isinstance(value, dt.datetime)
-        and value.tzinfo is None
-        and value == dt.datetime.combine(value.date(), dt.time())
-    ):
-        return value.date()
-    return value
-
-
-def _key_laws(given: Mapping[str, Any], known: Mapping[str, Any], prefix: str) -> list[str]:
-    laws = [f"{prefix}{key} is not a key{nearest(key, known)}" for key in given if key not in known]
-    for key, kinds in known.items():
-        value = given.get(key)
-        wrong = isinstance(value, dt.datetime) or (isinstance(value, bool) and kinds is not bool)
-        if key in given and (wrong or not isinstance(value, kinds)):
-            allowed = kinds if isinstance(kinds, tuple) else (kinds,)
-            laws.append(f"{prefix}{key} must be {' or '.join(_WORDS[k] for k in allowed)}, not {value!r}")
-    return laws
 
 
 def _table_laws(given: Any) -> list[str]:
@@ -221,12 +199,6 @@ def _pilot_laws(given: Mapping[str, Any]) -> list[str]:
         laws += [f"pilot.starts_on names {c!r}, which pilot.categories does not" for c in starts if c not in categories]
         laws += [f"pilot.starts_on.{c} must be a date" for c, d in starts.items() if type(d) is not dt.date]
     return laws
-
-
-def _plan_laws(given: Mapping[str, Any]) -> list[str]:
-    threshold, needed = given.get("threshold", 0.0), given.get("chance_needed", 0.9)
-    laws = [] if -1 < threshold < math.inf else [f"plan.threshold is a share of GMV above -1, not {threshold!r}"]
-    return laws if 0 < needed < 1 else [*laws, f"plan.chance_needed lies between 0 and 1, not {needed!r}"]
 
 
 def _pilot(given: Mapping[str, Any]) -> Pilot:

@@ -11,7 +11,7 @@ from scipy.special import stdtr, stdtrit
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from strategy_kit.description import Plan
+    from strategy_kit.plan import Plan
 
 Verb = Literal["rose", "fell", "may_have_risen", "may_have_fallen", "no_clear_change", "cannot_tell"]
 Decision = Literal["extend", "hold", "stop", "cannot_tell"]
@@ -99,7 +99,7 @@ def claim_for(spread: Spread, level: float, threshold: float, plan: Plan, states
 
     Examples
     --------
-    >>> from strategy_kit.description import Plan
+    >>> from strategy_kit.plan import Plan
     >>> claim_for(Spread(0.10, 0.02, 8.0), 0.95, 0.03, Plan(chance_needed=0.9)).decision
     'extend'
     """

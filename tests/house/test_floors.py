@@ -28,7 +28,7 @@ FLOORS = (
             "joint",
             "moments",
         ),
-        *("health", "plan"),
+        *("health", "keys", "plan"),
         *("estimates", "metrics", "festivals", "glossary"),
     },
     {

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from strategy_kit.description import Plan
 from strategy_kit.errors import ParameterError
 from strategy_kit.periods import Period
+from strategy_kit.plan import Plan
 from strategy_kit.report.claims import Decision, Spread, State, Verb, claim_for, verb_for
 from strategy_kit.report.words import Words, catalogue, marked, plain
 
