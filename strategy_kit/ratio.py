@@ -1,0 +1,76 @@
+"""The ratio of two uncertain numbers: arrays in, arrays out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from strategy_kit.errors import ParameterError
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+    from strategy_kit.inference import Student
+
+Array = np.ndarray
+
+
+def fieller(
+    numerator: ArrayLike, denominator: ArrayLike, covariance: ArrayLike, *, law: Student, level: float
+) -> tuple[Array, Array, Array]:
+    """Return the ratios that are not refused at 1 − `level`: those r for which numerator − r·denominator may be 0.
+
+    Parameters
+    ----------
+    numerator, denominator
+        (...) estimates.
+    covariance
+        (..., 2, 2) of the two, in this order.
+    law
+        Of a linear combination of the two, divided by its standard error.
+
+    Returns
+    -------
+    low, high, form
+        (...). What is not refused is, by `form`: "bounded", from low to high; "outside", everything up to low and
+        from high on, where the denominator may be 0; "everything", low and high infinite, where both may be.
+
+    Raises
+    ------
+    ParameterError
+        If a covariance is not that of two numbers: not finite, not symmetric, or with a negative variance.
+
+    References
+    ----------
+    Fieller (1954), "Some problems in interval estimation"; von Luxburg and Franz (2009), "A geometric approach to
+    confidence sets for ratios: Fieller's theorem, generalizations and bootstrap", section 2 (the three forms).
+
+    Examples
+    --------
+    >>> from strategy_kit.inference import Student
+    >>> spread, law = np.diag([0.25, 0.04]), Student(10.0)
+    >>> low, high, form = fieller([3.0, 3.0, 0.5], [2.0, 0.4, 0.2], spread, law=law, level=0.95)
+    >>> form.tolist(), low.round(2).tolist(), high.round(2).tolist()
+    (['bounded', 'outside', 'everything'], [0.91, -65.28, -inf], [2.25, 3.08, inf])
+    """
+    over, under, spread = (np.asarray(part, dtype=float) for part in (numerator, denominator, covariance))
+    variance, shared, under_variance = spread[..., 0, 0], spread[..., 0, 1], spread[..., 1, 1]
+    least = np.minimum(variance, under_variance)
+    if not np.isfinite(spread).all() or (least < 0).any() or (shared != spread[..., 1, 0]).any():
+        raise ParameterError(
+            "the covariance of numerator and denominator must be finite and symmetric, its variances not below 0"
+        )
+    critical = float(law.interval(np.zeros(1), np.ones(1), level)[1][0])
+    square = under**2 - critical**2 * under_variance
+    middle = over * under - critical**2 * shared
+    constant = over**2 - critical**2 * variance
+    inside = middle**2 - square * constant  # never below 0 but by rounding where the denominator is off 0
+    away = middle + np.where(middle < 0, -1.0, 1.0) * np.sqrt(np.maximum(inside, 0.0))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        first = np.where(square == 0, np.where(away < 0, np.inf, -np.inf), away / square)
+        second = np.where(away == 0, 0.0, constant / away)
+    form = np.where(square > 0, "bounded", np.where(inside > 0, "outside", "everything"))
+    low = np.where(form == "everything", -np.inf, np.minimum(first, second))
+    high = np.where(form == "everything", np.inf, np.maximum(first, second))
+    return low, high, form
