@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from strategy_kit.errors import ParameterError
-from strategy_kit.inference import BandLaw, IntervalLaw, Student, band_critical
+from strategy_kit.inference import BandLaw, IntervalLaw, OwnBand, Student, band_critical
 from strategy_kit.joint import Joint
 
 if TYPE_CHECKING:
@@ -32,9 +32,11 @@ class Estimates:
     spread
         (K, K) covariance, or how estimates and cohort shares vary together where they can be averaged.
     law
-        One law for all rows, or a law a row.
+        One law for all rows, which may bring its own band, or a law a row.
     average
         Overall estimate and standard error, as `glance` shows them.
+    average_law
+        Law of the overall estimate; that of the first row where it is not given.
     age
         (K,) periods since the start, of estimates by cohort and period.
     details
@@ -60,11 +62,17 @@ class Estimates:
     assigned_at: AssignedAt
     clusters: tuple[int, int]
     average: tuple[float, float]
-    law: BandLaw | tuple[IntervalLaw, ...] = field(default_factory=Student)
+    law: BandLaw | OwnBand | tuple[IntervalLaw, ...] = field(default_factory=Student)
     age: Array | None = None
     details: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     seed: int = 0
+    average_law: IntervalLaw | None = None
+
+    @property
+    def law_of_average(self) -> IntervalLaw:
+        """The law of the overall estimate."""
+        return self.average_law or (self.law[0] if isinstance(self.law, tuple) else self.law)
 
     @property
     def joint(self) -> Joint | None:
@@ -111,7 +119,9 @@ class Estimates:
         _refuse_level(level)
         low, high, p_value = self._intervals(level)
         band_low, band_high = low, high
-        if not isinstance(self.law, tuple):
+        if isinstance(self.law, OwnBand):
+            band_low, band_high = self.law.band(self.estimate, self.std_error, level)
+        elif not isinstance(self.law, tuple):
             joint = self.joint
             critical = (
                 band_critical(self.covariance, level, law=self.law, seed=self.seed)
@@ -156,7 +166,7 @@ class Estimates:
             If `level` is not between 0 and 1.
         """
         _refuse_level(level)
-        law = self.law[0] if isinstance(self.law, tuple) else self.law
+        law = self.law_of_average
         value, spread = (np.array([part]) for part in self.average)
         low, high = law.interval(value, spread, level)
         freedom = law.degrees_of_freedom if isinstance(law, Student) else np.nan

@@ -6,7 +6,7 @@ A law turns estimates and standard errors into intervals at any level and into p
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 from scipy.sparse import hstack
@@ -44,6 +44,14 @@ class BandLaw(IntervalLaw, Protocol):
 
     def ends(self, estimate: Array, std_error: Array, critical: float) -> tuple[Array, Array]:
         """Return the lower and upper ends that lie `critical` standard errors away."""
+
+
+@runtime_checkable
+class OwnBand(IntervalLaw, Protocol):
+    """A law that knows the band over all its rows without their covariance, such as one from permutations."""
+
+    def band(self, estimate: Array, std_error: Array, level: float) -> tuple[Array, Array]:
+        """Return the lower and upper ends between which all rows lie together at coverage `level`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +119,35 @@ class Student:
     def ends(self, estimate: Array, std_error: Array, critical: float) -> tuple[Array, Array]:
         """Return the lower and upper ends that lie `critical` standard errors away."""
         return estimate - critical * std_error, estimate + critical * std_error
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StudentByRow:
+    """Student's t law with degrees of freedom (K,) of each row's own; its band is Bonferroni's.
+
+    Examples
+    --------
+    >>> law = StudentByRow(np.array([2.0, 2.0]))
+    >>> zero, one = np.zeros(2), np.ones(2)
+    >>> law.interval(zero, one, 0.975)[1].round(3).tolist() == law.band(zero, one, 0.95)[1].round(3).tolist()
+    True
+    """
+
+    degrees_of_freedom: Array
+
+    def interval(self, estimate: Array, std_error: Array, level: float) -> tuple[Array, Array]:
+        """Return the lower and upper ends at coverage `level`."""
+        critical = stdtrit(self.degrees_of_freedom, 0.5 + level / 2)
+        return estimate - critical * std_error, estimate + critical * std_error
+
+    def p_value(self, estimate: Array, std_error: Array) -> Array:
+        """Return the two-sided p-value against no effect."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.asarray(2 * stdtr(self.degrees_of_freedom, -np.abs(estimate / std_error)))
+
+    def band(self, estimate: Array, std_error: Array, level: float) -> tuple[Array, Array]:
+        """Return the lower and upper ends between which all rows lie together at coverage `level`."""
+        return self.interval(estimate, std_error, 1 - (1 - level) / max(1, int(np.isfinite(std_error).sum())))
 
 
 @dataclass(frozen=True, slots=True)
