@@ -1,0 +1,7 @@
+"""Planning: what a pilot can find, before it begins and while it runs."""
+
+from __future__ import annotations
+
+from strategy_kit.planning.power import detectable_effect, power, what_if, what_if_sentence
+
+__all__ = ["detectable_effect", "power", "what_if", "what_if_sentence"]

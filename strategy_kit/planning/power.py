@@ -1,0 +1,366 @@
+"""Power before effect: what a pilot can find, from the time before it alone."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import TYPE_CHECKING, NamedTuple, TypedDict, Unpack
+
+import numpy as np
+import pandas as pd
+from scipy.special import stdtrit
+
+from strategy_kit.errors import DesignError, ParameterError, refuse, whole_number
+from strategy_kit.formats import number, percent
+from strategy_kit.inference import welch
+from strategy_kit.planning.past import Past
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from strategy_kit.panel import Panel
+    from strategy_kit.planning.past import Basis
+
+Array = np.ndarray
+FOUND = 0.8
+"""Chance of being found that makes an effect detectable, unless another is asked for."""
+_LEAST, _CURVE = 2, 25
+
+
+class Reading(TypedDict, total=False):
+    """How the headline will be read.
+
+    `level` is the coverage of its interval, 0.95 unless given; `widening` the factor by which all looks together make it
+    wider than one, 1 unless given; `base` the periods before the start that the change is measured from, all of the past
+    unless given.
+    """
+
+    level: float
+    widening: float
+    base: int
+
+
+class _Design(NamedTuple):
+    pilots: int
+    weeks: int
+
+
+def power(
+    panel: Panel,
+    *,
+    effects: Sequence[float] | None = None,
+    pilots: int | None = None,
+    weeks: int | None = None,
+    seed: int = 0,
+    **reading: Unpack[Reading],
+) -> pd.DataFrame:
+    """Simulate how often the headline of a pilot finds an effect, from the time before the start.
+
+    No outcome from the first start on is used; a panel whose pilots start after its last period, or that has none yet,
+    will do. 20,000 times, groups change as they do when nothing is done, the effect is added to the pilots, and the
+    interval of `pilot_contrast` is formed. It finds the effect where it lies wholly on the effect's side of zero.
+
+    Parameters
+    ----------
+    panel
+        Outcome as the headline takes it, such as the log of category totals. Groups are categories where there are any,
+        else units.
+    effects
+        In units of the outcome; from none to half as much again as what is detectable by default.
+    pilots
+        How many groups are piloted: those that the panel pilots, unless more are asked for. Further ones are any of the
+        others, each as likely.
+    weeks
+        Periods from the start on; those that the panel has, unless given.
+    seed
+        Of the draws.
+    **reading
+        level, widening (for answers read at several looks) and base, see `Reading`.
+
+    Returns
+    -------
+    DataFrame
+        One row an effect: pilots, weeks, effect, power (for no effect: the chance of a false alarm), wrong_sign (chance of
+        an interval on the other side of zero), exaggeration (mean size of the estimates that exclude zero, over the
+        effect), basis, autocorrelation. `basis` is "placebo" where the past holds two windows of the whole design, base and
+        weeks, that share no period: what groups did at a past date, dealt at random to the places of the design, those of
+        chosen pilots with the pilots' spread. Otherwise it is "model": a normal autoregression of order one with each
+        group's own variance, fitted to the past.
+
+    Raises
+    ------
+    DesignError
+        If the past is shorter than 6 periods, there are fewer than 4 groups or more than 2,000, support starts inside
+        categories, or a unit lacks a period before the start.
+    ParameterError
+        If a side would have fewer than two groups, or an argument is out of range.
+
+    References
+    ----------
+    Burlig, Preonas and Woerman (2020), "Panel data and experimental design" (power with serial correlation); Gelman and
+    Carlin (2014), "Beyond power calculations" (wrong sign and exaggeration).
+
+    Examples
+    --------
+    >>> from strategy_kit.panel import Panel
+    >>> past = np.random.default_rng(1).normal(scale=0.1, size=(12, 26))
+    >>> planned = Panel.from_matrix(past, treated_from=[27] * 3 + [0] * 9)
+    >>> power(planned, effects=[0.1], weeks=13)[["pilots", "weeks", "basis"]].to_numpy().tolist()
+    [[3, 13, 'model']]
+    """
+    past = Past.of(panel)
+    design = _design(past, pilots, weeks)
+    read = _checked(past, [design], seed, reading)
+    sample = _Sample.of(past, design, read, seed)
+    top = 1.5 * sample.detectable(FOUND)
+    sizes = np.linspace(0.0, top, _CURVE) if effects is None else np.asarray(effects, dtype=float)
+    if sizes.ndim != 1 or not sizes.size or not np.isfinite(sizes).all():
+        raise ParameterError(f"effects are numbers in units of the outcome, at least one, not {effects!r}")
+    rows = pd.DataFrame([sample.at(size) for size in sizes], columns=["power", "wrong_sign", "exaggeration"])
+    rows.insert(0, "effect", sizes)
+    return sample.labelled(rows)
+
+
+def detectable_effect(
+    panel: Panel,
+    *,
+    chance: float = FOUND,
+    pilots: int | None = None,
+    weeks: int | None = None,
+    seed: int = 0,
+    **reading: Unpack[Reading],
+) -> pd.DataFrame:
+    """Find the smallest effect that the headline of a pilot finds with a chance of 80 in 100.
+
+    Whether a simulated pilot finds an effect depends on one number: half the width of its interval less its error. The
+    detectable effect is the quantile of that number, so that no search, and no normal formula, stands between the
+    simulation and it.
+
+    Parameters
+    ----------
+    panel, pilots, weeks, seed, **reading
+        As in `power`.
+    chance
+        Of finding it.
+
+    Returns
+    -------
+    DataFrame
+        One row: pilots, weeks, detectable_effect (units of the outcome), simulation_error (its standard error, from the
+        number of draws), std_error (of the estimate, over the draws), power (`chance`), basis, autocorrelation.
+
+    Raises
+    ------
+    DesignError, ParameterError
+        As `power` does.
+
+    Examples
+    --------
+    >>> from strategy_kit.panel import Panel
+    >>> past = np.random.default_rng(1).normal(scale=0.1, size=(12, 26))
+    >>> planned = Panel.from_matrix(past, treated_from=[27] * 3 + [0] * 9)
+    >>> detectable_effect(planned, weeks=13)["detectable_effect"].round(2).tolist()
+    [0.07]
+    """
+    past = Past.of(panel)
+    design = _design(past, pilots, weeks)
+    read = _checked(past, [design], seed, reading)
+    if not isinstance(chance, float) or not 0 < chance < 1:  # type: ignore[redundant-expr]
+        raise ParameterError(f"chance lies between 0 and 1, such as 0.8, not {chance!r}")
+    sample = _Sample.of(past, design, read, seed)
+    return sample.labelled(
+        pd.DataFrame(
+            {
+                "detectable_effect": [sample.detectable(chance)],
+                "simulation_error": [sample.detectable_error(chance)],
+                "std_error": [float(sample.estimate.std())],
+                "power": [chance],
+            }
+        )
+    )
+
+
+def what_if(
+    panel: Panel,
+    *,
+    effect: float | None = None,
+    more_pilots: Sequence[int] = (0, 1),
+    more_weeks: Sequence[int] = (0, 13),
+    seed: int = 0,
+    **reading: Unpack[Reading],
+) -> pd.DataFrame:
+    """Say what further pilots, or more weeks, would buy.
+
+    Parameters
+    ----------
+    panel, seed, **reading
+        As in `power`.
+    effect
+        Whose chance of being found is told: the plan's threshold. Unless given, what the design without anything more
+        can detect.
+    more_pilots
+        Added to the groups that the panel pilots.
+    more_weeks
+        Added to the periods that the panel has from the first start on.
+
+    Returns
+    -------
+    DataFrame
+        One row a design, pilots first: pilots, weeks, detectable_effect, std_error, effect, power, basis, autocorrelation.
+        All rows have the same basis and the same draws, so that they differ by design alone.
+
+    Raises
+    ------
+    DesignError, ParameterError
+        As `power` does.
+
+    Examples
+    --------
+    >>> from strategy_kit.panel import Panel
+    >>> past = np.random.default_rng(1).normal(scale=0.1, size=(12, 26))
+    >>> planned = Panel.from_matrix(past, treated_from=[27] * 3 + [0] * 9)
+    >>> what_if(planned, more_weeks=[13, 26]).iloc[:, :3].round(2).to_numpy().tolist()
+    [[3.0, 13.0, 0.07], [3.0, 26.0, 0.06], [4.0, 13.0, 0.06], [4.0, 26.0, 0.05]]
+    """
+    past = Past.of(panel)
+    added = {"more_pilots": more_pilots, "more_weeks": more_weeks}
+    wrong = [name for name, values in added.items() if not values or not all(whole_number(v, 0) for v in values)]
+    refuse(ParameterError, "what_if", [f"{name} are whole numbers of 0 or more, at least one" for name in wrong])
+    if effect is not None and not np.isfinite(effect):
+        raise ParameterError(f"effect is a number in units of the outcome, not {effect!r}")
+    designs = [
+        _design(past, past.chosen + int(p), past.after + int(w))
+        for p, w in product(sorted(set(more_pilots)), sorted(set(more_weeks)))
+    ]
+    read = _checked(past, designs, seed, reading)
+    samples = [_Sample.of(past, design, read, seed) for design in designs]
+    size = samples[0].detectable(FOUND) if effect is None else float(effect)
+    rows = [
+        sample.labelled(
+            pd.DataFrame(
+                {
+                    "detectable_effect": [sample.detectable(FOUND)],
+                    "std_error": [float(sample.estimate.std())],
+                    "effect": [size],
+                    "power": [sample.at(size)[0]],
+                }
+            )
+        )
+        for sample in samples
+    ]
+    return pd.concat(rows, ignore_index=True)
+
+
+def what_if_sentence(rows: pd.DataFrame, *, logs: bool = False) -> str:
+    """Answer in one sentence what more pilots or weeks would buy.
+
+    Parameters
+    ----------
+    rows
+        As `what_if` returns them.
+    logs
+        True where the outcome is a logarithm: effects are told in percent.
+
+    Examples
+    --------
+    >>> rows = pd.DataFrame({"pilots": [3, 3, 4], "weeks": [13, 26, 13], "detectable_effect": [0.1, 0.09, 0.075]})
+    >>> what_if_sentence(rows, logs=True)
+    'With 3 pilots and 13 weeks an effect of 10.5% is found in 80 of 100 cases; with 13 more weeks one of 9.4%, with 1 more \
+pilot one of 7.8%.'
+    """
+
+    def told(size: float) -> str:
+        return percent(float(np.expm1(size))) if logs else number(size, max(0, 2 - int(np.floor(np.log10(size)))))
+
+    (pilots, weeks), *designs = rows[["pilots", "weeks"]].astype(int).to_numpy().tolist()
+    first, *sizes = map(told, rows["detectable_effect"].astype(float))
+    others = []
+    for (more_pilots, more_weeks), size in zip(designs, sizes, strict=True):
+        more = [(more_pilots - pilots, "pilot"), (more_weeks - weeks, "week")]
+        change = " and ".join(f"{n} more {word}{'s' * (n != 1)}" for n, word in more if n)
+        others.append(f"with {change} one of {size}")
+    asked = f"With {pilots} pilots and {weeks} weeks an effect of {first} is found in 80 of 100 cases"
+    return f"{asked}; {', '.join(others)}." if others else f"{asked}."
+
+
+class _Read(NamedTuple):
+    level: float
+    widening: float
+    base: int
+    basis: Basis
+
+
+class _Sample(NamedTuple):
+    """What pilots without effect would show: (R,) estimates, and the half-widths of their intervals."""
+
+    design: _Design
+    estimate: Array
+    half: Array
+    basis: Basis
+    correlation: float
+
+    @classmethod
+    def of(cls, past: Past, design: _Design, read: _Read, seed: int) -> _Sample:
+        change = past.draws(read.base, design.weeks, read.basis, seed)
+        estimate, error, freedom = welch(change[:, : design.pilots], change[:, design.pilots :])
+        half = read.widening * stdtrit(freedom, 0.5 + read.level / 2) * error
+        return cls(design, estimate, half, read.basis, past.model.correlation)
+
+    def at(self, effect: float) -> tuple[float, float, float]:
+        """Return the chance of an interval on the effect's side of zero, of one on the other, and the exaggeration."""
+        if effect == 0:
+            return float(np.mean(np.abs(self.estimate) > self.half)), np.nan, np.nan
+        shown = np.sign(effect) * (self.estimate + effect)
+        right, wrong = shown > self.half, shown < -self.half
+        sizes = np.abs(shown[right | wrong])
+        exaggeration = float(sizes.mean() / abs(effect)) if len(sizes) else np.nan
+        return float(right.mean()), float(wrong.mean()), exaggeration
+
+    def detectable(self, chance: float) -> float:
+        return max(float(np.quantile(self.half - self.estimate, chance, method="inverted_cdf")), 0.0)
+
+    def detectable_error(self, chance: float) -> float:
+        error = np.sqrt(chance * (1 - chance) / len(self.estimate))
+        low, high = (self.detectable(float(np.clip(chance + side * error, 0, 1))) for side in (-1, 1))
+        return (high - low) / 2
+
+    def labelled(self, rows: pd.DataFrame) -> pd.DataFrame:
+        rows.insert(0, "pilots", self.design.pilots)
+        rows.insert(1, "weeks", self.design.weeks)
+        return rows.assign(basis=self.basis, autocorrelation=self.correlation)
+
+
+def _design(past: Past, pilots: int | None, weeks: int | None) -> _Design:
+    treated = past.chosen if pilots is None else pilots
+    after = past.after if weeks is None else weeks
+    laws = []
+    if not whole_number(treated, max(_LEAST, past.chosen)) or treated > len(past.paths) - _LEAST:
+        laws.append(
+            f"pilots is a whole number from {max(_LEAST, past.chosen)} to {len(past.paths) - _LEAST}, which leaves two groups "
+            f"on each side and keeps those of the panel, not {treated!r}"
+        )
+    if not whole_number(after, 1):
+        laws.append(f"weeks is how many periods the pilot lasts, at least 1, not {after!r}")
+    refuse(ParameterError, "the design", laws)
+    return _Design(int(treated), int(after))
+
+
+def _checked(past: Past, designs: list[_Design], seed: int, reading: Reading) -> _Read:
+    periods = past.paths.shape[1]
+    given = {"level": 0.95, "widening": 1.0, "base": periods, **reading}
+    level, widening, base = given["level"], given["widening"], given["base"]
+    laws = [f"{name!r} is none of level, widening and base" for name in reading if name not in Reading.__annotations__]
+    if not whole_number(seed, 0):
+        laws.append(f"a seed is a whole number, 0 or more, not {seed!r}")
+    if not isinstance(level, float) or not 0 < level < 1:
+        laws.append(f"level must lie between 0 and 1, not {level!r}")
+    if not isinstance(widening, int | float) or not 1 <= widening < np.inf:
+        laws.append(f"widening is a factor of 1 or more, not {widening!r}")
+    if not whole_number(base, 1) or base > periods:
+        laws.append(f"base is a whole number from 1 to the {periods} periods of the past, not {base!r}")
+    refuse(ParameterError, "power", laws)
+    longest = max(design.weeks for design in designs)
+    if not past.model.variance[past.chosen :].any():
+        raise DesignError(
+            "no comparison group varies in its own way before the start; check that outcomes are not filled in"
+        )
+    return _Read(float(level), float(widening), int(base), past.basis(int(base), longest))
