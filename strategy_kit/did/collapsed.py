@@ -66,15 +66,20 @@ class Changes:
 
     def covariance(self, influence: Array) -> Array:
         """Return the (K, K) sum over units, or clusters, of the outer products of their (N, K) influence."""
-        if self.cluster is None:
-            return influence.T @ influence
-        summed = np.zeros((self.cluster.max() + 1, influence.shape[1]))
-        np.add.at(summed, self.cluster, influence)
-        return summed.T @ summed
+        return summed(influence, self.cluster)
 
     def errors(self, influence: Array) -> Array:
         """Return (K,) standard errors."""
         return np.sqrt(np.diag(self.covariance(influence)))
+
+
+def summed(influence: Array, cluster: Array | None) -> Array:
+    """Return the (K, K) sum over units, or clusters, of the outer products of their (N, K) influence."""
+    if cluster is not None:
+        total = np.zeros((cluster.max() + 1, influence.shape[1]))
+        np.add.at(total, cluster, influence)
+        influence = total
+    return influence.T @ influence
 
 
 def collapsed(panel: Panel, estimator: str) -> Changes:
