@@ -82,6 +82,13 @@ def cautions(panel: Panel) -> tuple[str, ...]:
     return tuple(notes)
 
 
+def unused_by_means(panel: Panel) -> tuple[str, ...]:
+    """Say what of the panel a comparison of plain means leaves unused."""
+    given = {"covariates": panel.covariates, "weights": panel.weight, "clusters": panel.cluster}
+    named = [name for name, value in given.items() if value is not None]
+    return (f"groups are compared by their plain means, without {' and '.join(named)}",) if named else ()
+
+
 def settled(result: Estimates, scale: float) -> Estimates:
     """Take away standard errors that are nothing but rounding of outcomes of this size, and say so."""
     error, least = result.std_error, ROUNDING * scale

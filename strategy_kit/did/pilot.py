@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from strategy_kit.assigned import assigned_groups
-from strategy_kit.did.guards import ROUNDING
+from strategy_kit.did.guards import ROUNDING, unused_by_means
 from strategy_kit.errors import DesignError, ParameterError, whole_number
 from strategy_kit.estimates import Estimates
 from strategy_kit.inference import Student, welch
@@ -87,15 +87,9 @@ def pilot_contrast(panel: Panel, *, seed: int = 0) -> Estimates:
             "placebo": pd.DataFrame({"statistic": law.statistics()[0]}),
             "balance": _balance(groups, law),
         },
-        notes=(*panel.notes, *_unused(panel)),
+        notes=(*panel.notes, *unused_by_means(panel)),
         seed=seed,
     )
-
-
-def _unused(panel: Panel) -> tuple[str, ...]:
-    given = {"covariates": panel.covariates, "weights": panel.weight, "clusters": panel.cluster}
-    named = [name for name, value in given.items() if value is not None]
-    return (f"groups are compared by their plain means, without {' and '.join(named)}",) if named else ()
 
 
 def _refuse_no_spread(values: Array, treated: Array, least: float) -> None:
