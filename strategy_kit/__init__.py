@@ -1,6 +1,6 @@
 """Honest, fast strategy analysis in Jupyter: KPIs, cohorts, difference-in-differences and an offline weekly report.
 
-Rooms: `kpi`, `cohort`, `did`, `charts`, `report`, `simulate`, `importers`, `errors`.
+Rooms: `kpi`, `cohort`, `did`, `charts`, `report`, `sensitivity`, `simulate`, `importers`, `errors`.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from strategy_kit.panel import Panel
 if TYPE_CHECKING:
     from types import ModuleType
 
-    from strategy_kit import charts, importers, report, simulate
+    from strategy_kit import charts, importers, report, sensitivity, simulate
 
 # jsonschema builds a grammar for more than a second at import where this package is installed, for a format that nothing
 # here uses; whoever needs it imports rfc3987_syntax before strategy_kit.
 sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
 
 __version__ = "0.1.0"
-_LATE = ("charts", "importers", "report", "simulate")
+_LATE = ("charts", "importers", "report", "sensitivity", "simulate")
 
 __all__ = [
     "Dataset",
@@ -41,6 +41,7 @@ __all__ = [
     "kpi",
     "open_dataset",
     "report",
+    "sensitivity",
     "simulate",
 ]
 
