@@ -262,8 +262,8 @@ def shocks(rng: np.random.Generator, groups: int, periods: int, correlation: flo
 @pytest.mark.parametrize(
     ("volatile", "effect", "most"),
     # Exact by construction where groups are alike; an effect must not break the band around the truth; pilots three times
-    # as volatile were outside in 7.3 % of 2,000 runs of this design.
-    [(1.0, 0.0, 0.05), (1.0, 3.0, 0.05), (3.0, 0.0, 0.075)],
+    # as volatile were outside in 7.2 % of 2,000 runs of this design.
+    [(1.0, 0.0, 0.05), (1.0, 3.0, 0.05), (3.0, 0.0, 0.072)],
 )
 def test_how_often_the_truth_leaves_the_band(volatile: float, effect: float, most: float) -> None:
     """AR(1) shocks, 13 periods before and after, 3 of 12 groups."""
