@@ -173,12 +173,12 @@ def base_periods(panel: Panel, *, control: Control = "not_yet") -> pd.DataFrame:
     found = [("varying", 0, 1, *first), ("universal", 0, 1, *universal)]
     possible = [a for a in _ANTICIPATIONS if a < past and (panel.cohort < 0).any()]
     found += [("varying", a, 1, *group_time(panel, control=control, anticipation=a).average) for a in possible]
-    found += [("universal", 0, k, *_from_window(panel, k, control)) for k in _WINDOWS if k <= past and panel.balanced]
+    found += [("universal", 0, k, *from_window(panel, k, control)) for k in _WINDOWS if k <= past and panel.balanced]
     frame = pd.DataFrame(found, columns=["base", "anticipation", "window", "estimate", "std_error"])
     return frame.assign(spread=np.ptp(frame["estimate"].to_numpy()))
 
 
-def _from_window(panel: Panel, window: int, control: Control) -> tuple[float, float]:
+def from_window(panel: Panel, window: int, control: Control) -> tuple[float, float]:
     """Return the overall effect with a period put in before each start that holds the mean of the last `window` ones."""
     starts, periods = panel.starts, panel.outcome.shape[1]
     means = np.column_stack([panel.outcome[:, s - window : s].mean(axis=1) for s in starts])

@@ -31,6 +31,14 @@ def panel(*, category: bool, positive: bool = False, covariate: bool = False) ->
     return sk.Panel.from_frame(frame, unit="id", period="t", outcome="y", treated_from="g", **named)
 
 
+def wave_of_merchants() -> Any:
+    """One start, 30 supported units and 90 others, outcomes above 0."""
+    import strategy_kit as sk
+
+    outcome = np.exp(np.random.default_rng(9).normal(size=(120, PERIODS)))
+    return sk.Panel.from_matrix(outcome, treated_from=[7] * 30 + [0] * 90)
+
+
 def fits() -> dict[str, Callable[[], Any]]:
     """A result of each estimator, by its public name."""
     from strategy_kit import did
@@ -38,13 +46,27 @@ def fits() -> dict[str, Callable[[], Any]]:
     def effects() -> Any:
         return did.group_time(panel(category=False), control="never")
 
+    def ladder() -> Any:
+        given = panel(category=True, positive=True)
+        return did.gross_to_net(given, np.arange(UNITS) % 24 < 3, take_rate=0.1, cost=1.0, cost_error=0.1)
+
     direct = ("two_way", "two_way_event_study", "sun_abraham", "saturated", "stacked", "imputation", "bacon")
     direct += ("synthetic", "synthetic_control", "poisson_saturated", "cohort_sizes", "composition", "base_periods")
     averages = ("event_study", "overall", "by_cohort", "by_period", "thin_cells", "pretrend_test")
     third = np.arange(UNITS) // 16
     doses, levers = pd.Series([1.0, 2.0, 0.0] * 16), pd.DataFrame({"a": [True, False, False] * 16})
+    wave, chosen = wave_of_merchants(), did.Selection(early=(2, 3), late=(4, 5))
     return {
         "group_time": effects,
+        "past_growth": lambda: did.past_growth(wave, selection=chosen),
+        "pre_selection": lambda: did.pre_selection(wave, selection=chosen),
+        "selection_windows": lambda: did.selection_windows(wave, selection=chosen),
+        "symmetric": lambda: did.symmetric(wave, window=(4, 5)),
+        "just_below": lambda: did.just_below(
+            wave, pd.Series(np.r_[np.full(30, 9.0), np.arange(90) / 10]), cut=9, width=3
+        ),
+        "attrition": lambda: did.attrition(wave),
+        "lee_bounds": lambda: did.lee_bounds(wave, groups=pd.Series(np.arange(120) % 2)),
         "pilot_contrast": lambda: did.pilot_contrast(panel(category=True)),
         "triple_difference": lambda: did.triple_difference(panel(category=False), np.arange(UNITS) % 2 == 0),
         "dose_response": lambda: did.dose_response(panel(category=False), doses, edges=[0, 1, 2]),
@@ -55,8 +77,12 @@ def fits() -> dict[str, Callable[[], Any]]:
         "pretrend_power": lambda: did.pretrend_power(
             did.event_study(did.group_time(panel(category=False), base="universal"))
         ),
+        "multiverse": lambda: did.multiverse(panel(category=True), windows=[2]),
+        "multiverse_summary": lambda: did.multiverse_summary(did.multiverse(panel(category=True), windows=[2])),
         "balance": lambda: did.balance(panel(category=False, covariate=True)),
         "overlap": lambda: did.overlap(panel(category=False, covariate=True)),
+        "gross_to_net": ladder,
+        "return_per_yuan": lambda: did.return_per_yuan(ladder()),
         "eligible_gap": lambda: did.pilot_contrast(did.eligible_gap(panel(category=True), np.arange(UNITS) % 24 < 12)),
         **{name: lambda name=name: getattr(did, name)(panel(category=False, positive=True)) for name in direct},
         **{name: lambda name=name: getattr(did, name)(effects()) for name in averages},
