@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from strategy_kit.panel import Panel
 
 Array = np.ndarray
-PARTS = np.array([[1.0, 1.0], [1.0, 0.0], [0.0, 1.0]])
+PARTS = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
 """(rung, part): the category is supported merchants and rivals together."""
 
 
@@ -68,8 +68,8 @@ def gross_to_net(
     Returns
     -------
     Estimates
-        Label rung: category (the net gain, the headline), supported (gross), rivals (spillover), then as far as given
-        revenue, cost (without an error where it is known) and profit. In money over the periods after the start. `details`
+        Label rung: supported (gross), rivals (spillover) and category (the net gain, which `glance` shows), then as far as
+        given revenue, cost (without an error where it is known) and profit. In money over the periods after the start. `details`
         has "growth" (the first three as a share of what the pilots would have sold at their pace before, with 95 % intervals),
         "groups" (a column a rung: what all pilots together would have sold more had each done as this one; for other
         categories, had pilots grown as this one; the difference of means is the gain) and "within" (what a comparison with
@@ -96,7 +96,7 @@ def gross_to_net(
     >>> panel = Panel.from_matrix(sales, treated_from=[2] * 4 + [0] * 3, category=list("aabbxyz"))
     >>> ladder = gross_to_net(panel, [True, False, True, False, False, False, False])
     >>> ladder.tidy()[["rung", "estimate"]].round(2).to_numpy().tolist()
-    [['category', 7.0], ['supported', 9.25], ['rivals', -2.25]]
+    [['supported', 9.25], ['rivals', -2.25], ['category', 7.0]]
     """
     marks = _marked(panel, supported, "supported")
     alike = marks if eligible is None else _marked(panel, eligible, "eligible")
@@ -105,12 +105,12 @@ def gross_to_net(
     groups = assigned_groups(panel)
     sales = _sales(panel, category, groups, np.where(panel.cohort >= 0, marks, alike))
     pilots, others = _contrasts(sales, np.ones(len(sales.periods)))
-    rungs = ["category", "supported", "rivals"]
+    rungs = ["supported", "rivals", "category"]
     if take_rate is not None:
         kept = _contrasts(sales, _rates(take_rate, groups.names[groups.treated]))
-        pilots, others, rungs = np.vstack([pilots, kept[0][:1]]), np.vstack([others, kept[1][:1]]), [*rungs, "revenue"]
+        pilots, others, rungs = np.vstack([pilots, kept[0][2:]]), np.vstack([others, kept[1][2:]]), [*rungs, "revenue"]
     least = ROUNDING * float((sales.before.sum(axis=0) * sales.periods).sum())
-    if np.ptp(pilots[0]) <= least and np.ptp(others[0]) <= least:
+    if np.ptp(pilots[2]) <= least and np.ptp(others[2]) <= least:
         raise DesignError("all categories of each side changed by exactly the same share, so chance cannot be measured")
     estimate, error, freedom = welch(pilots, others)
     laws = tuple(map(Student, freedom.tolist()))
@@ -123,8 +123,9 @@ def gross_to_net(
         n_units=_units(panel, marks, len(rungs)),
         assigned_at="category",
         clusters=(pilots.shape[1], others.shape[1]),
-        average=(float(estimate[0]), float(error[0])),
+        average=(float(estimate[2]), float(error[2])),
         law=laws,
+        average_law=laws[2],
         notes=panel.notes,
     )
     details = _details(result, sales, groups, np.hstack([pilots, others]))
@@ -224,7 +225,7 @@ def _contrasts(sales: _Sales, rate: Array) -> tuple[Array, Array]:
 
 def _units(panel: Panel, marks: Array, rungs: int) -> Array:
     pilots = int((panel.cohort >= 0).sum())
-    return np.array([pilots, int(marks.sum()), pilots - int(marks.sum()), pilots])[:rungs]
+    return np.array([int(marks.sum()), pilots - int(marks.sum()), pilots, pilots])[:rungs]
 
 
 def _details(result: Estimates, sales: _Sales, groups: AssignedGroups, contrasts: Array) -> dict[str, pd.DataFrame]:
@@ -239,7 +240,7 @@ def _details(result: Estimates, sales: _Sales, groups: AssignedGroups, contrasts
     return {
         "growth": pd.DataFrame({"rung": parts["rung"], **growth}),
         "groups": pd.DataFrame({"group": groups.names[order], "treated": groups.treated[order], **columns}),
-        "within": pd.DataFrame({"estimate": [naive], "excess": [naive - result.estimate[1]]}),
+        "within": pd.DataFrame({"estimate": [naive], "excess": [naive - result.estimate[0]]}),
     }
 
 
@@ -254,7 +255,7 @@ def _with_cost(result: Estimates, laws: tuple[Student, ...], cost: float, cost_e
         labels=pd.DataFrame({"rung": [*result.labels["rung"], "cost", "profit"]}),
         estimate=step @ np.append(result.estimate, cost),
         spread=step @ spread @ step.T,
-        n_units=np.append(result.n_units, [result.n_units[1], result.n_units[0]]),
+        n_units=np.append(result.n_units, result.n_units[[0, 2]]),
         law=(*laws, Student(), laws[-1]),
     )
     return whole if cost_error else whole.without_errors(np.arange(size + 2) == size)
