@@ -2,6 +2,15 @@
 
 from __future__ import annotations
 
+from strategy_kit.planning.looks import ReadingWidth, reading_width, weekly_looks
 from strategy_kit.planning.power import detectable_effect, power, what_if, what_if_sentence
 
-__all__ = ["detectable_effect", "power", "what_if", "what_if_sentence"]
+__all__ = [
+    "ReadingWidth",
+    "detectable_effect",
+    "power",
+    "reading_width",
+    "weekly_looks",
+    "what_if",
+    "what_if_sentence",
+]
