@@ -15,7 +15,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.special import log_ndtr, ndtri
+from scipy.special import log_ndtr
 
 from strategy_kit.errors import DesignError
 from strategy_kit.sensitivity.result import Sensitivity, magnitudes_of
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from strategy_kit.sensitivity.study import Path
 
 Array = np.ndarray
-_ANGLES, _SCAN, _HALVINGS = 2048, 512, 40
+_ANGLES, _NEWTON, _SCAN, _HALVINGS = 2048, 12, 512, 40
 _FIRST_STAGE = 0.1
 """Share of the size that the first test, against the least favourable critical value, takes; R's default."""
 
@@ -155,7 +155,8 @@ class _Sets:
         )
         self.covariance = self.vertex @ plane @ self.vertex.swapaxes(1, 2)
         first = _FIRST_STAGE * size
-        self.critical = _least_favourable(self.vertex, plane, first)
+        half = path.before  # the other sign mirrors the law and so has the same critical value
+        self.critical = np.tile(_least_favourable(self.vertex[:half], plane[:half], first), 2)
         self.second = (size - first) / (1 - first)
         middle = reach * self.worst
         # beyond these values of e the first test refuses
@@ -187,19 +188,21 @@ def _spread(moment: Array, bound: Array, covariance: Array) -> Array:
 
 
 def _least_favourable(vertex: Array, plane: Array, size: float) -> Array:
-    """Return c with P(largest statistic > c) = size for a normal of mean zero, by its radius in each direction."""
+    """Return c with P(largest statistic > c) = size for a normal of mean zero, by its radius in each direction.
+
+    P = mean over directions of exp(−c² / 2a²), a the largest statistic at the unit vector; its logarithm is convex in c², so
+    that Newton's steps from the left end at the root.
+    """
     angle = 2 * np.pi * (np.arange(_ANGLES) + 0.5) / _ANGLES
     values, vectors = np.linalg.eigh(plane)
     root = vectors * np.sqrt(np.maximum(values, 0.0))[:, None, :]
     most = (vertex @ root @ np.stack([np.cos(angle), np.sin(angle)])).max(axis=1)
-    with np.errstate(divide="ignore"):
-        squared = np.where(most > 0, most, 0.0) ** -2 / 2
-    low, high = np.zeros(len(plane)), np.full(len(plane), float(ndtri(1 - size / 4)))
-    for _ in range(_HALVINGS):
-        middle = (low + high) / 2
-        over = np.exp(-(middle[:, None] ** 2) * squared).mean(axis=1) > size
-        low, high = np.where(over, middle, low), np.where(over, high, middle)
-    return (low + high) / 2
+    rate = 0.5 / np.maximum(most, 1e-6) ** 2  # a direction in which nothing grows is never beyond
+    square = np.full(len(plane), 1e-3)
+    for _ in range(_NEWTON):
+        beyond = np.exp(-square[:, None] * rate)
+        square += (np.log(beyond.mean(axis=1)) - np.log(size)) * beyond.sum(axis=1) / (rate * beyond).sum(axis=1)
+    return np.sqrt(square)
 
 
 def _beyond(value: Array, low: Array, high: Array) -> Array:
