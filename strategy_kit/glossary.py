@@ -84,6 +84,7 @@ COLUMNS: dict[str, str] = {
     "restriction": "how the size of a violation is measured: relative magnitudes or smoothness",
     "rung": "of the ladder from gross to net: category, supported, rivals, revenue, cost or profit",
     "sample": "all units, those of one group, or the average over groups",
+    "scope": "what the row speaks of: the average category, or a new one",
     "share": "of all units, weighted where the panel is",
     "share_excluding_zero": "of the specifications run, with the headline's sign and an interval that excludes zero",
     "share_observed": "of the cohort's units, observed in the period",

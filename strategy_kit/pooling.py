@@ -12,7 +12,7 @@ from strategy_kit.inference import Student
 
 Array = np.ndarray
 Between = Literal["paule_mandel", "dersimonian_laird"]
-_LEAST, _TIED = 3, 1e-12
+_LEAST, _TIED = 2, 1e-12
 
 
 class Posterior(NamedTuple):
@@ -65,7 +65,9 @@ class RandomEffects:
         return _ends(self.mean, self.std_error, self.law, level)
 
     def predicted(self, level: float) -> tuple[float, float]:
-        """Return the interval of the true effect in a further group, with K - 2 degrees of freedom."""
+        """Return the interval of the true effect in a further group, with K - 2 degrees of freedom; without end for two."""
+        if self.size < _LEAST + 1:
+            return -np.inf, np.inf
         return _ends(self.mean, float(np.hypot(self.tau, self.model_error)), Student(float(self.size - 2)), level)
 
 
@@ -90,7 +92,7 @@ def random_effects(value: Array, covariance: Array, *, between: Between = "paule
     Raises
     ------
     DesignError
-        If there are fewer than three groups, or the covariance is not positive definite.
+        If there are fewer than two groups, or the covariance is not positive definite.
 
     References
     ----------
@@ -106,7 +108,7 @@ def random_effects(value: Array, covariance: Array, *, between: Between = "paule
     """
     shared = np.diag(covariance) if covariance.ndim == 1 else covariance
     if len(value) < _LEAST:
-        raise DesignError(f"{len(value)} groups cannot show how much groups differ; pooling takes {_LEAST}")
+        raise DesignError(f"groups to pool are {_LEAST} or more, not {len(value)}")
     if not np.isfinite(shared).all() or np.linalg.eigvalsh(shared)[0] <= _TIED * np.trace(shared):
         raise DesignError(
             "errors of the groups must be finite and above 0, and not fully tied; leave out what has none"

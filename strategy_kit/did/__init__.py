@@ -27,6 +27,7 @@ from strategy_kit.did.selection import Selection
 from strategy_kit.did.stacked import stacked
 from strategy_kit.did.symmetric import pre_selection, symmetric
 from strategy_kit.did.synthetic import synthetic, synthetic_control
+from strategy_kit.did.transport import new_category
 from strategy_kit.did.triple import eligible_gap, triple_difference
 from strategy_kit.inference import Multiplier
 
@@ -54,6 +55,7 @@ __all__ = [
     "lever_effects",
     "multiverse",
     "multiverse_summary",
+    "new_category",
     "overall",
     "overlap",
     "past_growth",

@@ -42,6 +42,7 @@ def wave_of_merchants() -> Any:
 def fits() -> dict[str, Callable[[], Any]]:
     """A result of each estimator, by its public name."""
     from strategy_kit import did
+    from strategy_kit.did.categories import category_effects
 
     def effects() -> Any:
         return did.group_time(panel(category=False), control="never")
@@ -82,6 +83,7 @@ def fits() -> dict[str, Callable[[], Any]]:
         "balance": lambda: did.balance(panel(category=False, covariate=True)),
         "overlap": lambda: did.overlap(panel(category=False, covariate=True)),
         "gross_to_net": ladder,
+        "new_category": lambda: did.new_category(category_effects(panel(category=True))),
         "return_per_yuan": lambda: did.return_per_yuan(ladder()),
         "eligible_gap": lambda: did.pilot_contrast(did.eligible_gap(panel(category=True), np.arange(UNITS) % 24 < 12)),
         **{name: lambda name=name: getattr(did, name)(panel(category=False, positive=True)) for name in direct},

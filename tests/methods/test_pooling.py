@@ -114,9 +114,15 @@ def test_intervals_hold_with_three_groups(tau: float) -> None:
     assert min(mean, further) / draws >= 0.95 - 3 * np.sqrt(0.95 * 0.05 / draws)
 
 
+def test_two_groups_predict_nothing() -> None:
+    pooled = random_effects(np.array([1.0, 3.0]), np.ones(2))
+    assert pooled.interval(0.95) == pytest.approx(stats.t.interval(0.95, 1, 2, 1))  # (3 - 1) / 2 with tau² = 1
+    assert pooled.predicted(0.95) == (-np.inf, np.inf)
+
+
 def test_refusals() -> None:
-    with pytest.raises(DesignError, match="2 groups cannot show"):
-        random_effects(np.zeros(2), np.ones(2))
+    with pytest.raises(DesignError, match="2 or more, not 1"):
+        random_effects(np.zeros(1), np.ones(1))
     for errors in (np.array([1.0, 0.0, 1.0]), np.array([1.0, np.nan, 1.0]), np.ones((3, 3))):
         with pytest.raises(DesignError, match="finite and above 0, and not fully tied"):
             random_effects(np.arange(3.0), errors)
