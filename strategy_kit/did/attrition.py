@@ -132,16 +132,18 @@ def roster_of(panel: Panel, estimator: str, silent: int) -> Roster:
         raise ParameterError(f"silent is a whole number of periods, 1 or more, not {silent!r}")
     wave = wave_of(panel, estimator, {}, gaps=True)
     periods = np.arange(len(panel.periods))
-    sold, seen = np.asarray(panel.outcome > 0), ~np.isnan(panel.outcome)
+    sold, seen = panel.outcome > 0, ~np.isnan(panel.outcome)
     last = np.where(sold.any(axis=1), len(periods) - 1 - np.argmax(sold[:, ::-1], axis=1), -1)
     inside = (periods >= np.argmax(seen, axis=1)[:, None]) & (periods <= last[:, None])
     broken: dict[str, Array] = {
-        "have an outcome below 0, so sales cannot be told; take gross sales": np.asarray(panel.outcome < 0).any(axis=1),
-        "lack an outcome between sales; write 0 where they sold nothing": (inside & ~seen).any(axis=1),
+        "have an outcome below 0, so sales cannot be told; take gross sales": np.asarray(
+            (panel.outcome < 0).any(axis=1)
+        ),
+        "lack an outcome between sales; write 0 where they sold nothing": np.asarray((inside & ~seen).any(axis=1)),
     }
     laws = [f"{int(held.sum())} merchants {law}" for law, held in broken.items() if held.any()]
     left = np.where(len(periods) - 1 - last < silent, len(periods), last + 1)
-    held = sold[:, : wave.start].any(axis=1)
+    held = np.asarray(sold[:, : wave.start].any(axis=1))
     small = [
         f"the roster has {int(n)} {name} merchants, and an error needs {_LEAST}; add merchants"
         for name, n in (("supported", (held & wave.treated).sum()), ("unsupported", (held & ~wave.treated).sum()))

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 Array = np.ndarray
 _LEAST = 2
+ROUNDING = 1e-12
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,33 +144,22 @@ def _bounded(roster: Roster, value: Array, held: Array) -> _Bounds:
     sides = [held & side for side in roster.sides.values()]
     totals = [weight[side].sum() for side in sides]
     rates = [float(weight[side] @ stayed[side] / total) for side, total in zip(sides, totals, strict=True)]
-    excess = int(rates[1] > rates[0])  # the side that is trimmed
-    kept = rates[1 - excess] / rates[excess]
     on_rate = [
         np.where(side, weight * (stayed - rate) / (total * rate), 0.0)
         for side, rate, total in zip(sides, rates, totals, strict=True)
     ]
-    moved = kept * (on_rate[1 - excess] - on_rate[excess])
-    sign = 1 - 2 * excess
-    full, on_full = _kept_mean(value, weight, sides[1 - excess] & roster.stayed, 1.0)
+    fuller, other = (1, 0) if rates[1] > rates[0] else (0, 1)
+    kept, sign = rates[other] / rates[fuller], 1 - 2 * fuller
+    full, on_full, _ = _trimmed(value, weight, sides[other] & roster.stayed, 1.0)
     ends, influence = np.empty(2), np.empty((len(value), 2))
     for end, tail in enumerate((sign, -sign)):
         # the lower end keeps the bottom of the supported, or the top of the unsupported
-        mean, on_mean, slope = _trimmed(tail * value, weight, sides[excess] & roster.stayed, kept)
+        mean, on_mean, slope = _trimmed(tail * value, weight, sides[fuller] & roster.stayed, kept)
         ends[end] = sign * (tail * mean - full)
-        influence[:, end] = sign * (tail * (on_mean + slope * moved) - on_full)
-    shares = np.where(sides[0], weight / totals[0], 0.0)
-    least = np.argmin(rates)
-    always = float(totals[0] * rates[least])
-    return _Bounds(ends, influence, _named(rates, excess), 1 - kept, always, shares + on_rate[least])
-
-
-def _named(rates: list[float], excess: int) -> str:
-    return "none" if rates[0] == rates[1] else ("supported", "unsupported")[excess]
-
-
-def _kept_mean(value: Array, weight: Array, held: Array, kept: float) -> tuple[float, Array]:
-    return _trimmed(value, weight, held, kept)[:2]
+        influence[:, end] = sign * (tail * (on_mean + slope * kept * (on_rate[other] - on_rate[fuller])) - on_full)
+    moved = np.where(sides[0], weight / totals[0], 0.0) + on_rate[other]
+    trimmed = "none" if kept > 1 - ROUNDING else ("supported", "unsupported")[fuller]
+    return _Bounds(ends, influence, trimmed, 1 - kept, totals[0] * rates[other], moved)
 
 
 def _trimmed(value: Array, weight: Array, held: Array, kept: float) -> tuple[float, Array, float]:
@@ -179,7 +169,8 @@ def _trimmed(value: Array, weight: Array, held: Array, kept: float) -> tuple[flo
     upto = np.cumsum(share[order])
     part = np.clip(kept - (upto - share[order]), 0.0, share[order])  # the last tie counts in part
     mean = float(part @ own[order] / part.sum())
-    edge = own[order][min(int(np.searchsorted(upto, kept * (1 - 1e-12))), len(own) - 1)]
+    near = np.searchsorted(upto, kept * np.array([1 - ROUNDING, 1 + ROUNDING])).clip(max=len(own) - 1)
+    edge = own[order][near].mean()  # halfway where whole units are trimmed
     influence = np.zeros(len(value))
     influence[held] = share * (np.minimum(own - edge, 0.0) / kept - (mean - edge))
     return mean, influence, float((edge - mean) / kept)

@@ -50,11 +50,12 @@ def past_growth(panel: Panel, *, selection: Selection) -> Estimates:
     -------
     Estimates
         Label merchants: all (the headline), and in_range, those whose growth some unsupported merchants reach. Errors
-        hold what estimating the forecast adds. `details` has "parts" (part, estimate and interval, as changes from the
-        late window): what the supported did, their forecast, what all unsupported did, and from these the effect, the
-        plain before_after difference and what merchants so chosen would have changed by anyway, compared with the rest;
-        and "overlap": share_outside of the supported beyond all unsupported, n_comparison units of the forecast and
-        effective_units that would be as informative.
+        hold what estimating the forecast adds, with residuals as if each merchant had been left out of it (HC3).
+        `details` has "parts" (part, estimate and interval, as changes from the late window): what the supported did,
+        their forecast, what all unsupported did, and from these the effect, the plain before_after difference and what
+        merchants so chosen would have changed by anyway, compared with the rest; and "overlap": share_outside of the
+        supported beyond all unsupported, n_comparison units of the forecast and effective_units that would be as
+        informative.
 
     Raises
     ------
@@ -68,8 +69,8 @@ def past_growth(panel: Panel, *, selection: Selection) -> Estimates:
 
     References
     ----------
-    Imbens (2004), "Nonparametric estimation of average treatment effects under exogeneity: a review"; Chabé-Ferret
-    (2017), "Should we combine difference in differences with conditioning on pre-treatment outcomes?".
+    Imbens (2004), "Nonparametric estimation of average treatment effects under exogeneity: a review"; MacKinnon and White
+    (1985), "Some heteroskedasticity-consistent covariance matrix estimators with improved finite sample properties".
 
     Examples
     --------
@@ -158,7 +159,8 @@ def _parts(wave: Wave, design: Array, used: Array, change: Array, in_range: Arra
     weighted = design[used] * weight[used, None]
     inverse = np.linalg.inv(weighted.T @ design[used])
     slope = inverse @ (weighted.T @ change[used])
-    told, missed = design @ slope, change[used] - design[used] @ slope
+    leverage = ((design[used] @ inverse) * weighted).sum(axis=1)
+    told, missed = design @ slope, (change[used] - design[used] @ slope) / np.maximum(1 - leverage, 1e-9)
     values, influence = np.empty(5), np.zeros((len(change), 5))
     columns = (
         (0, treated, change),

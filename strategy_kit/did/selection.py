@@ -10,7 +10,7 @@ import pandas as pd
 
 from strategy_kit.did.collapsed import summed
 from strategy_kit.did.guards import cautions, refuse_few_clusters, settled
-from strategy_kit.errors import DesignError, refuse
+from strategy_kit.errors import ContractError, DesignError, refuse
 from strategy_kit.estimates import Estimates
 from strategy_kit.panel_input import times_of
 
@@ -153,7 +153,7 @@ def _placed(panel: Panel, window: Window, name: str) -> tuple[int, int]:
     """Return the positions of first and last period, -1 for what is none."""
     try:
         first, last = panel.periods.get_indexer(pd.Index(times_of(pd.Series(list(window)), f"the {name} window")))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, ContractError):
         return -1, -1
     return int(first), int(last)
 
