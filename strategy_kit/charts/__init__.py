@@ -10,7 +10,12 @@ from strategy_kit.charts.estimators import estimator_comparison
 from strategy_kit.charts.event_study import event_study
 from strategy_kit.charts.figure import figure
 from strategy_kit.charts.ladder import ladder_transitions
+from strategy_kit.charts.looks import looks
+from strategy_kit.charts.multiverse import multiverse
 from strategy_kit.charts.placebo import placebo_strip
+from strategy_kit.charts.power import power_curve, what_if
+from strategy_kit.charts.selection import selection_windows
+from strategy_kit.charts.sensitivity import sensitivity
 from strategy_kit.charts.synthetic import synthetic_pair
 from strategy_kit.charts.theme import enable
 from strategy_kit.charts.trend import kpi_trend
@@ -29,10 +34,16 @@ __all__ = [
     "growth_waterfall",
     "kpi_trend",
     "ladder_transitions",
+    "looks",
+    "multiverse",
     "placebo_strip",
+    "power_curve",
     "process_control",
     "retention_curves",
+    "selection_windows",
+    "sensitivity",
     "synthetic_pair",
     "triangle",
+    "what_if",
     "yardsticks",
 ]

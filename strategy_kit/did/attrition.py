@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 Array = np.ndarray
 _LEAST = 2
+ROUNDING = 1e-12
+"""Distance from 0 or 1 up to which a sum of shares counts as that."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,7 +176,7 @@ def _survival(roster: Roster) -> pd.DataFrame:
         value = share @ there
         variance = np.diag(summed(share[:, None] * (there - value), wave.panel.cluster))
         alone = float(1 / summed(share[:, None], wave.panel.cluster)[0, 0])
-        mixed = variance > 0
+        mixed = np.abs(value - 0.5) < 0.5 - ROUNDING
         size = np.where(mixed, value * (1 - value) / np.where(mixed, variance, 1.0), alone)
         shrunk = critical**2 / size
         middle = (value + shrunk / 2) / (1 + shrunk)

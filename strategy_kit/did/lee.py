@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import pandas as pd
 
-from strategy_kit.did.attrition import roster_of
+from strategy_kit.did.attrition import ROUNDING, roster_of
 from strategy_kit.did.collapsed import by_unit, summed
 from strategy_kit.errors import DesignError, ParameterError, refuse
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 Array = np.ndarray
 _LEAST = 2
-ROUNDING = 1e-12
 
 
 @dataclass(frozen=True, eq=False)

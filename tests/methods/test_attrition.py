@@ -64,6 +64,12 @@ def test_survival_has_wilson_intervals() -> None:
     assert survival["high"].tolist() == pytest.approx(list(high), abs=1e-12)
 
 
+def test_survival_of_all_has_an_interval_below_it() -> None:
+    survival = did.attrition(sample(3)).details["survival"]
+    assert survival["value"].iloc[0] == pytest.approx(1)
+    assert survival["low"].iloc[0] == pytest.approx(1 / (1 + stats.norm.ppf(0.975) ** 2 / 60))
+
+
 def test_two_silent_weeks_at_the_end_may_be_asked_for() -> None:
     y = np.array([[1.0, 1, 1, 1], [1, 1, 1, 0], [1, 1, 0, 0], [1, 1, 1, 1], [1, 1, 1, 1]])
     panel = Panel.from_matrix(y, treated_from=[2, 2, 2, 0, 0])
