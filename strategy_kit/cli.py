@@ -64,6 +64,13 @@ def _parser() -> argparse.ArgumentParser:
     simulate.add_argument("out", metavar="OUT", type=Path)
     for option, default in (("seed", 7), ("merchants", 3000), ("weeks", 78)):
         simulate.add_argument(f"--{option}", type=int, default=default)
+    simulate.add_argument(
+        "--knob",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="what the world does to the analyst, from 0 to 1",
+    )
     imported = command("import", _import, "turn published files into a data set")
     imported.add_argument("source", choices=["olist", "online-retail"])
     imported.add_argument("files", metavar="SRC", type=Path)
@@ -92,9 +99,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _simulate(given: argparse.Namespace) -> Result:
-    from strategy_kit.simulate import simulate
+    from strategy_kit.simulate import World, simulate
 
-    folder = simulate(given.out, seed=given.seed, merchants=given.merchants, weeks=given.weeks)
+    world = World.of({name: _strength(name, text) for name, text in map(_pair, given.knob)})
+    folder = simulate(given.out, seed=given.seed, merchants=given.merchants, weeks=given.weeks, world=world)
     print(f"simulated market written to {folder}")
     return {"folder": str(folder)}
 
@@ -214,6 +222,13 @@ def _pair(text: str) -> tuple[str, str]:
     if not sign or not name:
         raise ParameterError(f"a parameter is written name=value, not {text!r}")
     return name, value
+
+
+def _strength(name: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ParameterError(f"a knob is a number from 0 to 1, like {name}=0.5, not {text!r}") from None
 
 
 def _date(text: str) -> dt.date:

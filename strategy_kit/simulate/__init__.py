@@ -12,18 +12,21 @@ from typing import Any
 import numpy as np
 
 from strategy_kit.errors import ParameterError, refuse
+from strategy_kit.simulate.biases import biases
 from strategy_kit.simulate.files import FILES, write_dataset
-from strategy_kit.simulate.market import draw_market, truth
-from strategy_kit.simulate.orders import draw_lines
+from strategy_kit.simulate.market import Market, draw_market, truth
+from strategy_kit.simulate.orders import draw_lines, draw_luck
+from strategy_kit.simulate.records import rework
 from strategy_kit.simulate.seasons import Clock
+from strategy_kit.simulate.world import DEFAULT, World, fresh_key
 
-__all__ = ["simulate"]
+__all__ = ["World", "simulate"]
 
 _SOURCE = "strategy-kit simulate"
 _FEWEST = {"seed": 0, "merchants": 45, "weeks": 12}
 
 
-def simulate(out: str | Path, *, seed: int = 7, merchants: int = 3000, weeks: int = 78) -> Path:
+def simulate(out: str | Path, *, seed: int = 7, merchants: int = 3000, weeks: int = 78, world: World = DEFAULT) -> Path:
     """Draw a market with three pilot categories among fifteen and write it as a data set with its truth.
 
     The data end on 2025-07-30, three days into a week; the pilot starts about a fifth of `weeks` earlier. The
@@ -36,11 +39,14 @@ def simulate(out: str | Path, *, seed: int = 7, merchants: int = 3000, weeks: in
     seed, merchants, weeks
         Start of the random numbers (>= 0), sellers on the roster (>= 45) and complete weeks (>= 12); the
         defaults give about 0.9 million order lines. Festivals are known from 2024 on.
+    world
+        What is done to the analyst. In two worlds with the same numbers everything is the same but what the knobs do; the
+        truth then says what well-known readings make of it, and which stay right.
 
     Raises
     ------
     ParameterError
-        If a number is out of range, the folder's name cannot name a data set, or it holds something else.
+        If a number is out of range, `world` is none, the folder's name cannot name a data set, or it holds something else.
 
     Examples
     --------
@@ -50,12 +56,12 @@ def simulate(out: str | Path, *, seed: int = 7, merchants: int = 3000, weeks: in
     """
     numbers = {"seed": seed, "merchants": merchants, "weeks": weeks}
     name, folder = Path(out).absolute().name, Path(out).resolve()
-    refuse(ParameterError, "simulate", _laws(numbers, folder, name))
+    refuse(ParameterError, "simulate", [*_world_laws(world), *_laws(numbers, folder, name)])
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=folder.parent) as staging:
         fresh, old = Path(staging, "fresh", name), Path(staging, "old")
         fresh.mkdir(parents=True)
-        _write(fresh, numbers)
+        _write(fresh, numbers, world)
         if folder.exists():
             folder.rename(old)
         try:
@@ -67,15 +73,29 @@ def simulate(out: str | Path, *, seed: int = 7, merchants: int = 3000, weeks: in
     return Path(out)
 
 
-def _write(folder: Path, numbers: dict[str, int]) -> None:
-    streams = [np.random.default_rng(s) for s in np.random.SeedSequence(numbers["seed"]).spawn(3)]
-    market = draw_market(Clock(numbers["weeks"]), numbers["merchants"], streams[0])
-    lines = draw_lines(market, streams[1])
-    source = " ".join([_SOURCE, *(f"--{key} {value}" for key, value in numbers.items())])
-    write_dataset(folder, source, market, lines, streams[2])
+def _write(folder: Path, numbers: dict[str, int], world: World) -> None:
+    for_market, for_lines, for_tables = np.random.SeedSequence(numbers["seed"]).spawn(3)
+    rng, clock = np.random.default_rng(for_lines), Clock(numbers["weeks"])
+
+    def draw(world: World) -> Market:
+        return draw_market(clock, numbers["merchants"], np.random.default_rng(for_market), world)
+
+    market, targets, told = draw(DEFAULT), None, {}
+    luck = draw_luck(market, rng)
+    lines = draw_lines(market, luck, rng)
+    if world != DEFAULT:
+        plain, market, told = market, draw(world), {"biases": biases(draw, world)}
+        lines, targets = rework(plain, lines, luck, market, fresh_key(rng))
+    knobs = (f"--knob {knob}={value}" for knob, value in world.chosen().items())
+    source = " ".join([_SOURCE, *(f"--{key} {value}" for key, value in numbers.items()), *knobs])
+    write_dataset(folder, source, market, lines, targets, np.random.default_rng(for_tables))
     counts = {"order_lines": len(lines), **{f"{name}s": lines[name].nunique() for name in ("order", "buyer")}}
-    text = json.dumps({**truth(market), **numbers, "counts": counts}, sort_keys=True, indent=1)
+    text = json.dumps({**truth(market), **told, **numbers, "counts": counts}, sort_keys=True, indent=1)
     (folder / "truth.json").write_text(text + "\n", encoding="utf-8", newline="\n")
+
+
+def _world_laws(world: object) -> list[str]:
+    return [] if isinstance(world, World) else [f"world is a World, such as World(exits=1), not {world!r}"]
 
 
 def _laws(numbers: dict[str, Any], folder: Path, name: str) -> list[str]:

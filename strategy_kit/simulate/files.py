@@ -11,21 +11,26 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from strategy_kit.simulate.market import NAMES, NEVER, PILOTS, Ints
+from strategy_kit.simulate.forces import ELSEWHERE, NOTICE_WEEKS
+from strategy_kit.simulate.market import PIECES
 from strategy_kit.simulate.orders import MARKETS, STATUSES, fen
-from strategy_kit.simulate.seasons import POLICIES
+from strategy_kit.simulate.roster import NAMES, NEVER, PILOTS, Ints
+from strategy_kit.simulate.seasons import OPEN_DAYS, POLICIES
+from strategy_kit.simulate.targets import PERIOD_WEEKS
+from strategy_kit.simulate.world import fresh_key, stream
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from strategy_kit.simulate.market import Market
 
-TABLES = ("order_lines", "merchants", "support", "calendar", "policies")
+TABLES = ("order_lines", "merchants", "support", "calendar", "policies", "targets", "offplatform_sales")
 FILES = {"dataset.toml", "truth.json", *(f"{table}.parquet" for table in TABLES)}
 _REGIONS = ["Zhejiang", "Guangdong", "Jiangsu", "Shanghai", "Fujian", "Shandong", "Beijing", "Hebei"]
-_LEVERS = ["display", "marketing", "service"]
+_LEVERS = ["display", "marketing", "service", "overseas"]
+_TIMES = ("second", "refunded")
 _MONEY = ("amount", "refund_amount", "platform_subsidy", "list_amount")
-_PACKED = {"order_id": "DELTA_BYTE_ARRAY", "paid_at": "DELTA_BINARY_PACKED"}
+_PACKED = {"order_id": "DELTA_BYTE_ARRAY", "paid_at": "DELTA_BINARY_PACKED", "refunded_at": "DELTA_BINARY_PACKED"}
 # the row group is the unit that DuckDB gives to a thread; without the Arrow schema text stays plain text
 _OPTIONS: dict[str, Any] = {"compression": "zstd", "compression_level": 6, "row_group_size": 122_880}
 _OPTIONS |= {"store_decimal_as_integer": True, "store_schema": False}
@@ -53,44 +58,77 @@ owner = "Head of category operations"
 """
 
 
-def write_dataset(folder: Path, source: str, market: Market, lines: pd.DataFrame, rng: np.random.Generator) -> None:
-    """Write dataset.toml and the five tables; the data set bears the folder's name."""
-    clock, days = market.clock, market.clock.calendar()
-    names = ("policy", "started_on", "ended_on", "direction")
-    policies = dict(zip(names, (list(values) for values in zip(*POLICIES, strict=True)), strict=False))
+def write_dataset(
+    folder: Path,
+    source: str,
+    market: Market,
+    lines: pd.DataFrame,
+    targets: pd.DataFrame | None,
+    rng: np.random.Generator,
+) -> None:
+    """Write dataset.toml and the tables, five and those that knobs add; the data set bears the folder's name."""
+    clock = market.clock
     tables: dict[str, dict[str, Any]] = {
         "order_lines": _order_lines(market, lines),
         "merchants": _merchants(market, rng),
         "support": _support(market, rng),
-        "calendar": {name: days[name].tolist() for name in ("date", "festival", "phase")},
-        "policies": {**policies, "scope": ["all"] * len(POLICIES)},
+        "calendar": _calendar(market),
+        "policies": _policies(market),
     }
+    if targets is not None:
+        tables["targets"] = _targets(market, targets)
+    if market.world.multi_homing:
+        tables["offplatform_sales"] = _offplatform_sales(market, stream(fresh_key(rng), "multi_homing"))
     for table, columns in tables.items():
         packed = {name: kind for name, kind in _PACKED.items() if name in columns}
         plain = [name for name in columns if name not in packed]
         path = folder / f"{table}.parquet"
         pq.write_table(pa.table(columns), path, use_dictionary=plain, column_encoding=packed, **_OPTIONS)
     pilot, decision = clock.monday(clock.pilot_week), clock.monday(clock.weeks + 2)
-    pilots, last = json.dumps(list(PILOTS)), days["date"].iloc[-1]
+    pilots, last = json.dumps(list(PILOTS)), clock.calendar()["date"].iloc[-1]
     head = _HEAD.format(folder.name, clock.monday(0), last, source, pilots, pilot, decision)
-    listed = "".join(f'{table} = "{table}.parquet"\n' for table in TABLES)
+    listed = "".join(f'{table} = "{table}.parquet"\n' for table in tables)
     (folder / "dataset.toml").write_text(head + listed, encoding="utf-8", newline="\n")
+
+
+def _calendar(market: Market) -> dict[str, list[Any]]:
+    days = market.clock.calendar()
+    if market.world.moving_festivals:
+        own = np.isin(np.arange(len(days)) // 7, market.clock.moved_festival())
+        days.loc[own, ["festival", "phase"]] = ["pilots_own_week", "spot"]
+    return {name: days[name].tolist() for name in ("date", "festival", "phase")}
+
+
+def _policies(market: Market) -> dict[str, list[Any]]:
+    start, world = market.clock.monday(market.clock.pilot_week), market.world
+    rows = [(name, first, last, direction, "all") for name, first, last, direction, _ in POLICIES]
+    if world.concurrent_policies:
+        rows.append(("pilot_categories_rebate", start, None, "up", ", ".join(PILOTS)))
+    if world.kpi_regimes:
+        rows.append(("gmv_excludes_cancelled", start, None, "down", "all"))
+    names = ("policy", "started_on", "ended_on", "direction", "scope")
+    return dict(zip(names, (list(values) for values in zip(*rows, strict=True)), strict=True))
 
 
 def _order_lines(market: Market, lines: pd.DataFrame) -> dict[str, Any]:
     code = {name: lines[name].to_numpy() for name in lines}
     start = np.datetime64(market.clock.monday(0), "us")
+    times = {
+        name: start + seconds * np.timedelta64(1_000_000, "us") for name, seconds in code.items() if name in _TIMES
+    }
+    late = {"refunded_at": pa.array(times["refunded"], mask=code["refunded"] < 0)} if "refunded" in times else {}
     return {
         "order_id": _ids("o", 8, code["order"]),
         "line_id": pa.array(code["line_id"], pa.int32()),
         "buyer_id": _ids("b", 7, code["buyer"]),
         "merchant_id": _ids("m", 5, code["merchant"]),
         "category": pa.array(NAMES).take(pa.array(market.column("category")[code["merchant"]])),
-        "paid_at": pa.array(start + code["second"] * np.timedelta64(1_000_000, "us")),
+        "paid_at": pa.array(times["second"]),
         "quantity": pa.array(code["quantity"], pa.int32()),
         "status": pa.array(STATUSES).take(pa.array(code["status"])),
         **{name: _money(code[name]) for name in _MONEY},
         "market": pa.array(MARKETS).take(pa.array(code["market"])),
+        **late,
     }
 
 
@@ -117,15 +155,64 @@ def _support(market: Market, rng: np.random.Generator) -> dict[str, Any]:
     more = who[rng.random(len(who)) < 0.2]
     who = pd.concat([who, more.assign(lever=(more["lever"] + rng.integers(1, 3, len(more))) % 3)])
     who = who.sort_index(kind="stable").assign(dose=np.round(rng.uniform(0.5, 2.0, len(who)), 2))
+    if market.world.anticipation:
+        who = who.assign(notice=7 * NOTICE_WEEKS)
     weekly = who["dose"] * (0.03 * who["level"] * who["price"] + 40)
+    who = who.assign(cost=fen((weekly * (market.clock.weeks - who["cohort"])).to_numpy()))
+    if market.world.overseas:
+        joiners = market.roster[market.roster["joins"] != NEVER].assign(
+            lever=len(_LEVERS) - 1, notice=0, dose=1.0, cost=0
+        )
+        who = pd.concat([who, joiners.assign(cohort=joiners["joins"])])
     return {
         "merchant_id": _ids("m", 5, who.index.to_numpy()),
         "lever": pa.array(np.array(_LEVERS)[who["lever"]]),
         "started_on": _dates(market, 7 * who["cohort"]),
         "announced_on": _dates(market, 7 * who["cohort"] - who["notice"]),
         "ended_on": pa.nulls(len(who), pa.date32()),
-        "cost": _money(fen((weekly * (market.clock.weeks - who["cohort"])).to_numpy())),
+        "cost": _money(who["cost"].to_numpy()),
         "dose": pa.array(who["dose"]),
+    }
+
+
+def _targets(market: Market, targets: pd.DataFrame) -> dict[str, Any]:
+    first = 7 * PERIOD_WEEKS * targets["period"]
+    return {
+        "merchant_id": _ids("m", 5, targets["merchant"].to_numpy()),
+        "period_start": _dates(market, first),
+        "period_end": _dates(market, first + 7 * PERIOD_WEEKS - 1),
+        "floor": _money(targets["floor"].to_numpy()),
+        "stretch": _money(targets["stretch"].to_numpy()),
+        "set_on": _dates(market, first - 7),
+    }
+
+
+def _offplatform_sales(market: Market, rng: np.random.Generator) -> dict[str, Any]:
+    """Estimate what merchants sell on the platform that they entered, in each complete month, with an error of a tenth."""
+    who = np.flatnonzero(market.column("enters") != NEVER)
+    days = pd.date_range(market.clock.monday(0), periods=7 * market.clock.weeks + OPEN_DAYS)
+    month = days.to_period("M").to_timestamp()
+    months = pd.DatetimeIndex([m for m in month.unique() if (month == m).sum() == m.days_in_month])
+    within = np.zeros((7 * (market.clock.weeks + 1), len(months)))
+    within[: len(days)] = month.to_numpy()[:, None] == months.to_numpy()
+    share = market.days / market.days.sum(axis=2, keepdims=True)
+    share = np.einsum("ctd,tdm->ctm", share, within.reshape(-1, 7, len(months)))
+    there = np.arange(market.clock.weeks + 1) >= market.column("enters")[who, None]
+    here = PIECES * (market.column("price")[:, None] * market.orders_while_open())[who] * there
+    elsewhere = (
+        ELSEWHERE * market.world.multi_homing * np.einsum("nt,ntm->nm", here, share[market.column("category")[who]])
+    )
+    row, column = np.nonzero(elsewhere)
+    gmv = elsewhere[row, column] * np.exp(rng.normal(0, 0.1, row.size))
+    platform = rng.integers(0, 2, who.size)[row]
+    return {
+        "merchant_id": _ids("m", 5, who[row]),
+        "month": pa.array(months.to_numpy()[column].astype("datetime64[D]")),
+        "platform": pa.array(np.array(["platform_b", "platform_c"])[platform]),
+        "gmv": _money(fen(gmv)),
+        "ad_spend": _money(fen(0.08 * gmv * rng.uniform(0.5, 1.5, row.size))),
+        "source": pa.array(["panel estimate"] * row.size),
+        "confidence": pa.array(np.array(["low", "medium", "high"])[rng.integers(0, 3, row.size)]),
     }
 
 

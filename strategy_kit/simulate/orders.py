@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from strategy_kit.simulate.market import REFUNDED, Floats, Ints
+from strategy_kit.simulate.market import CANCELLED, MORE_PIECES, SECOND_LINE
+from strategy_kit.simulate.roster import REFUNDED, Floats, Ints
 
 if TYPE_CHECKING:
     from strategy_kit.simulate.market import Market
@@ -15,12 +16,24 @@ if TYPE_CHECKING:
 MARKETS = ["domestic", "SG", "MY", "KR", "JP", "AU"]
 STATUSES = ["paid", "cancelled", "refunded"]
 MERCHANT_WEEK_CV, LINE_SPREAD = 0.2, 0.5
-CANCELLED, SECOND_LINE, MORE_PIECES, LOYALTY = 0.04, 0.15, 0.14, 0.45
+LOYALTY, WHOLE_REFUNDS = 0.45, 0.8
+MEAN_REFUND = WHOLE_REFUNDS + (1 - WHOLE_REFUNDS) / 2  # of a refunded line's amount
 _DISCOUNT = np.repeat([0.0, 0.05, 0.10, 0.15, 0.20], [11, 3, 3, 2, 1])
 _HOUR = np.cumsum([9, 5, 3, 2, 2, 3, 8, 18, 34, 50, 60, 56, 48, 48, 52, 54, 52, 48, 46, 56, 78, 86, 66, 30])
 
 
-def draw_lines(market: Market, rng: np.random.Generator) -> pd.DataFrame:
+def mean_hour() -> float:
+    """Return the hour of the day at which orders are paid on average."""
+    return float(np.diff(_HOUR, prepend=0) @ (np.arange(24) + 0.5) / _HOUR[-1])
+
+
+def draw_luck(market: Market, rng: np.random.Generator) -> Floats:
+    """Draw what each merchant-week's orders are expected to be over what the market expects of them, (N, T)."""
+    shape = 1 / MERCHANT_WEEK_CV**2
+    return rng.gamma(shape, 1 / shape, market.effects.shape)
+
+
+def draw_lines(market: Market, luck: Floats, rng: np.random.Generator) -> pd.DataFrame:
     """Draw every order line.
 
     Returns
@@ -29,9 +42,7 @@ def draw_lines(market: Market, rng: np.random.Generator) -> pd.DataFrame:
         Integers, one row a line in order of time: merchant, buyer, status and market are codes, order counts
         from 0, second from the first Monday; amount, refund_amount, platform_subsidy and list_amount in fen.
     """
-    expected = market.orders()
-    shape = 1 / MERCHANT_WEEK_CV**2
-    counts = rng.poisson(expected * rng.gamma(shape, 1 / shape, expected.shape))
+    counts = rng.poisson(market.orders() * luck)
     merchant, week = (np.repeat(index.ravel(), counts.ravel()) for index in np.indices(counts.shape))
     second = _draw_seconds(market, merchant, week, rng)
     by_time = np.argsort(second, kind="stable")
@@ -44,11 +55,16 @@ def draw_lines(market: Market, rng: np.random.Generator) -> pd.DataFrame:
         "market": rng.integers(1, len(MARKETS), merchant.size) * (rng.random(merchant.size) < abroad),
         "status": (rng.random(merchant.size) < CANCELLED).astype(np.int64),
     }
-    lines = 1 + (rng.random(merchant.size) < SECOND_LINE)
-    order = np.repeat(np.arange(merchant.size), lines)
+    return draw_baskets(market, {"order": np.arange(merchant.size), **orders}, rng)
+
+
+def draw_baskets(market: Market, orders: dict[str, Ints], rng: np.random.Generator) -> pd.DataFrame:
+    """Draw the lines of given orders, with their prices and refunds."""
+    lines = 1 + (rng.random(orders["order"].size) < SECOND_LINE)
+    order = np.repeat(np.arange(lines.size), lines)
     number = 1 + np.arange(order.size) - (np.cumsum(lines) - lines)[order]
     repeated = {name: values[order] for name, values in orders.items()}
-    return _price(market, {"order": order, "line_id": number, **repeated}, rng)
+    return _price(market, {"order": repeated.pop("order"), "line_id": number, **repeated}, rng)
 
 
 def _price(market: Market, lines: dict[str, Ints], rng: np.random.Generator) -> pd.DataFrame:
@@ -61,7 +77,7 @@ def _price(market: Market, lines: dict[str, Ints], rng: np.random.Generator) -> 
     subsidy = fen((list_amount - amount) * 0.4 / 100) * (rng.random(count) < 0.5)
     rate = REFUNDED[market.column("category")[merchant]]
     returned = (rng.random(count) < rate) & (lines["status"] == 0)
-    refund = fen(amount * np.where(rng.random(count) < 0.8, 1.0, 0.5) / 100) * returned
+    refund = fen(amount * np.where(rng.random(count) < WHOLE_REFUNDS, 1.0, 0.5) / 100) * returned
     money = {"refund_amount": refund, "platform_subsidy": subsidy, "list_amount": list_amount}
     lines |= {"amount": amount, "quantity": quantity, "status": np.where(returned, 2, lines["status"])}
     return pd.DataFrame(lines | money, copy=False)
@@ -72,8 +88,13 @@ def _draw_seconds(market: Market, merchant: Ints, week: Ints, rng: np.random.Gen
     upto = (upto / upto[:, :, -1:])[:, :, :-1]
     cell = market.column("category")[merchant] * upto.shape[1] + week
     day = (rng.random(merchant.size)[:, None] >= upto.reshape(-1, 6)[cell]).sum(axis=1)
-    hour = np.searchsorted(_HOUR, rng.integers(0, _HOUR[-1], merchant.size), side="right")
-    return np.asarray(((week * 7 + day) * 24 + hour) * 3600 + rng.integers(0, 3600, merchant.size))
+    return draw_times(week * 7 + day, rng)
+
+
+def draw_times(day: Ints, rng: np.random.Generator) -> Ints:
+    """Draw seconds within given days, busier in the evening."""
+    hour = np.searchsorted(_HOUR, rng.integers(0, _HOUR[-1], day.size), side="right")
+    return np.asarray((day * 24 + hour) * 3600 + rng.integers(0, 3600, day.size))
 
 
 def _draw_buyers(market: Market, merchant: Ints, week: Ints, rng: np.random.Generator) -> Ints:

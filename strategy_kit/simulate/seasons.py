@@ -58,27 +58,55 @@ class Clock(NamedTuple):
         """Return the Monday of week number `week`, counted from 0."""
         return LAST_MONDAY + dt.timedelta(weeks=week - self.weeks + 1)
 
+    def moved_festival(self) -> tuple[int, int]:
+        """Return the weeks of the pilots' own festival: the first post week free of others, and one of the year before.
+
+        The earlier one is two weeks earlier in the calendar, or more where another festival is; it may lie before the data.
+        """
+        free = self._days()[0].reshape(-1, 7) == None  # noqa: E711  # element by element
+        weeks = np.flatnonzero(free.all(axis=1))
+        week = int(weeks[weeks >= self.pilot_week][0])
+        earlier = weeks[weeks <= week - 54]
+        return week, int(earlier[-1]) if earlier.size else week - 54
+
+    def festive(self) -> NDArray[np.bool_]:
+        """Say which weeks a festival or its two weeks after touch, (weeks + 1,)."""
+        return np.asarray((self._days()[2].reshape(-1, 7) != 0).any(axis=1))
+
     def calendar(self) -> pd.DataFrame:
         """Return every day with orders: date, festival, phase and lift in log points."""
-        dates = [self.monday(0) + dt.timedelta(n) for n in range(7 * self.weeks + OPEN_DAYS)]
-        days = pd.DataFrame({"date": dates, "festival": None, "phase": "none", "lift": 0.0})
-        for festival, phase, first, last, lift in (line.split() for line in _SEASONS.strip().splitlines()):
-            within = days["date"].between(dt.date.fromisoformat(first), dt.date.fromisoformat(last))
-            season = [None if festival == "-" else festival, phase, float(lift)]
-            days.loc[within, ["festival", "phase", "lift"]] = season
-        return days
+        count = 7 * self.weeks + OPEN_DAYS
+        dates = [self.monday(0) + dt.timedelta(n) for n in range(count)]
+        festival, phase, lift = (values[:count] for values in self._days())
+        plain = pd.Series(festival, dtype=object)  # else pandas makes missing numbers of None
+        return pd.DataFrame({"date": dates, "festival": plain, "phase": phase, "lift": lift})
 
     def busyness(self, festival_response: NDArray[np.float64]) -> NDArray[np.float64]:
         """Give each day's expected sales, 1 being an ordinary week: (categories, weeks + 1, 7).
 
         `festival_response` (categories,) scales the festivals; all else is the same in every category.
         """
-        days = self.calendar()
-        age = np.arange(len(days)) - (dt.date(2024, 11, 25) - self.monday(0)).days
+        count = 7 * self.weeks + OPEN_DAYS
+        age = np.arange(count) - self._day(dt.date(2024, 11, 25))
         common = 0.06 * np.cos(2 * np.pi * age / 365.25) + 0.04 * age / 365.25
-        common += np.log(np.resize(WEEKDAY / 7, len(days)))
+        common += np.log(np.resize(WEEKDAY / 7, count))
         for _, first, last, _, lift in POLICIES:
-            common += lift * days["date"].between(first, last or dt.date.max).to_numpy()
+            common[self._span(first, last or dt.date.max)] += lift
         result = np.zeros((festival_response.size, 7 * (self.weeks + 1)))
-        result[:, : len(days)] = np.exp(common + festival_response[:, None] * days["lift"].to_numpy())
+        result[:, :count] = np.exp(common + festival_response[:, None] * self._days()[2][:count])
         return result.reshape(-1, self.weeks + 1, 7)
+
+    def _day(self, date: dt.date) -> int:
+        return (date - self.monday(0)).days
+
+    def _span(self, first: dt.date, last: dt.date) -> slice:
+        return slice(max(self._day(first), 0), max(self._day(last) + 1, 0))
+
+    def _days(self) -> tuple[NDArray[np.object_], NDArray[np.object_], NDArray[np.float64]]:
+        """Return festival, phase and lift of every day of the weeks + 1."""
+        count = 7 * (self.weeks + 1)
+        festivals, phases, lifts = np.full(count, None), np.full(count, "none", dtype=object), np.zeros(count)
+        for name, phase, first, last, lift in (line.split() for line in _SEASONS.strip().splitlines()):
+            days = self._span(dt.date.fromisoformat(first), dt.date.fromisoformat(last))
+            festivals[days], phases[days], lifts[days] = None if name == "-" else name, phase, float(lift)
+        return festivals, phases, lifts
