@@ -21,6 +21,7 @@ from strategy_kit.did.past_growth import past_growth
 from strategy_kit.did.pilot import pilot_contrast
 from strategy_kit.did.poisson import poisson, poisson_saturated
 from strategy_kit.did.pretrends import pretrend_power, pretrend_test
+from strategy_kit.did.ranks import rank_intervals
 from strategy_kit.did.regression import saturated, sun_abraham, two_way, two_way_event_study
 from strategy_kit.did.returns import return_per_yuan
 from strategy_kit.did.selection import Selection
@@ -65,6 +66,7 @@ __all__ = [
     "pre_selection",
     "pretrend_power",
     "pretrend_test",
+    "rank_intervals",
     "return_per_yuan",
     "saturated",
     "selection_windows",

@@ -83,6 +83,7 @@ def fits() -> dict[str, Callable[[], Any]]:
         "balance": lambda: did.balance(panel(category=False, covariate=True)),
         "overlap": lambda: did.overlap(panel(category=False, covariate=True)),
         "gross_to_net": ladder,
+        "rank_intervals": lambda: did.rank_intervals(did.by_cohort(effects()), 0.9),
         "new_category": lambda: did.new_category(category_effects(panel(category=True))),
         "return_per_yuan": lambda: did.return_per_yuan(ladder()),
         "eligible_gap": lambda: did.pilot_contrast(did.eligible_gap(panel(category=True), np.arange(UNITS) % 24 < 12)),
