@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 
 from strategy_kit.did.guards import FEW, refuse_few_clusters
-from strategy_kit.errors import DesignError, refuse
+from strategy_kit.errors import DesignError, ParameterError, refuse
 from strategy_kit.estimates import Estimates
 from strategy_kit.inference import Student
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from strategy_kit.inference import IntervalLaw
     from strategy_kit.panel import Panel
@@ -157,6 +157,24 @@ def by_unit(values: Values, units: pd.Index, what: str) -> tuple[Values, tuple[s
     outside = int((~values.index.isin(units)).sum())
     note = f"rows of {what} for units that are not in the panel, not used: {outside}"
     return values.reindex(units), (note,) if outside else ()
+
+
+def marked(panel: Panel, given: pd.Series | Sequence[bool], what: str) -> Array:
+    """Return (N,) which units are marked in `given`, in the order of the units or indexed by them.
+
+    Raises
+    ------
+    ParameterError
+        If it is not true or false for each unit.
+    """
+    values = pd.Series(np.ravel(np.asarray(given, dtype=object)))
+    if isinstance(given, pd.Series):
+        values = given.reindex(panel.units) if given.index.is_unique else given.head(0)
+    if len(values) != len(panel.units) or values.isna().any() or not values.isin([True, False]).all():
+        raise ParameterError(
+            f"{what} is true or false for each of the {len(panel.units)} units of the panel; give it once for each"
+        )
+    return values.to_numpy(dtype=bool)
 
 
 def few(what: str, names: Iterable[object], count: Array) -> tuple[str, ...]:

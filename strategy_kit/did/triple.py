@@ -11,6 +11,7 @@ import pandas as pd
 from strategy_kit.did.aggregate import overall
 from strategy_kit.did.balanced import Balanced, Method
 from strategy_kit.did.cells import Cells, Control, comparisons
+from strategy_kit.did.collapsed import marked
 from strategy_kit.did.group_time import Inference, refuse_options
 from strategy_kit.did.guards import (
     FEW,
@@ -22,7 +23,7 @@ from strategy_kit.did.guards import (
     settled,
 )
 from strategy_kit.did.influence import Units
-from strategy_kit.errors import DesignError, ParameterError
+from strategy_kit.errors import DesignError
 from strategy_kit.estimates import Estimates
 from strategy_kit.inference import Multiplier
 from strategy_kit.panel import Panel
@@ -86,7 +87,7 @@ def triple_difference(
     [1.5]
     """
     refuse_options((control, Control), (method, Method), anticipation=anticipation, inference=inference)
-    chosen = _fitting(panel, eligible)
+    chosen = marked(panel, eligible, "eligible")
     if not panel.balanced:
         raise DesignError("the panel is unbalanced; keep the complete units with panel.complete_units()")
     refuse_category_level(
@@ -144,7 +145,7 @@ def eligible_gap(panel: Panel, eligible: pd.Series | Sequence[bool]) -> Panel:
     >>> eligible_gap(panel, [True, False, True, False]).outcome.tolist()
     [[0.0, 2.0], [0.0, 0.5]]
     """
-    chosen = _fitting(panel, eligible)
+    chosen = marked(panel, eligible, "eligible")
     if panel.category is None or not panel.balanced or panel.assigned_at != "category":
         raise DesignError(
             "gaps are told by category, for a balanced panel in which whole categories start; use triple_difference otherwise"
@@ -164,23 +165,13 @@ def eligible_gap(panel: Panel, eligible: pd.Series | Sequence[bool]) -> Panel:
     gap = sums[1][both] / count[1][both][:, None] - sums[0][both] / count[0][both][:, None]
     code = panel.cohort[first[both]]
     start = pd.Series(panel.cohorts.take(np.maximum(code, 0))).where(code >= 0)
+    kept = pd.Index(names)[both]
     result = Panel.from_matrix(
-        gap, treated_from=start, periods=panel.periods, units=pd.Index(names)[both], name=panel.name
+        gap, treated_from=start, periods=panel.periods, units=kept, category=kept, name=panel.name
     )
     left = [str(name) for name in pd.Index(names)[~both]]
     note = f"categories without both eligible and other units, left out: {', '.join(left)}"
     return replace(result, notes=(*panel.notes, note) if left else panel.notes)
-
-
-def _fitting(panel: Panel, eligible: pd.Series | Sequence[bool]) -> Array:
-    given = pd.Series(np.ravel(np.asarray(eligible, dtype=object)))
-    if isinstance(eligible, pd.Series):
-        given = eligible.reindex(panel.units) if eligible.index.is_unique else eligible.head(0)
-    if len(given) != len(panel.units) or given.isna().any() or not given.isin([True, False]).all():
-        raise ParameterError(
-            f"eligible is true or false for each of the {len(panel.units)} units of the panel; give it once for each"
-        )
-    return given.to_numpy(dtype=bool)
 
 
 def _sides(units: Units, chosen: Array, cells: Cells) -> Array:
