@@ -14,7 +14,6 @@ from strategy_kit.did.aggregate import overall
 from strategy_kit.did.diagnostics import from_window
 from strategy_kit.did.group_time import group_time
 from strategy_kit.did.imputation import imputation
-from strategy_kit.did.pilot import pilot_contrast
 from strategy_kit.did.poisson import poisson, poisson_saturated
 from strategy_kit.did.regression import saturated, sun_abraham, two_way
 from strategy_kit.did.stacked import stacked
@@ -85,7 +84,7 @@ def multiverse(
         estimate: refused, or the same as another row; empty where it was run).
 
         Base windows: all_before the first start, last_k, without_last_k, and symmetric (as many periods as follow). Where
-        categories were assigned: welch and pooled with all groups and without each in turn (left_out), randomisation,
+        categories were assigned: welch and pooled with all groups and without each in turn (left_out),
         synthetic and synthetic_control. Where merchants were: group_time against both control groups, from last_1 as its
         own, from the mean of so many periods before each cohort's own start, and for without_last_k with k periods of
         anticipation; sun_abraham and stacked, whose base is last_1; two_way, imputation, saturated, poisson and
@@ -222,7 +221,6 @@ def _of_categories(panel: Panel, windows: Sequence[int], seed: int) -> Grid:
             for window in _windows(panel, windows):
                 yield _Choice(method, window, left_out=left_out), partial(_contrast, grouped, window, held, method)
     for window in _windows(panel, windows):
-        yield _Choice("randomisation", window), partial(_randomised, panel, window, seed)
         for name, estimator in _SYNTHETIC.items():
             yield _Choice(name, window), partial(_glanced, partial(estimator, seed=seed), panel, window)
 
@@ -284,12 +282,6 @@ def _told(estimate: Any, error: Any, law: Student, clusters: tuple[int, int], le
     value, spread = np.array([estimate]), np.array([error])
     low, high = law.interval(value, spread, level)
     return dict(zip(_FOUND, (value[0], low[0], high[0], law.p_value(value, spread)[0], *clusters), strict=True))
-
-
-def _randomised(panel: Panel, window: _Window, seed: int, level: float) -> dict[str, Any]:
-    result = pilot_contrast(_cut(panel, window), seed=seed)
-    row = result.tidy(level).set_index("method").loc["randomisation"]
-    return {**row[list(_FOUND[:4])], "clusters_treated": result.clusters[0], "clusters_comparison": result.clusters[1]}
 
 
 def _glanced(estimator: Callable[[Panel], Estimates], panel: Panel, window: _Window, level: float) -> dict[str, Any]:

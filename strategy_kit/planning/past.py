@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 Array = np.ndarray
 Basis = Literal["placebo", "model"]
 LEAST_PERIODS, LEAST_GROUPS, MOST_GROUPS = 6, 4, 2_000
+_ROUNDING = 1e-14
 _CELLS, _MOST_DRAWS = 10_000_000, 20_000
 _CORRELATIONS = (-0.99, 0.999)
 
@@ -61,10 +62,10 @@ class Past:
             past, treated = mean / np.bincount(code)[:, None], treated_mean
         order = np.argsort(~treated, kind="stable")
         result = cls(past[order], int(treated.sum()), after)
-        if not LEAST_GROUPS <= len(past) <= MOST_GROUPS or not np.ptp(result.own, axis=1).any():
+        if not LEAST_GROUPS <= len(past) <= MOST_GROUPS or not result.varies:
             raise DesignError(
-                f"power needs {LEAST_GROUPS} to {MOST_GROUPS:,} groups that vary in their own way, not {len(past)}; give a "
-                "panel of categories"
+                f"power needs {LEAST_GROUPS} to {MOST_GROUPS:,} groups, of which those not piloted vary in their own way, "
+                f"and there are {len(past)}; give a panel of categories, and check that outcomes are not filled in"
             )
         return result
 
@@ -74,6 +75,11 @@ class Past:
         own = self.paths - self.paths.mean(axis=1, keepdims=True)
         result: Array = own - own.mean(axis=0)
         return result
+
+    @property
+    def varies(self) -> bool:
+        """Whether groups that are not piloted move by more than rounding."""
+        return bool(np.abs(self.own[self.chosen :]).max(initial=0.0) > _ROUNDING * np.abs(self.paths).max(initial=0.0))
 
     @cached_property
     def model(self) -> Ar1:

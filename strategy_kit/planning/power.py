@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from itertools import product
-from typing import TYPE_CHECKING, NamedTuple, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict, Unpack
 
 import numpy as np
 import pandas as pd
 from scipy.special import stdtrit
 
-from strategy_kit.errors import DesignError, ParameterError, refuse, whole_number
+from strategy_kit.errors import ParameterError, refuse, whole_number
 from strategy_kit.formats import number, percent
 from strategy_kit.inference import welch
 from strategy_kit.planning.past import Past
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from strategy_kit.panel import Panel
-    from strategy_kit.planning.past import Basis
 
 Array = np.ndarray
 FOUND = 0.8
@@ -39,9 +38,7 @@ class Reading(TypedDict, total=False):
     base: int
 
 
-class _Design(NamedTuple):
-    pilots: int
-    weeks: int
+_READ = tuple(Reading.__annotations__)
 
 
 def power(
@@ -57,7 +54,7 @@ def power(
 
     No outcome from the first start on is used; a panel whose pilots start after its last period, or that has none yet,
     will do. 20,000 times, groups change as they do when nothing is done, the effect is added to the pilots, and the
-    interval of `pilot_contrast` is formed. It finds the effect where it lies wholly on the effect's side of zero.
+    interval of `pilot_contrast` is formed. It finds the effect where it excludes zero.
 
     Parameters
     ----------
@@ -79,8 +76,8 @@ def power(
     Returns
     -------
     DataFrame
-        One row an effect: pilots, weeks, effect, power (for no effect: the chance of a false alarm), wrong_sign (chance of
-        an interval on the other side of zero), exaggeration (mean size of the estimates that exclude zero, over the
+        One row an effect: pilots, weeks, effect, power (for no effect: the chance of a false alarm), wrong_sign (the part of
+        it that lies on the wrong side of zero), exaggeration (mean size of the estimates that exclude zero, over the
         effect), basis, autocorrelation. `basis` is "placebo" where the past holds two windows of the whole design, base and
         weeks, that share no period: what groups did at a past date, dealt at random to the places of the design, those of
         chosen pilots with the pilots' spread. Otherwise it is "model": a normal autoregression of order one with each
@@ -107,17 +104,11 @@ def power(
     >>> power(planned, effects=[0.1], weeks=13)[["pilots", "weeks", "basis"]].to_numpy().tolist()
     [[3, 13, 'model']]
     """
-    past = Past.of(panel)
-    design = _design(past, pilots, weeks)
-    read = _checked(past, [design], seed, reading)
-    sample = _Sample.of(past, design, read, seed)
-    top = 1.5 * sample.detectable(FOUND)
-    sizes = np.linspace(0.0, top, _CURVE) if effects is None else np.asarray(effects, dtype=float)
+    (sample,) = _samples(panel, _asked(pilots, weeks), seed, reading)
+    sizes = np.linspace(0, 1.5 * sample.detectable(FOUND), _CURVE) if effects is None else np.asarray(effects, float)
     if sizes.ndim != 1 or not sizes.size or not np.isfinite(sizes).all():
         raise ParameterError(f"effects are numbers in units of the outcome, at least one, not {effects!r}")
-    rows = pd.DataFrame([sample.at(size) for size in sizes], columns=["power", "wrong_sign", "exaggeration"])
-    rows.insert(0, "effect", sizes)
-    return sample.labelled(rows)
+    return pd.DataFrame([sample.row(effect=size, **sample.at(size)) for size in sizes])
 
 
 def detectable_effect(
@@ -131,9 +122,9 @@ def detectable_effect(
 ) -> pd.DataFrame:
     """Find the smallest effect that the headline of a pilot finds with a chance of 80 in 100.
 
-    Whether a simulated pilot finds an effect depends on one number: half the width of its interval less its error. The
-    detectable effect is the quantile of that number, so that no search, and no normal formula, stands between the
-    simulation and it.
+    Whether a simulated pilot finds an effect, with its sign, depends on one number: half the width of its interval less its
+    error. The detectable effect is the quantile of that number, so that no search, and no normal formula, stands between
+    the simulation and it.
 
     Parameters
     ----------
@@ -161,22 +152,12 @@ def detectable_effect(
     >>> detectable_effect(planned, weeks=13)["detectable_effect"].round(2).tolist()
     [0.07]
     """
-    past = Past.of(panel)
-    design = _design(past, pilots, weeks)
-    read = _checked(past, [design], seed, reading)
     if not isinstance(chance, float) or not 0 < chance < 1:  # type: ignore[redundant-expr]
         raise ParameterError(f"chance lies between 0 and 1, such as 0.8, not {chance!r}")
-    sample = _Sample.of(past, design, read, seed)
-    return sample.labelled(
-        pd.DataFrame(
-            {
-                "detectable_effect": [sample.detectable(chance)],
-                "simulation_error": [sample.detectable_error(chance)],
-                "std_error": [float(sample.estimate.std())],
-                "power": [chance],
-            }
-        )
-    )
+    (sample,) = _samples(panel, _asked(pilots, weeks), seed, reading)
+    size, error = sample.detectable(chance), sample.detectable_error(chance)
+    row = sample.row(detectable_effect=size, simulation_error=error, std_error=sample.estimate.std(), power=chance)
+    return pd.DataFrame([row])
 
 
 def what_if(
@@ -221,33 +202,20 @@ def what_if(
     >>> what_if(planned, more_weeks=[13, 26]).iloc[:, :3].round(2).to_numpy().tolist()
     [[3.0, 13.0, 0.07], [3.0, 26.0, 0.06], [4.0, 13.0, 0.06], [4.0, 26.0, 0.05]]
     """
-    past = Past.of(panel)
     added = {"more_pilots": more_pilots, "more_weeks": more_weeks}
     wrong = [name for name, values in added.items() if not values or not all(whole_number(v, 0) for v in values)]
     refuse(ParameterError, "what_if", [f"{name} are whole numbers of 0 or more, at least one" for name in wrong])
     if effect is not None and not np.isfinite(effect):
         raise ParameterError(f"effect is a number in units of the outcome, not {effect!r}")
-    designs = [
-        _design(past, past.chosen + int(p), past.after + int(w))
-        for p, w in product(sorted(set(more_pilots)), sorted(set(more_weeks)))
-    ]
-    read = _checked(past, designs, seed, reading)
-    samples = [_Sample.of(past, design, read, seed) for design in designs]
-    size = samples[0].detectable(FOUND) if effect is None else float(effect)
+    more = list(product(sorted(set(more_pilots)), sorted(set(more_weeks))))
+    samples = _samples(panel, lambda past: [(past.chosen + p, past.after + w) for p, w in more], seed, reading)
+    found = [sample.detectable(FOUND) for sample in samples]
+    size = found[0] if effect is None else float(effect)
     rows = [
-        sample.labelled(
-            pd.DataFrame(
-                {
-                    "detectable_effect": [sample.detectable(FOUND)],
-                    "std_error": [float(sample.estimate.std())],
-                    "effect": [size],
-                    "power": [sample.at(size)[0]],
-                }
-            )
-        )
-        for sample in samples
+        each.row(detectable_effect=own, std_error=each.estimate.std(), effect=size, power=each.at(size)["power"])
+        for each, own in zip(samples, found, strict=True)
     ]
-    return pd.concat(rows, ignore_index=True)
+    return pd.DataFrame(rows)
 
 
 def what_if_sentence(rows: pd.DataFrame, *, logs: bool = False) -> str:
@@ -282,38 +250,22 @@ pilot one of 7.8%.'
     return f"{asked}; {', '.join(others)}." if others else f"{asked}."
 
 
-class _Read(NamedTuple):
-    level: float
-    widening: float
-    base: int
-    basis: Basis
-
-
 class _Sample(NamedTuple):
     """What pilots without effect would show: (R,) estimates, and the half-widths of their intervals."""
 
-    design: _Design
+    design: dict[str, int]
     estimate: Array
     half: Array
-    basis: Basis
-    correlation: float
+    source: dict[str, Any]
 
-    @classmethod
-    def of(cls, past: Past, design: _Design, read: _Read, seed: int) -> _Sample:
-        change = past.draws(read.base, design.weeks, read.basis, seed)
-        estimate, error, freedom = welch(change[:, : design.pilots], change[:, design.pilots :])
-        half = read.widening * stdtrit(freedom, 0.5 + read.level / 2) * error
-        return cls(design, estimate, half, read.basis, past.model.correlation)
-
-    def at(self, effect: float) -> tuple[float, float, float]:
-        """Return the chance of an interval on the effect's side of zero, of one on the other, and the exaggeration."""
-        if effect == 0:
-            return float(np.mean(np.abs(self.estimate) > self.half)), np.nan, np.nan
-        shown = np.sign(effect) * (self.estimate + effect)
-        right, wrong = shown > self.half, shown < -self.half
-        sizes = np.abs(shown[right | wrong])
-        exaggeration = float(sizes.mean() / abs(effect)) if len(sizes) else np.nan
-        return float(right.mean()), float(wrong.mean()), exaggeration
+    def at(self, effect: float) -> dict[str, float]:
+        """Return how often the interval excludes zero, how often on the wrong side, and by how much estimates exaggerate."""
+        shown = np.sign(effect or 1.0) * (self.estimate + effect)
+        found, wrong = np.abs(shown) > self.half, shown < -self.half
+        if effect == 0 or not found.any():
+            return {"power": found.mean(), "wrong_sign": np.nan, "exaggeration": np.nan}
+        size = np.abs(shown[found]).mean() / abs(effect)
+        return {"power": found.mean(), "wrong_sign": wrong.mean(), "exaggeration": size}
 
     def detectable(self, chance: float) -> float:
         return max(float(np.quantile(self.half - self.estimate, chance, method="inverted_cdf")), 0.0)
@@ -323,32 +275,23 @@ class _Sample(NamedTuple):
         low, high = (self.detectable(float(np.clip(chance + side * error, 0, 1))) for side in (-1, 1))
         return (high - low) / 2
 
-    def labelled(self, rows: pd.DataFrame) -> pd.DataFrame:
-        rows.insert(0, "pilots", self.design.pilots)
-        rows.insert(1, "weeks", self.design.weeks)
-        return rows.assign(basis=self.basis, autocorrelation=self.correlation)
+    def row(self, **values: float) -> dict[str, Any]:
+        return {**self.design, **values, **self.source}
 
 
-def _design(past: Past, pilots: int | None, weeks: int | None) -> _Design:
-    treated = past.chosen if pilots is None else pilots
-    after = past.after if weeks is None else weeks
-    laws = []
-    if not whole_number(treated, max(_LEAST, past.chosen)) or treated > len(past.paths) - _LEAST:
-        laws.append(
-            f"pilots is a whole number from {max(_LEAST, past.chosen)} to {len(past.paths) - _LEAST}, which leaves two groups "
-            f"on each side and keeps those of the panel, not {treated!r}"
-        )
-    if not whole_number(after, 1):
-        laws.append(f"weeks is how many periods the pilot lasts, at least 1, not {after!r}")
-    refuse(ParameterError, "the design", laws)
-    return _Design(int(treated), int(after))
+def _asked(pilots: int | None, weeks: int | None) -> Callable[[Past], list[tuple[int, int]]]:
+    return lambda past: [(past.chosen if pilots is None else pilots, past.after if weeks is None else weeks)]
 
 
-def _checked(past: Past, designs: list[_Design], seed: int, reading: Reading) -> _Read:
-    periods = past.paths.shape[1]
-    given = {"level": 0.95, "widening": 1.0, "base": periods, **reading}
-    level, widening, base = given["level"], given["widening"], given["base"]
-    laws = [f"{name!r} is none of level, widening and base" for name in reading if name not in Reading.__annotations__]
+def _samples(
+    panel: Panel, designs: Callable[[Past], list[tuple[int, int]]], seed: int, reading: Reading
+) -> list[_Sample]:
+    """Simulate designs, pairs of pilots and weeks, all from the same draws and on the same basis."""
+    past = Past.of(panel)
+    pairs, periods = designs(past), past.paths.shape[1]
+    level, widening, base = ({"level": 0.95, "widening": 1.0, "base": periods, **reading}[name] for name in _READ)
+    laws = [f"{name!r} is none of {', '.join(_READ)}" for name in reading if name not in _READ]
+    laws += _design_laws(past, pairs)
     if not whole_number(seed, 0):
         laws.append(f"a seed is a whole number, 0 or more, not {seed!r}")
     if not isinstance(level, float) or not 0 < level < 1:
@@ -358,9 +301,23 @@ def _checked(past: Past, designs: list[_Design], seed: int, reading: Reading) ->
     if not whole_number(base, 1) or base > periods:
         laws.append(f"base is a whole number from 1 to the {periods} periods of the past, not {base!r}")
     refuse(ParameterError, "power", laws)
-    longest = max(design.weeks for design in designs)
-    if not past.model.variance[past.chosen :].any():
-        raise DesignError(
-            "no comparison group varies in its own way before the start; check that outcomes are not filled in"
-        )
-    return _Read(float(level), float(widening), int(base), past.basis(int(base), longest))
+    basis, made = past.basis(int(base), max(weeks for _, weeks in pairs)), []
+    for pilots, weeks in pairs:
+        change = past.draws(int(base), weeks, basis, seed)
+        estimate, error, freedom = welch(change[:, :pilots], change[:, pilots:])
+        half = widening * stdtrit(freedom, 0.5 + level / 2) * error
+        source = {"basis": basis, "autocorrelation": past.model.correlation}
+        made.append(_Sample({"pilots": pilots, "weeks": weeks}, estimate, half, source))
+    return made
+
+
+def _design_laws(past: Past, pairs: list[tuple[int, int]]) -> list[str]:
+    least, most = max(_LEAST, past.chosen), len(past.paths) - _LEAST
+    pilots = [f"{given!r}" for given, _ in pairs if not whole_number(given, least) or given > most]
+    weeks = [f"{given!r}" for _, given in pairs if not whole_number(given, 1)]
+    laws = {
+        f"pilots is a whole number from {least} to {most}, which leaves two groups on each side and keeps those of the "
+        "panel": pilots,
+        "weeks is how many periods the pilot lasts, at least 1": weeks,
+    }
+    return [f"{law}, not {wrong[0]}" for law, wrong in laws.items() if wrong]

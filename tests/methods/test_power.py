@@ -268,9 +268,9 @@ REFUSED: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "few groups": (lambda: power(planned(shocks(RNG(1), (3, 9)), 2)), DesignError, "4 to 2,000 groups"),
     "flat": (lambda: power(planned(np.ones((12, 9))), weeks=3), DesignError, "vary in their own way"),
     "flat others": (
-        lambda: power(planned(np.vstack([np.arange(9.0), -np.arange(9.0), np.zeros((2, 9))]), 2), weeks=3),
+        lambda: power(planned(np.outer([1.0, -1, 0, 0], np.arange(9.0) - 4), 2), weeks=3),
         DesignError,
-        "no comparison group varies",
+        "vary in their own way",
     ),
     "inside": (
         lambda: power(replace(WIDE, category=pd.Series(["a"] * 2 + ["b"] * 10)), weeks=3),
@@ -282,6 +282,12 @@ REFUSED: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         DesignError,
         "12 of 12 units lack a period before the start",
     ),
+    "rounding": (
+        lambda: power(planned(np.outer(np.ones(9), 0.1 + np.arange(9) / 7)), weeks=3),
+        DesignError,
+        "in their own way",
+    ),
+    "zero": (lambda: power(WIDE, pilots=0, weeks=0), ParameterError, "breaks 2 laws.*from 3 to 10.*at least 1, not 0"),
     "no weeks": (lambda: power(WIDE), ParameterError, "weeks is how many periods the pilot lasts"),
     "fewer pilots": (lambda: power(WIDE, pilots=2, weeks=3), ParameterError, "from 3 to 10"),
     "one pilot": (lambda: power(planned(WIDE.outcome, 1), weeks=3), ParameterError, "from 2 to 10"),
