@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -160,40 +161,24 @@ def _errors(market: Market) -> dict[str, float]:
     means = (scale[IS_PILOT] ** 2).mean() / pilots + (scale[~IS_PILOT] ** 2).mean() / others
     pooled = (scale[IS_PILOT] ** 2).mean() * (pilots - 1) + (scale[~IS_PILOT] ** 2).mean() * (others - 1)
     unit = weights @ law @ weights
-    squares = {"true": unit * means, "by_week": by_week * means}
+    squares = {"true": unit * means, "by_week": by_week * means, "by_merchant": 0.0}  # all merchants move together
     squares["pooled"] = unit * pooled / (pilots + others - 2) * (1 / pilots + 1 / others)
     return {name: float(np.sqrt(square)) for name, square in squares.items()}
 
 
-def _shocks(market: Market) -> Reading:
-    error = _errors(market)["true"]
-    return _answers(0.0, error, error)
-
-
-def _autocorrelation(market: Market) -> Reading:
+def _error(market: Market, kind: str) -> Reading:
     errors = _errors(market)
-    return _answers(errors["by_week"], errors["true"], errors["true"])
+    return _answers(errors[kind], errors["true"], errors["true"])
 
 
-def _unequal_variance(market: Market) -> Reading:
-    errors = _errors(market)
-    return _answers(errors["pooled"], errors["true"], errors["true"])
-
-
-def _festival_response(market: Market) -> Reading:
-    return Reading(
-        *_contrast(market, *_pilot_windows(market)), *_contrast(market, *_without(market, market.clock.festive()))
-    )
-
-
-def _without(market: Market, weeks: Any) -> tuple[Any, Any]:
+def _without(market: Market, weeks: Callable[[Market], Any]) -> Reading:
     before, after = _pilot_windows(market)
-    return before & ~weeks, after & ~weeks
+    apart = weeks(market)
+    return Reading(*_contrast(market, before, after), *_contrast(market, before & ~apart, after & ~apart))
 
 
-def _moved_contrast(market: Market) -> Reading:
-    own = np.isin(np.arange(market.clock.weeks + 1), market.clock.moved_festival())
-    return Reading(*_contrast(market, *_pilot_windows(market)), *_contrast(market, *_without(market, own)))
+def _own_weeks(market: Market) -> Any:
+    return np.isin(np.arange(market.clock.weeks + 1), market.clock.moved_festival())
 
 
 def _moved_year(market: Market) -> Reading | None:
@@ -207,18 +192,12 @@ def _moved_year(market: Market) -> Reading | None:
     return _answers(naive, _contrast(market, *_pilot_windows(market))[1], sound)
 
 
-def _selection(market: Market) -> Reading:
-    sides, (before, after) = _pilot_sides(market), _pilot_windows(market)
-    good = before & ~_around(market, market.clock.pilot_week - forces.GOOD_WEEKS)[0]
-    naive, sound = (_gap(market, sides, (window, after)) for window in (good, before & ~good))
-    return _answers(naive, _gain(market, sides[0], after), sound)
-
-
-def _same_luck(market: Market) -> Reading:
+def _selection(market: Market, *, alike: bool) -> Reading:
     (own, others), (before, after) = _pilot_sides(market), _pilot_windows(market)
     good = before & ~_around(market, market.clock.pilot_week - forces.GOOD_WEEKS)[0]
-    alike = others & market.column("lucky")
-    naive, sound = (_gap(market, (own, side), (good, after)) for side in (others, alike))
+    naive = _gap(market, (own, others), (good, after))
+    fair = (own, others & market.column("lucky")), (good, after)
+    sound = _gap(market, *(fair if alike else ((own, others), (before & ~good, after))))
     return _answers(naive, _gain(market, own, after), sound)
 
 
@@ -238,8 +217,8 @@ def _exits(market: Market) -> Reading:
     return _answers(own - others, _gain(market, sides[0], windows[1]), _gap(market, sides, windows))
 
 
-def _settled(market: Market) -> tuple[Floats, Floats, Floats]:
-    """Give, by pilot category once every cohort has started, the effect on the total: added up, true, and by contrast."""
+def _on_totals(market: Market, *, contrast: bool) -> Reading:
+    """Read the effect on pilot totals, once every cohort has started: by contrast with other categories, or added up."""
     ever, before = market.column("cohort") != NEVER, _pilot_windows(market)[0]
     windows = before, _around(market, int(cohort_weeks(market.clock)[-1]))[1]
     own, others, total = (_sums(market, market.sales(), side) for side in (ever, ~ever, 1.0))
@@ -248,16 +227,8 @@ def _settled(market: Market) -> tuple[Floats, Floats, Floats]:
     added = np.log(everyone / np.maximum(everyone - (all_own - without), 1e-9))
     change = _change(total, windows)
     truth = np.where(IS_PILOT, _gain(market, np.ones_like(ever), windows[1]), np.nan)
-    return added, truth, change - change[~IS_PILOT].mean()
-
-
-def _cannibalisation(market: Market) -> Reading:
-    return _answers(*_settled(market))
-
-
-def _concurrent_policies(market: Market) -> Reading:
-    added, truth, contrast = _settled(market)
-    return _answers(contrast, truth, added)
+    against_others = change - change[~IS_PILOT].mean()
+    return _answers(against_others, truth, added) if contrast else _answers(added, truth, against_others)
 
 
 def _multi_homing(market: Market) -> Reading:
@@ -309,68 +280,34 @@ def _target_bunching(market: Market) -> Reading:
     return _answers(recorded, honest, honest)
 
 
-_BEFORE_AFTER = "pilots' change of mean log weekly sales less the others'"
+_CONTRAST = "pilots' change of mean log weekly sales less the others'"
 _FIRST = "first cohort less never supported, log change of sales from"
+_TOTALS = "log effect on pilot totals,"
+_ADDED, _OTHERS = "adding up supported less unsupported", "from totals of pilots against other categories"
 QUESTIONS = (
-    Question(
-        "churn", "log change of sales per open merchant, other categories", "of merchants there throughout", _churn
-    ),
-    Question("shocks", "standard error with merchants as draws", "with categories as draws", _shocks),
-    Question(
-        "autocorrelation",
-        "standard error with weeks as independent draws",
-        "from one before/after contrast a category",
-        _autocorrelation,
-    ),
-    Question(
-        "unequal_variance", "standard error from one pooled variance", "from a variance a side", _unequal_variance
-    ),
-    Question("festival_response", _BEFORE_AFTER, "in weeks no festival touches", _festival_response),
-    Question("moving_festivals", _BEFORE_AFTER, "without the weeks of the pilots' own festival", _moved_contrast),
-    Question(
-        "moving_festivals",
-        "pilots' growth on the same calendar week a year ago less the others'",
-        "on the same festival a year ago",
-        _moved_year,
-    ),
-    Question("selection", f"{_FIRST} the four weeks before", "from the weeks before those", _selection),
-    Question("selection", f"{_FIRST} the four weeks before", "against others with the same good month", _same_luck),
+    Question("churn", "log change of sales per open merchant, other categories", "of merchants there throughout", _churn),
+    Question("shocks", "standard error, merchants as draws", "categories as draws", partial(_error, kind="by_merchant")),
+    Question("autocorrelation", "standard error, weeks as draws", "one change a category", partial(_error, kind="by_week")),
+    Question("unequal_variance", "standard error, one variance", "a variance a side", partial(_error, kind="pooled")),
+    Question("festival_response", _CONTRAST, "in weeks that no festival touches",
+             partial(_without, weeks=lambda market: market.clock.festive())),
+    Question("moving_festivals", _CONTRAST, "without the pilots' own festival", partial(_without, weeks=_own_weeks)),
+    Question("moving_festivals", "pilots' growth on the same calendar week a year ago less the others'",
+             "on the same festival a year ago", _moved_year),
+    Question("selection", f"{_FIRST} the four weeks before", "from the weeks before those", partial(_selection, alike=False)),
+    Question("selection", f"{_FIRST} the four weeks before", "against others with the same good month",
+             partial(_selection, alike=True)),
     Question("anticipation", f"{_FIRST} the two weeks before", "from the weeks before the announcement", _anticipation),
     Question("exits", f"{_FIRST} before, per merchant still open", "with the closed as zeros", _exits),
-    Question(
-        "cannibalisation",
-        "log effect on pilot totals, adding up supported less unsupported of the same category",
-        "from category totals against other categories",
-        _cannibalisation,
-    ),
-    Question(
-        "concurrent_policies",
-        "log effect on pilot totals from category totals against other categories",
-        "adding up supported less unsupported of the same category",
-        _concurrent_policies,
-    ),
-    Question(
-        "multi_homing",
-        "log change of the platform's share of its merchants' sales, first to enter another platform",
-        "log change of their sales here less those of who never entered",
-        _multi_homing,
-    ),
-    Question(
-        "refund_lag",
-        "log share of paid sales kept after refunds, last four complete weeks",
-        "with refunds over the share that has arrived by that age",
-        _refund_lag,
-    ),
-    Question(
-        "kpi_regimes", "log change of recorded GMV, other categories", "of all orders, cancelled or not", _kpi_regimes
-    ),
-    Question(
-        "overseas", "first joiners' log change less that of who never joined", "less that of who joined last", _overseas
-    ),
-    Question(
-        "target_bunching",
-        "share of targets made",
-        "from the density outside the last tenth before the line",
-        _target_bunching,
-    ),
-)
+    Question("cannibalisation", f"{_TOTALS} {_ADDED}", _OTHERS, partial(_on_totals, contrast=False)),
+    Question("concurrent_policies", f"{_TOTALS} {_OTHERS}", _ADDED, partial(_on_totals, contrast=True)),
+    Question("multi_homing", "log change of the platform's share in the sales of who entered another first",
+             "of their sales here, less those of who never entered", _multi_homing),
+    Question("refund_lag", "log share of paid sales kept after refunds, last four complete weeks",
+             "with refunds over the share that has arrived by that age", _refund_lag),
+    Question("kpi_regimes", "log change of recorded GMV, other categories", "of all orders, cancelled or not", _kpi_regimes),
+    Question("overseas", "first joiners' log change less that of who never joined", "less that of who joined last",
+             _overseas),
+    Question("target_bunching", "share of targets made", "from attainment further than a tenth below the line",
+             _target_bunching),
+)  # fmt: skip

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from strategy_kit.simulate.roster import IS_PILOT, NAMES, NEVER, Floats, Ints, cohorts, effect, long_run
+from strategy_kit.simulate.roster import IS_PILOT, NAMES, NEVER, Floats, Ints, long_run
 from strategy_kit.simulate.world import stream
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 # full strengths, in log points unless said otherwise
 GOOD_MONTH, GOOD_WEEKS, GOOD_SHARE = 0.35, 4, 0.25
+MATURITY_WEEKS = 4.0  # in which 1 - 1/e of the long-run effect is there
 NOTICE_WEEKS, READINESS = 2, 0.5  # share of the long-run effect that is there from the announcement on
 CLOSING = 0.20  # share of unsupported merchants closed by the last complete week
 MOST_TAKEN = 0.9  # of the rivals' sales
@@ -57,6 +58,8 @@ def with_parts(roster: pd.DataFrame, clock: Clock, key: int, world: World) -> pd
 
 def log_open(roster: pd.DataFrame, clock: Clock, world: World, *, supported: bool) -> Floats:
     """Give the log chance (N, T) that a merchant has not left because of want of support."""
+    if not world.exits:
+        return np.zeros((len(roster), clock.weeks + 1))
     start = np.where(supported & (roster["cohort"] != NEVER), roster["cohort"], clock.weeks + 1)[:, None]
     exposed = np.clip(np.minimum(np.arange(clock.weeks + 1) + 1, start) - clock.pilot_week, 0, None)
     return np.asarray(np.log1p(-CLOSING * world.exits) / (clock.weeks - clock.pilot_week) * exposed)
@@ -91,14 +94,11 @@ def _own_growth(roster: pd.DataFrame, clock: Clock, world: World) -> Floats:
 
 def own_effects(roster: pd.DataFrame, clock: Clock, world: World) -> Floats:
     """Give the log effect (N, T) of support on whom it is given to, from the announcement where that has one."""
-    result = np.zeros((len(roster), clock.weeks + 1))
-    for (code, start), group in cohorts(roster):
-        result[group.index, start:] = effect(clock, code, start)
-        ready = slice(start - NOTICE_WEEKS, start)
-        result[group.index, ready] = world.anticipation * READINESS * long_run(clock, code, start)
-    if world.exits:
-        result += log_open(roster, clock, world, supported=True) - log_open(roster, clock, world, supported=False)
-    return result
+    age = np.arange(clock.weeks + 1) - roster["cohort"].to_numpy()[:, None]
+    ramp = -np.expm1(-(np.arange(clock.weeks + 2) + 1) / MATURITY_WEEKS)
+    ready = world.anticipation * READINESS * (age >= -NOTICE_WEEKS)
+    result = long_run(roster, clock)[:, None] * np.where(age >= 0, ramp[np.maximum(age, 0)], ready)
+    return result + log_open(roster, clock, world, supported=True) - log_open(roster, clock, world, supported=False)
 
 
 def rivals_effects(value: Floats, effects: Floats, category: Ints, share: float) -> Floats:

@@ -39,7 +39,7 @@ IS_PILOT = np.isin(NAMES, list(PILOTS))
 COHORT_STRENGTH = [1.05, 1.0, 0.9, 0.8]
 COHORT_DELAY = np.array([0.0, 0.14, 0.34, 0.54])  # share of the post weeks that pass before its start
 COHORT_SHARE = np.array([0.36, 0.26, 0.15, 0.09])  # of the eligible; the rest is never supported
-ORDERS_A_WEEK, TAIL, MATURITY_WEEKS, NEVER = 3.6, 0.7, 4.0, -1
+ORDERS_A_WEEK, TAIL, NEVER = 3.6, 0.7, -1
 
 
 def draw_roster(clock: Clock, merchants: int, rng: np.random.Generator) -> pd.DataFrame:
@@ -84,12 +84,8 @@ def cohort_weeks(clock: Clock) -> Ints:
     return np.asarray(clock.pilot_week + delay, dtype=np.int64)
 
 
-def long_run(clock: Clock, code: int, cohort: int) -> float:
-    """Return the log effect that a cohort's support comes to in the long run."""
-    return PILOTS[NAMES[code]] * COHORT_STRENGTH[int(np.searchsorted(cohort_weeks(clock), cohort))]
-
-
-def effect(clock: Clock, code: int, cohort: int) -> Floats:
-    """Return a cohort's log effect from its start to the open week."""
-    age = np.arange(clock.weeks + 1 - cohort)
-    return np.asarray(long_run(clock, code, cohort) * -np.expm1(-(age + 1) / MATURITY_WEEKS))
+def long_run(roster: pd.DataFrame, clock: Clock) -> Floats:
+    """Return the log effect that each merchant's support comes to in the long run, 0 without support, (N,)."""
+    supported, by_name = roster["cohort"].to_numpy() != NEVER, np.array([PILOTS.get(name, 0.0) for name in NAMES])
+    strength = np.array([*COHORT_STRENGTH, 0.0])[np.searchsorted(cohort_weeks(clock), roster["cohort"].to_numpy())]
+    return np.asarray(by_name[roster["category"].to_numpy()] * strength * supported)

@@ -106,12 +106,14 @@ class World:
 
         Examples
         --------
-        >>> World.of({"exit": 1})
+        >>> World.of({"exit": 1})  # doctest: +ELLIPSIS
         Traceback (most recent call last):
-        strategy_kit.errors.ParameterError: a world: 'exit' is not a knob (did you mean 'exits'?)
+        strategy_kit.errors.ParameterError: a world: 'exit' is not a knob (did you mean 'exits'?); there are churn, ...
         """
         unknown = [name for name in knobs if name not in KNOBS]
-        refuse(ParameterError, "a world", [f"{name!r} is not a knob{nearest(name, KNOBS)}" for name in unknown])
+        known = ", ".join(KNOBS)
+        laws = [f"{name!r} is not a knob{nearest(name, KNOBS)}; there are {known}" for name in unknown]
+        refuse(ParameterError, "a world", laws)
         return cls(**knobs)
 
     @classmethod

@@ -9,10 +9,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import strategy_kit as sk
 from strategy_kit.errors import ParameterError
 from strategy_kit.simulate import World
 from strategy_kit.simulate.biases import QUESTIONS, biases
-from strategy_kit.simulate.market import Market, draw_market, truth
+from strategy_kit.simulate.market import PIECES, Market, draw_market, truth
 from strategy_kit.simulate.roster import IS_PILOT, NAMES, NEVER, PILOTS
 from strategy_kit.simulate.seasons import Clock
 
@@ -241,6 +242,59 @@ def test_the_truth_of_support_holds_what_support_does() -> None:
     averages = {c: truth(market(World(cannibalisation=c)))["pilot_average"]["log_effect"] for c in (0, 0.5, 1)}
     assert averages[1] == pytest.approx(0, abs=1e-7)
     assert averages[0.5] == pytest.approx(averages[0] / 2, rel=0.05)  # of logs, not of sums
+
+
+# the kit's own estimators, on expected sales
+
+
+def contrast(world: World) -> float:
+    totals = market(world).totals()[:, :-1]
+    starts = np.where(IS_PILOT, CLOCK.pilot_week + 1, 0)
+    panel = sk.Panel.from_matrix(np.log(totals), treated_from=starts, category=NAMES)
+    return float(sk.did.pilot_contrast(panel).tidy()["estimate"].iloc[0])
+
+
+def first_cohort(world: World, anticipation: int) -> tuple[float, float]:
+    """The first cohort's average effect by group_time on beauty's merchants, in yuan, and the true one."""
+    mine, weeks = market(world), slice(CLOCK.pilot_week, CLOCK.weeks)
+    own = mine.column("cohort") == CLOCK.pilot_week
+    chosen = (mine.column("category") == NAMES.index("beauty")) & (own | (mine.column("cohort") == NEVER))
+    size = mine.column("level") * mine.column("price")
+    value = mine.sales() / size[:, None]  # trends are then parallel in levels, too
+    starts = np.where(own, CLOCK.pilot_week + 1, 0)[chosen]
+    panel = sk.Panel.from_matrix(value[chosen, :-1], treated_from=starts)
+    effects = sk.did.group_time(panel, control="never", anticipation=anticipation, inference="none").tidy()
+    effects = effects[effects["period"] > CLOCK.pilot_week]
+    truth = (value * -np.expm1(-mine.effects))[own & chosen][:, weeks].mean()
+    return float(effects["estimate"].mean()), float(truth)
+
+
+@pytest.mark.parametrize("knob", ["moving_festivals", "festival_response", "concurrent_policies"])
+def test_the_pilot_contrast_is_as_wrong_as_told(knob: str) -> None:
+    assert contrast(QUIET) == pytest.approx(truth(market(QUIET))["pilot_average"]["log_effect"], abs=EXACT)
+    shift = contrast(ALONE[knob]) - truth(market(ALONE[knob]))["pilot_average"]["log_effect"]
+    assert shift == pytest.approx(of(knob)["bias"], abs=EXACT)
+
+
+def test_the_pilot_contrast_nets_what_rivals_lose() -> None:
+    for share in (0.25, 0.75):
+        told = truth(market(replace(QUIET, cannibalisation=share)))["pilot_average"]["log_effect"]
+        assert contrast(replace(QUIET, cannibalisation=share)) == pytest.approx(told, abs=EXACT)
+
+
+def test_group_time_needs_to_know_of_the_announcement() -> None:
+    for anticipation in (0, 2):
+        estimate, told = first_cohort(QUIET, anticipation)
+        assert estimate == pytest.approx(told)
+    estimate, told = first_cohort(ALONE["anticipation"], 2)
+    assert estimate == pytest.approx(told)
+    estimate, told = first_cohort(ALONE["anticipation"], 0)
+    pace = market(QUIET).days[1].sum(axis=1)
+    assert estimate - told == pytest.approx(-pace[CLOCK.pilot_week - 1] * np.expm1(0.5 * 0.217 * 1.05) * PIECES)
+    estimate, told = first_cohort(ALONE["selection"], 0)
+    assert estimate < told - 0.1 * PIECES
+    estimate, told = first_cohort(ALONE["selection"], 4)
+    assert estimate == pytest.approx(told)
 
 
 def test_worlds_refuse_what_is_no_strength() -> None:
