@@ -1,0 +1,390 @@
+"""Reading every week: each look is the pilot contrast of its day, and the band holds at all of them."""
+
+from __future__ import annotations
+
+import time
+from functools import cache
+from itertools import product
+from typing import Any, get_args
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.special import stdtrit
+
+from strategy_kit.assigned import assigned_groups
+from strategy_kit.did import pilot_contrast
+from strategy_kit.errors import DesignError, ParameterError
+from strategy_kit.glossary import COLUMNS
+from strategy_kit.inference import StudentByRow, band_critical, welch
+from strategy_kit.panel import Panel
+from strategy_kit.plan import LONGEST, Plan
+from strategy_kit.planning import ReadingWidth, reading_width, weekly_looks
+from strategy_kit.planning.looks import Kind, LookLaw
+from strategy_kit.planning.movement import (
+    AUTOCORRELATIONS,
+    Looks,
+    autoregressive,
+    expected_error,
+    growth,
+    largest_ratios,
+    movement,
+    spreads,
+    tables,
+)
+
+Array = np.ndarray
+BEFORE, LATER = 10, 12
+ONE = [BEFORE + 1] * 3 + [0] * 5
+SEVERAL = [BEFORE + 1, BEFORE + 1, BEFORE + 4, 0, 0, 0, 0, 0]
+steady = settings(max_examples=25, deadline=None, derandomize=True)
+
+
+def outcomes(seed: int = 0, groups: int = 8, periods: int = BEFORE + LATER, rho: float = 0.5) -> Array:
+    normal = np.random.default_rng(seed).normal(size=(periods, groups))
+    return autoregressive(normal, rho).T + np.linspace(0, 3, groups)[:, None]
+
+
+def panel(y: Array | None = None, starts: list[int] = ONE) -> Panel:
+    return Panel.from_matrix(outcomes() if y is None else y, treated_from=starts)
+
+
+@pytest.mark.parametrize("starts", [ONE, SEVERAL, [BEFORE + 2, BEFORE + 5, BEFORE + 5, 0, 0, 0, 0, 0]])
+def test_each_look_is_the_pilot_contrast_of_its_day(starts: list[int]) -> None:
+    whole = panel(starts=starts)
+    study = weekly_looks(whole, Plan(horizon=20)).tidy()
+    first = min(start for start in starts if start)
+    names = ["estimate", "std_error", "conf_low", "conf_high", "p_value", "n_units"]
+    for row in study.to_dict("records"):
+        seen = first - 1 + row["look"]
+        assert row["period"] == seen
+        # a start after the last period counts as never treated, as in a panel of that day
+        day = Panel.from_matrix(outcomes()[:, :seen], treated_from=[s if s <= seen else 0 for s in starts])
+        told = pilot_contrast(day).tidy().iloc[0]
+        assert [row[name] for name in names] == told[names].tolist()
+    assert study["look"].iloc[-1] == BEFORE + LATER - first + 1
+    final = weekly_looks(whole, Plan(horizon=20)).glance().iloc[0]
+    told = pilot_contrast(whole).glance().iloc[0]
+    same = ["estimate", "std_error", "conf_low", "conf_high", "p_value", "degrees_of_freedom", "clusters_treated"]
+    assert final[same].tolist() == told[same].tolist()
+
+
+def test_looks_with_one_started_group_are_left_out_and_told() -> None:
+    study = weekly_looks(panel(starts=[BEFORE + 1, BEFORE + 4, 0, 0, 0, 0, 0, 0]), Plan(horizon=6))
+    assert study.tidy()["look"].tolist() == [4, 5, 6]
+    assert "looks left out, fewer than two groups had started: 1, 2, 3" in study.notes
+    assert "periods after the horizon, not read: 6" in study.notes
+    assert study.notes[-1] == "valid at all 3 declared looks"
+
+
+def critical(largest: Array, level: float) -> float:
+    """The critical value that these largest ratios give."""
+    return LookLaw(StudentByRow(np.ones(1)), np.ones(1), largest).critical(level)
+
+
+def whole_twin(y: Array, starts: list[int], looks: list[int]) -> tuple[float, list[float]]:
+    """The expected errors by loops over groups, pairs of periods and definitions, as the page of the method has them."""
+    groups, first = len(y), min(s for s in starts if s) - 1
+    past = y[:, :first]
+    residual = past - past.mean(1)[:, None] - past.mean(0)[None, :] + past.mean()
+    ratio = (residual[:, 1:] * residual[:, :-1]).sum() / (residual**2).sum()
+    centre = np.eye(first) - 1 / first
+
+    def correlation(rho: float, size: int) -> Array:
+        return np.array([[rho ** abs(s - t) for s in range(size)] for t in range(size)])
+
+    def shown(rho: float) -> float:
+        inner = centre @ correlation(rho, first) @ centre
+        return float(np.diag(inner, 1).sum() / np.trace(inner))
+
+    rho = next((r for r in AUTOCORRELATIONS if shown(r) >= ratio), AUTOCORRELATIONS[-1])
+
+    def squares(size: int) -> float:
+        inner = np.eye(size) - 1 / size
+        return float(np.trace(inner @ correlation(rho, size) @ inner))
+
+    raw = (residual**2).sum(axis=1) / squares(first)
+    own = (raw - raw.sum() / (1 - 1 / groups) / groups**2) / (1 - 2 / groups)
+    errors = []
+    for look in looks:
+        size = first + look
+        begun = [s for s in sorted({s for s in starts if s}) if s <= size]
+        contrast = {
+            s: np.array([1 / (size - s + 1) if t >= s - 1 else -1 / (s - 1) for t in range(size)]) for s in begun
+        }
+        on = [g for g in range(groups) if starts[g] in begun]
+        off = [g for g in range(groups) if g not in on]
+        pooled = sum(contrast[starts[g]] for g in on) / len(on)
+        total = 0.0
+        for g in range(groups):
+            weights = contrast[starts[g]] / len(on) if g in on else -pooled / len(off)
+            kind = [h for h in range(groups) if starts[h] == starts[g]]
+            side = [h for h in range(groups) if (starts[h] > 0) == (starts[g] > 0)]
+            apart = y[side] - y[side].mean(axis=0)
+            before, after = (
+                sum(((path - path.mean()) ** 2).sum() for path in part)
+                for part in (apart[:, :first], apart[:, first:size])
+            )
+            more = 1.0 if look == 1 else max(1.0, (after / squares(look)) / (before / squares(first)))
+            variance = max(float(np.mean(own[kind])), 0.0)
+            later = np.where(np.arange(size) >= first, weights, 0.0)
+            link = correlation(rho, size)
+            total += variance * float(weights @ link @ weights + (more - 1) * later @ link @ later)
+        errors.append(total**0.5)
+    return float(rho), errors
+
+
+@pytest.mark.parametrize(("starts", "seed"), list(product([ONE, SEVERAL], [0, 1, 2])))
+def test_expected_errors_equal_a_twin_with_loops(starts: list[int], seed: int) -> None:
+    y = outcomes(seed, rho=0.3 * seed)
+    y[:3, BEFORE:] *= 1 + seed  # some panels move more after the start
+    study = weekly_looks(panel(y, starts), Plan(horizon=11))
+    rho, errors = whole_twin(y, starts, study.tidy()["look"].tolist())
+    measures = study.details["calibration"].set_index("measure")["value"]
+    assert measures["autocorrelation"] == rho
+    np.testing.assert_allclose(study.details["expected"]["expected_error"], errors, rtol=1e-10)
+
+
+def test_weights_of_mean_paths_give_the_estimates() -> None:
+    for starts in (ONE, SEVERAL):
+        groups = assigned_groups(panel(starts=starts))
+        sizes = tuple(np.bincount(groups.start[groups.treated]).tolist())
+        design = Looks(BEFORE, tuple((groups.firsts - BEFORE).tolist()), (*sizes, 5), tuple(range(1, LATER + 1)))
+        kind = np.where(groups.treated, groups.start, len(sizes))
+        means = np.stack([groups.paths[kind == k].mean(axis=0) for k in range(len(sizes) + 1)])
+        estimates = np.einsum("skt,st->k", tables(design).weights, means)
+        np.testing.assert_allclose(
+            estimates, weekly_looks(panel(starts=starts), Plan(horizon=LATER)).estimate, atol=1e-12
+        )
+
+
+@pytest.mark.parametrize("ratio", [1.0, 3.0])
+@pytest.mark.parametrize("rho", [0.0, 0.3, 0.6, 0.9])
+def test_autocorrelation_and_variances_are_told_without_bias(rho: float, ratio: float) -> None:
+    design = Looks(26, (0,), (3, 9), (1,))
+    kind = np.repeat([0, 1], [3, 9])
+    past = autoregressive(np.random.default_rng(5).normal(size=(26, 2_000, 12)), rho) * np.where(kind == 0, ratio, 1)
+    step, variance = movement(past, kind, tables(design))
+    # rounding up to 0.02 adds 0.01; the floor at 0 adds what noise would have below it, and the ratio is of few groups
+    assert abs(AUTOCORRELATIONS[step].mean() - rho - 0.01) < (0.035 if rho in (0.0, 0.9) else 0.025)
+    if rho < 0.5:  # beyond, the variance of a path that hardly returns to its mean is itself hard to tell
+        np.testing.assert_allclose(variance.mean(axis=0), [ratio**2, 1.0], rtol=0.05)
+
+
+def test_the_critical_value_is_that_of_a_gaussian_maximum_where_variances_are_known() -> None:
+    # eighty groups and eighty periods before the start leave nothing to estimate; at no autocorrelation the estimates at
+    # looks s < t have the covariance of the one at t, 1 / T0 + 1 / t
+    looks = np.arange(1, 27)
+    largest = largest_ratios(Looks(80, (0,), (40, 40), tuple(looks.tolist())), 0, 0)
+    covariance = 1 / 80 + 1 / np.maximum(looks[:, None], looks[None, :])
+    for level in (0.8, 0.9, 0.95):
+        found = critical(largest, level)
+        # 6,000 worlds: a standard error of the quantile near 0.02; volatility after the start is never taken as less
+        assert band_critical(covariance, level) - 0.08 < found < band_critical(covariance, level) + 0.06
+
+
+def test_more_looks_and_higher_levels_cost_more_and_one_look_costs_no_correction() -> None:
+    design = [Looks(26, (0,), (3, 9), looks) for looks in ((26,), (13, 26), tuple(range(1, 27)), tuple(range(1, 157)))]
+    found = [critical(largest_ratios(one, 10, 0), 0.95) for one in design]
+    assert found == sorted(found)
+    assert len(set(found)) == 4
+    assert 1.9 < found[0] < 2.3  # near 1.96, but variances are estimated
+    by_level = [critical(largest_ratios(design[2], 10, 0), level) for level in (0.8, 0.9, 0.95, 0.99)]
+    assert by_level == sorted(set(by_level))
+    assert largest_ratios(design[0], 10, 0) is largest_ratios(design[0], 6, 0), "rounded up to tenths, once for all"
+    assert not np.array_equal(largest_ratios(design[0], 10, 1), largest_ratios(design[0], 10, 0))
+
+
+def test_without_a_horizon_the_band_costs_less_than_a_confidence_sequence() -> None:
+    # the normal mixture at its narrowest, for an estimate whose variance is known
+    alpha = 0.05
+    best = -2 * np.log(alpha) + np.log(1 - 2 * np.log(alpha))
+    mixture = np.sqrt((1 + 1 / best) * (np.log1p(best) - 2 * np.log(alpha)))
+    found = [
+        critical(largest_ratios(Looks(26, (0,), (3, 9), tuple(range(1, last + 1))), 0, 0), 0.95)
+        for last in (26, LONGEST)
+    ]
+    assert found[0] < found[1] < mixture
+
+
+@cache
+def rates(groups: int, ratio: float, rho: float, later: float = 1.0, horizon: int = 26) -> dict[str, float]:
+    """Share of worlds without an effect in which a reading ever claims one, by the functions of the method."""
+    worlds, before, treated = 1_500, 26, 3
+    design = Looks(before, (0,), (treated, groups - treated), tuple(range(1, horizon + 1)))
+    known, kind = tables(design), np.repeat([0, 1], [treated, groups - treated])
+    paths = autoregressive(np.random.default_rng(11).normal(size=(before + horizon, worlds, groups)), rho)
+    paths[:, :, :treated] *= ratio
+    paths[before:, :, :treated] *= later
+    after = paths[before:].cumsum(axis=0) / np.arange(1, horizon + 1)[:, None, None]
+    change = after - paths[:before].mean(axis=0)
+    effect, error, freedom = welch(change[:, :, :treated], change[:, :, treated:])
+    half = stdtrit(freedom, 0.975) * error
+    step, variance = movement(paths[:before], kind, known)
+    wide = expected_error(step, variance, growth(spreads(paths, before, kind), before, known, step), known).T
+    found: dict[int, float] = {}
+    for at in set(step.tolist()):
+        found[at] = critical(largest_ratios(design, at, 0), 0.95)
+    band = np.maximum(half, wide * [found[at] for at in step.tolist()])
+    return {
+        "weekly": float((np.abs(effect) > half).any(axis=0).mean()),
+        "band": float((np.abs(effect) > band).any(axis=0).mean()),
+        "last": float((np.abs(effect[-1]) > band[-1]).mean()),
+        "wider": float(np.median(band[-1] / half[-1])),
+    }
+
+
+@pytest.mark.parametrize(("groups", "ratio", "rho"), list(product([8, 30], [1 / 3, 1.0, 3.0], [0.0, 0.6, 0.9])))
+def test_no_effect_is_ever_claimed_in_more_than_one_world_in_twenty(groups: int, ratio: float, rho: float) -> None:
+    # 5 % and three standard errors of a share of 1,500 worlds: 6.7 %
+    found = rates(groups, ratio, rho)
+    assert found["band"] < 0.05 + 3 * (0.05 * 0.95 / 1_500) ** 0.5
+    assert found["last"] <= found["band"] <= found["weekly"]
+    if ratio >= 1:
+        assert found["weekly"] > 0.10, "intervals for one look do not hold, or this would show nothing"
+    assert found["wider"] < 1.4
+
+
+@pytest.mark.parametrize("ratio", [1.0, 3.0])
+def test_pilots_that_become_twice_as_volatile_are_mostly_seen(ratio: float) -> None:
+    found = rates(12, ratio, 0.0, later=2.0)
+    assert found["weekly"] > 0.30
+    assert found["band"] < 0.11
+
+
+def test_without_a_horizon_a_year_of_looks_holds() -> None:
+    assert rates(12, 3.0, 0.6, horizon=52)["band"] < 0.05 + 3 * (0.05 * 0.95 / 1_500) ** 0.5
+
+
+@given(st.floats(-2, 2), st.integers(0, 20), st.floats(0.01, 100))
+@steady
+def test_an_effect_moves_the_band_and_does_not_change_its_width(effect: float, seed: int, unit: float) -> None:
+    y = outcomes(seed)
+    moved = y * unit + np.random.default_rng(seed).normal(size=8)[:, None] + np.sin(np.arange(BEFORE + LATER))
+    moved[:3, BEFORE:] += effect * unit
+    rows = [weekly_looks(panel(given), Plan(horizon=LATER)).tidy() for given in (y, moved)]
+    columns = ["estimate", "conf_low", "conf_high", "band_low", "band_high"]
+    np.testing.assert_allclose((rows[0][columns] + effect) * unit, rows[1][columns], atol=1e-9 * max(unit, 1))
+
+
+def test_the_order_of_groups_does_not_matter_and_the_same_inputs_give_the_same_bytes() -> None:
+    order = np.array([4, 1, 7, 0, 6, 2, 5, 3])
+    turned = Panel.from_matrix(outcomes()[order], treated_from=[ONE[k] for k in order])
+    plan = Plan(horizon=LATER)
+    once, again = weekly_looks(panel(), plan).tidy(), weekly_looks(panel(), plan).tidy()
+    pd.testing.assert_frame_equal(once, again, check_exact=True)
+    pd.testing.assert_frame_equal(once, weekly_looks(turned, plan).tidy(), rtol=1e-12)
+    other = weekly_looks(panel(), plan, seed=1).tidy()
+    assert not other["band_low"].equals(once["band_low"])
+    assert other["conf_low"].equals(once["conf_low"])
+
+
+def test_the_band_is_the_wider_of_interval_and_expected_errors() -> None:
+    study = weekly_looks(panel(), Plan(horizon=LATER))
+    for level in (0.8, 0.95):
+        rows = study.tidy(level)
+        half = study.law.critical(level) * study.details["expected"]["expected_error"]  # type: ignore[union-attr]
+        np.testing.assert_allclose(rows["band_high"], np.maximum(rows["conf_high"], rows["estimate"] + half))
+        np.testing.assert_allclose(rows["band_low"], np.minimum(rows["conf_low"], rows["estimate"] - half))
+    rows = study.tidy()
+    assert (rows["band_high"] > rows["conf_high"]).any()
+    assert (rows["band_high"] == rows["conf_high"]).any()
+    assert not {*rows.columns, *study.glance().columns} - set(COLUMNS)
+
+
+# Horizon, looks, complete periods since the start -> kind, looks of the band.
+READINGS: list[tuple[int | None, tuple[int, ...], int, str, int]] = [
+    (12, (), 12, "declared", 12),
+    (12, (), 5, "declared", 12),
+    (12, (6, 12), 12, "declared", 2),
+    (12, (6, 12), 7, "undeclared", 12),
+    (12, (12,), 12, "one_look", 1),
+    (12, (12,), 11, "undeclared", 12),
+    (8, (), 12, "late", LONGEST),
+    (8, (8,), 12, "late", LONGEST),
+    (None, (), 12, "no_horizon", LONGEST),
+]
+
+
+@pytest.mark.parametrize(("horizon", "looks", "since", "kind", "count"), READINGS)
+def test_a_reading_is_as_wide_as_its_kind_needs(
+    horizon: int | None, looks: tuple[int, ...], since: int, kind: str, count: int
+) -> None:
+    today = panel(outcomes()[:, : BEFORE + since])
+    reading = reading_width(today, Plan(horizon=horizon, looks=looks, level=0.9))
+    assert (reading.kind, reading.look, reading.looks) == (kind, since, count)
+    assert (reading.factor == 1.0) or kind != "one_look"
+    assert reading.factor >= 1.0
+    plan = (
+        Plan(horizon=horizon, looks=looks) if kind == "declared" else Plan(horizon=12 if kind == "undeclared" else None)
+    )
+    if kind != "one_look":
+        row = weekly_looks(today, plan).tidy(0.9).iloc[-1]
+        width = (row["band_high"] - row["band_low"]) / (row["conf_high"] - row["conf_low"])
+        assert reading.factor == pytest.approx(width, rel=1e-12)
+    assert not set(reading.tidy().columns) - set(COLUMNS)
+    assert reading.tidy()["widening"].tolist() == [reading.factor]
+    assert kind == "one_look" or str(count) in reading.meaning
+
+
+def test_one_declared_look_is_a_band_of_one_look_in_words_and_has_a_note() -> None:
+    study = weekly_looks(panel(), Plan(horizon=12, looks=(12,)))
+    assert study.notes[-1] == "valid at one look, the only one declared"
+    assert "no horizon was declared" in weekly_looks(panel(), Plan()).notes[-1]
+
+
+def test_a_reading_takes_milliseconds_after_the_first() -> None:
+    y = outcomes(groups=30, periods=52)
+    today, plan = Panel.from_matrix(y, treated_from=[27] * 3 + [0] * 27), Plan(horizon=26)
+    reading_width(today, plan)
+    taken = []
+    for _ in range(5):
+        start = time.process_time()
+        reading_width(today, plan)
+        pilot_contrast(today).glance()
+        taken.append(time.process_time() - start)
+    assert min(taken) < 0.05
+
+
+def test_designs_that_cannot_be_read_are_refused() -> None:
+    plan = Plan(horizon=LATER)
+    short = Panel.from_matrix(outcomes()[:, 5:], treated_from=[BEFORE - 4] * 3 + [0] * 5)
+    for function in (weekly_looks, reading_width):
+        with pytest.raises(
+            DesignError, match=r"at least 6 periods before the first start, .* the panel has 5; begin it ea"
+        ):
+            function(short, plan)
+        with pytest.raises(ParameterError, match="a seed is a whole number, 0 or more, not -1"):
+            function(panel(), plan, seed=-1)
+        with pytest.raises(DesignError, match="needs at least two groups on each side"):
+            function(panel(starts=[BEFORE + 1] + [0] * 7), plan)
+        flat = outcomes()
+        flat[3:, :BEFORE] = np.sin(np.arange(BEFORE))
+        with pytest.raises(DesignError, match="a side moved exactly alike before the start"):
+            function(panel(flat), plan)
+        alike = np.tile(np.sin(np.arange(BEFORE)), (8, 1)) * [[1], [2], [1], [1], [2], [1], [2], [1]]
+        same = np.hstack([alike, np.repeat(alike.mean(axis=1), LATER).reshape(8, LATER)])
+        with pytest.raises(DesignError, match="changed by exactly the same amount at look"):
+            function(panel(same), plan)
+    with pytest.raises(
+        DesignError, match=r"the first look that can be taken comes 20 periods after the start, and .* 12"
+    ):
+        weekly_looks(panel(), Plan(horizon=20, looks=(20,)))
+    long = Panel.from_matrix(np.random.default_rng(0).normal(size=(8, BEFORE + 157)), treated_from=ONE)
+    with pytest.raises(DesignError, match=r"157 periods have passed .* a band holds for 156"):
+        weekly_looks(long, Plan())
+    with pytest.raises(DesignError, match="look 157 cannot be taken"):
+        reading_width(long, Plan())
+    early = panel(outcomes()[:, : BEFORE + 2], [BEFORE + 1, BEFORE + 2, 0, 0, 0, 0, 0, 0])
+    assert reading_width(early, plan).look == 2
+    gaps: dict[str, Any] = {"unit": [0, 0, 1], "t": [1, 2, 1], "y": 1.0, "g": [2, 2, 0]}
+    torn = Panel.from_frame(pd.DataFrame(gaps), unit="unit", period="t", outcome="y", treated_from="g")
+    with pytest.raises(DesignError, match="unbalanced"):
+        weekly_looks(torn, plan)
+
+
+def test_a_meaning_is_a_whole_phrase() -> None:
+    for kind in get_args(Kind):
+        assert "{" not in ReadingWidth(1.0, kind, 1, 3).meaning
