@@ -51,8 +51,8 @@ def symmetric(panel: Panel, *, window: Window, gap: int = 0) -> Estimates:
 
     Notes
     -----
-    Not for merchants chosen by growth from one window to the next: then the levels at equal distances lie on opposite
-    sides, and the bias is larger than with any other base. Nor for a random walk, which does not come back.
+    Not for merchants chosen by growth from one window to the next: they are low before and high after, so that the biases
+    of the two sides add up. Nor for a random walk, which does not come back.
 
     References
     ----------
