@@ -11,12 +11,13 @@ import pandas as pd
 from strategy_kit.did.collapsed import by_unit, described
 from strategy_kit.errors import DesignError
 from strategy_kit.estimates import Estimates
-from strategy_kit.inference import Student
+from strategy_kit.inference import Student, StudentByRow
 from strategy_kit.pooling import heterogeneity, posterior, predicted, shrunken, spread_between
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from strategy_kit.inference import BandLaw, IntervalLaw, OwnBand
     from strategy_kit.panel import Panel
 
 Array = np.ndarray
@@ -83,7 +84,12 @@ def by_group(panel: Panel, groups: pd.Series, estimate: Callable[[Panel], Estima
     average = (float(share @ result.estimate), float(np.sqrt(share**2 @ np.diag(result.covariance))))
     details, unpooled = _pooled(result)
     return replace(
-        result, estimator="by_group", average=average, details=details, notes=(*notes, *result.notes, *unpooled)
+        result,
+        estimator="by_group",
+        average=average,
+        average_law=_averaged(result, share),
+        details=details,
+        notes=(*notes, *result.notes, *unpooled),
     )
 
 
@@ -123,6 +129,13 @@ def leave_one_out(panel: Panel, groups: pd.Series, estimate: Callable[[Panel], E
     >>> result = leave_one_out(panel, pd.Series(["large"] * 4 + ["small"] * 4), group_time)
     >>> result.details["whole"][["left_out", "estimate", "shift"]].to_numpy().tolist()
     [['large', 2.25, -0.25], ['small', 2.25, 0.25]]
+
+    Where categories are the units, each of them is a group:
+
+    >>> from strategy_kit.did import pilot_contrast
+    >>> pilots = Panel.from_matrix(y, treated_from=[2, 2, 2, 0, 0, 0, 0, 0], units=list("abcdefgh"))
+    >>> leave_one_out(pilots, pd.Series(pilots.units, index=pilots.units), pilot_contrast).estimate.round(2).tolist()
+    [1.4, 0.4, 2.4, 1.5, 1.5, 1.75, 1.0, 1.25]
     """
     whole = estimate(panel)
     code, names, notes = _grouped(panel, groups)
@@ -136,6 +149,7 @@ def leave_one_out(panel: Panel, groups: pd.Series, estimate: Callable[[Panel], E
         result,
         estimator="leave_one_out",
         average=whole.average,
+        average_law=whole.law_of_average,
         clusters=whole.clusters,
         details={"whole": beside},
         notes=(*notes, *result.notes, shared),
@@ -176,7 +190,7 @@ def _each(panel: Panel, label: str, held: Mapping[object, Array], estimate: Call
         raise DesignError("no group can be estimated, so there is nothing to compare; " + "; ".join(notes))
     value, error = np.array([result.average for result in results.values()]).T
     count = np.array([result.clusters for result in results.values()])
-    laws = tuple(result.law[0] if isinstance(result.law, tuple) else result.law for result in results.values())
+    laws = tuple(result.law_of_average for result in results.values())
     return Estimates(
         estimator=label,
         outcome=next(iter(results.values())).outcome,
@@ -187,9 +201,25 @@ def _each(panel: Panel, label: str, held: Mapping[object, Array], estimate: Call
         assigned_at=panel.assigned_at,
         clusters=(int(count[:, 0].sum()), int(count[:, 1].sum())),
         average=(np.nan, np.nan),
-        law=Student() if all(law == Student() for law in laws) else laws,
+        law=_together(laws),
         notes=tuple(notes),
     )
+
+
+def _together(laws: tuple[IntervalLaw, ...]) -> BandLaw | OwnBand | tuple[IntervalLaw, ...]:
+    """Return one law of all rows, so that they have a band, where each row's is Student's."""
+    freedom = [law.degrees_of_freedom for law in laws if isinstance(law, Student)]
+    if len(freedom) < len(laws):
+        return laws
+    return StudentByRow(np.array(freedom)) if np.isfinite(freedom).any() else Student()
+
+
+def _averaged(rows: Estimates, share: Array) -> Student | None:
+    """Return the law of the average of rows with degrees of freedom of their own, Satterthwaite's."""
+    if not isinstance(rows.law, StudentByRow):
+        return None
+    part = share**2 * np.diag(rows.covariance)
+    return Student(float(part.sum() ** 2 / (part**2 / rows.law.degrees_of_freedom).sum()))
 
 
 def _pooled(rows: Estimates) -> tuple[dict[str, pd.DataFrame], tuple[str, ...]]:
