@@ -75,12 +75,12 @@ def test_a_world_is_judged_as_the_headline_judges_it() -> None:
     assert found[["estimate", "std_error", "degrees_of_freedom"]].tolist() == pytest.approx([estimate, error, freedom])
 
 
-@pytest.mark.parametrize(("groups", "expected"), [(12, [26, 69, 91]), (20, [26, 65, 88]), (30, [26, 63, 86])])
+@pytest.mark.parametrize(("groups", "expected"), [(12, [28, 70, 91]), (20, [28, 68, 90]), (30, [28, 66, 89])])
 def test_three_pilots_with_six_percent_noise_find_little(groups: int, expected: list[int]) -> None:
-    """Effects of 5, 10 and 15%: with more comparison groups there is no more power, since the cap binds as before."""
+    """Effects of 5, 10 and 15%: with more comparison groups there is no more power, since the pilots' spread decides."""
     past = 0.06 * shocks(RNG(7), (groups, 5_000))
     rows = power(planned(past), effects=[0.05, 0.1, 0.15], weeks=13, base=13)
-    # the dealt past of one world differs by up to 3 points from the law that made it
+    # expected: the law itself, by 200,000 draws; the dealt past of one world differs by up to 3 points
     assert (100 * rows["power"]).tolist() == pytest.approx(expected, abs=4)
     assert rows["wrong_sign"].max() < 0.01
     assert rows["exaggeration"].iloc[0] > 1.3, "what is found at low power is found too large"
