@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from strategy_kit.planning.families import all_metrics
 from strategy_kit.planning.looks import ReadingWidth, reading_width, weekly_looks
 from strategy_kit.planning.power import detectable_effect, power, what_if, what_if_sentence
 
 __all__ = [
     "ReadingWidth",
+    "all_metrics",
     "detectable_effect",
     "power",
     "reading_width",
