@@ -8,7 +8,7 @@ demo := $(filter data/demo,$(patsubst %/,%,$(DATA)))
 language := $(if $(filter command,$(origin LANGUAGE)),-p language=$(LANGUAGE))
 
 .DEFAULT_GOAL := help
-.PHONY: help report test lint lab sample lock clean
+.PHONY: help report test lint lab sample grade lock clean
 
 help: ## list what make can do
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -26,6 +26,9 @@ lint: .venv/.ready ## ruff and mypy
 
 lab: .venv/.ready data/demo/dataset.toml ## JupyterLab on notebooks/
 	@.venv/bin/jupyter lab --LabApp.default_url=/lab/tree/notebooks $(if $(filter 0,$(shell id -u)),--allow-root)
+
+grade: .venv/.ready ## docs/grading.md again: the headline on thousands of simulated markets (about half an hour)
+	@OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 .venv/bin/python benchmarks/grade.py
 
 sample: .venv/.ready ## reports/sample_page.html and its picture again, from data/sample (needs Chromium)
 	@.venv/bin/python .ci/sample_page.py

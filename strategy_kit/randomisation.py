@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import combinations
 from math import comb, factorial, prod
 from typing import TYPE_CHECKING
@@ -56,6 +56,8 @@ class Randomisation:
         v is a contrast less the average, e its exposure: with these the statistic at any effect costs nothing per group.
         """
         centred = self.contrasts - self.contrasts.mean()
+        if centred.shape[1] == 1:
+            return self._sums_at_one_start(centred[:, 0])
         blocks = []
         for assigned in self._blocks():
             value, effect = (
@@ -70,6 +72,13 @@ class Randomisation:
             ]
             blocks.append(np.stack(sides, axis=1))
         return np.concatenate(blocks)
+
+    def _sums_at_one_start(self, value: Array) -> Array:
+        """As `_sums`, where a group's contrast is the same in every assignment: the sides are products with zeros and ones."""
+        effect = self.exposure[:, 0]
+        terms = np.stack([value, effect, value * value, value * effect, effect * effect], axis=1)
+        treated = np.concatenate([(block >= 0).astype(float) @ terms for block in self._blocks()])
+        return np.stack([treated, terms.sum(axis=0) - treated], axis=1)
 
     def _blocks(self) -> Iterator[Array]:
         yield self.start[None, :]
@@ -160,6 +169,12 @@ def number_of_deals(start: Array) -> int:
     return comb(len(start), total) * factorial(total) // prod(factorial(int(n)) for n in treated)
 
 
+@lru_cache(maxsize=16)
+def _choices(among: int, count: int) -> Array:
+    """(M, count) every way to choose so many."""
+    return np.array(list(combinations(range(among), count)))
+
+
 def deals(start: Array, seed: int) -> Iterator[Array]:
     """Yield blocks of (m, G) ways to deal the starts: all of them, or a seeded sample when they are too many.
 
@@ -179,7 +194,7 @@ def deals(start: Array, seed: int) -> Iterator[Array]:
     dealt = np.full((1, groups), -1)
     for code, count in zip(*np.unique(start[start >= 0], return_counts=True), strict=True):
         free = np.argsort(dealt >= 0, axis=1, kind="stable")[:, : int((dealt[0] < 0).sum())]
-        chosen = np.array(list(combinations(range(free.shape[1]), int(count))))
+        chosen = _choices(free.shape[1], int(count))
         places = free[:, chosen].reshape(-1, int(count))
         dealt = np.repeat(dealt, len(chosen), axis=0)
         np.put_along_axis(dealt, places, code, axis=1)

@@ -12,7 +12,7 @@ from strategy_kit.report.words import marked, plain
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from strategy_kit.report.trust import Check
+    from strategy_kit.report.claims import Check
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,33 +1,61 @@
-"""Words are chosen by numbers: which verb an interval allows, and which decision the plan allows."""
+"""Words are chosen by numbers: from an estimate, a plan and checks to a verb, a decision and a sentence, and nothing else."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import expm1, log1p
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from scipy.special import stdtr, stdtrit
 
+from strategy_kit import formats
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from strategy_kit.plan import Plan
+    from strategy_kit.report.words import Words
 
 Verb = Literal["rose", "fell", "may_have_risen", "may_have_fallen", "no_clear_change", "cannot_tell"]
 Decision = Literal["extend", "hold", "stop", "cannot_tell"]
 State = Literal["holds", "limits", "blocks"]
+Looks = Literal["declared", "undeclared", "late", "no_horizon", "one_look", "unknown"]
 
-LIKELY = 0.9
+LIKELY = 0.95
 """Chance of one sign from which "may have" is said; below it, "no clear change"."""
 
 
 @dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that a claim rests on: what was measured, and whether it limits the claim or blocks it."""
+
+    label: str
+    value: str
+    note: str
+    state: State = "holds"
+
+
+@dataclass(frozen=True, slots=True)
 class Spread:
-    """An estimate with its standard error and t law, read as a distribution of the effect."""
+    """An estimate with its standard error and t law, read as a distribution of the effect.
+
+    Attributes
+    ----------
+    widening
+        Times the interval of a single look that an interval has which stays valid over all looks; chances are of one look.
+    """
 
     estimate: float
     std_error: float
     degrees_of_freedom: float
+    widening: float = 1.0
+
+    @property
+    def known(self) -> bool:
+        """Whether there are numbers to speak of."""
+        numbers = (self.degrees_of_freedom, self.widening)
+        return bool(np.isfinite(self.estimate) and 0 < self.std_error < np.inf and all(n > 0 for n in numbers))
 
     def chance_above(self, value: float) -> float:
         """Return the chance that the effect exceeds `value`.
@@ -40,14 +68,66 @@ class Spread:
         return float(1 - stdtr(self.degrees_of_freedom, (value - self.estimate) / self.std_error))
 
     def interval(self, level: float) -> tuple[float, float]:
-        """Return the lower and upper end at coverage `level`."""
-        width = float(stdtrit(self.degrees_of_freedom, 0.5 + level / 2)) * self.std_error
+        """Return the lower and upper end at coverage `level`, valid over all looks that `widening` allows for."""
+        width = float(stdtrit(self.degrees_of_freedom, 0.5 + level / 2)) * self.std_error * self.widening
         return self.estimate - width, self.estimate + width
 
     def quantiles(self, count: int) -> np.ndarray:
         """Return `count` equally likely values, ascending."""
         shares = (np.arange(count) + 0.5) / count
         return self.estimate + self.std_error * stdtrit(self.degrees_of_freedom, shares)
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """All that a claim is made from.
+
+    Attributes
+    ----------
+    spread
+        Of the headline method, in log points of the plan's metric.
+    checks
+        In the order in which they are told.
+    pilots, others
+        Groups on each side at the level of assignment, which is what n means.
+    weeks, merchants
+        Complete weeks since the start, and merchants behind the groups.
+    looks, count
+        What the interval is valid for, as `planning.ReadingWidth` has it, and for how many looks; unknown where the past is
+        too short to tell.
+    placebo
+        Whether no pilot ever ran.
+
+    Examples
+    --------
+    >>> from strategy_kit.plan import Plan
+    >>> from strategy_kit.report.words import Words
+    >>> found = Evidence(Spread(0.1, 0.02, 8.0), Plan(threshold=0.03), (), 3, 12, 10, 270)
+    >>> claim_for(found).decision, sentence(found, Words("en"))
+    ('extend', 'GMV in the pilot categories **rose by 10.5%** (95% interval +5.5% to +15.7%): 3 pilot categories against \
+12 others, 10 complete weeks, 270 merchants.')
+    """
+
+    spread: Spread
+    plan: Plan
+    checks: Sequence[Check]
+    pilots: int
+    others: int
+    weeks: int
+    merchants: int
+    looks: Looks = "one_look"
+    count: int = 1
+    placebo: bool = False
+
+    @property
+    def states(self) -> list[State]:
+        """What each check allows; a placebo blocks."""
+        return [*(check.state for check in self.checks), *(["blocks"] * self.placebo)]  # type: ignore[list-item]
+
+    @property
+    def threshold(self) -> float:
+        """The plan's threshold in log points."""
+        return log1p(self.plan.threshold)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +157,7 @@ def verb_for(spread: Spread, level: float, states: Sequence[State] = ()) -> Verb
     >>> verb_for(sure, 0.95), verb_for(sure, 0.95, ["limits"]), verb_for(sure, 0.95, ["limits", "blocks"])
     ('rose', 'may_have_risen', 'cannot_tell')
     """
-    known = np.isfinite(spread.estimate) and 0 < spread.std_error < np.inf and spread.degrees_of_freedom > 0
-    if "blocks" in states or not known:
+    if "blocks" in states or not spread.known:
         return "cannot_tell"
     low, high = spread.interval(level)
     rising = spread.chance_above(0.0)
@@ -89,22 +168,20 @@ def verb_for(spread: Spread, level: float, states: Sequence[State] = ()) -> Verb
     return "may_have_fallen" if high < 0 or rising <= 1 - LIKELY else "no_clear_change"
 
 
-def claim_for(spread: Spread, level: float, threshold: float, plan: Plan, states: Sequence[State] = ()) -> Claim:
+def claim_for(evidence: Evidence) -> Claim:
     """Choose verb and decision by the plan: extend or stop only where nothing limits the claim.
-
-    Parameters
-    ----------
-    threshold
-        The plan's threshold in the units of `spread`.
 
     Examples
     --------
     >>> from strategy_kit.plan import Plan
-    >>> claim_for(Spread(0.10, 0.02, 8.0), 0.95, 0.03, Plan(chance_needed=0.9)).decision
-    'extend'
+    >>> limit = Check("Same test before the start", "+9%", "should contain 0", "limits")
+    >>> found = Evidence(Spread(0.1, 0.02, 8.0), Plan(threshold=0.03), [limit], 3, 12, 10, 270)
+    >>> claim_for(found).verb, claim_for(found).decision
+    ('may_have_risen', 'hold')
     """
-    verb = verb_for(spread, level, states)
-    chance = spread.chance_above(threshold) if spread.std_error else float("nan")
+    spread, plan, states = evidence.spread, evidence.plan, evidence.states
+    verb = verb_for(spread, plan.level, states)
+    chance = spread.chance_above(evidence.threshold) if spread.known else float("nan")
     decision: Decision = "hold"
     if verb == "cannot_tell":
         decision = "cannot_tell"
@@ -115,7 +192,58 @@ def claim_for(spread: Spread, level: float, threshold: float, plan: Plan, states
     elif (
         verb in ("fell", "may_have_fallen", "no_clear_change")
         and "limits" not in states
-        and spread.interval(level)[1] < threshold
+        and spread.interval(plan.level)[1] < evidence.threshold
     ):
         decision = "stop"
     return Claim(verb, decision, chance)
+
+
+def sentence(evidence: Evidence, words: Words) -> str:
+    """Return the headline that the evidence allows, with **marks**: effect, unit, interval, and n at the level of assignment.
+
+    The same evidence gives the same numbers in every language.
+    """
+    spread, verb = evidence.spread, claim_for(evidence).verb
+    counts: dict[str, object] = {
+        "pilots": evidence.pilots,
+        "others": evidence.others,
+        "weeks": formats.Count(evidence.weeks),
+    }
+    counts |= {"merchants": formats.Count(evidence.merchants), "measure": words(f"metric_{evidence.plan.metric}")}
+    if verb == "cannot_tell" and not evidence.placebo:
+        return words("headline_cannot_tell", reason=limits(evidence, words), measure=counts["measure"])
+    low, high = (formats.percent(expm1(end), signed=True) for end in spread.interval(evidence.plan.level))
+    counts |= {"low": low, "high": high, "interval": interval_name(evidence, words)}
+    if evidence.placebo:
+        return words("headline_placebo", estimate=formats.percent(expm1(spread.estimate), signed=True), **counts)
+    return words("headline", verb=told(verb, spread, formats.percent(abs(expm1(spread.estimate))), words), **counts)
+
+
+def told(verb: Verb, spread: Spread, effect: str, words: Words) -> str:
+    """Return the verb with the size of the effect, and the chance in brackets where it says "may have"."""
+    return words(f"verb_{verb}", effect=effect, chance=chance_of(verb, spread, words))
+
+
+def chance_of(verb: Verb, spread: Spread, words: Words) -> str:
+    """Return the chance of the verb's direction, empty where the verb names none."""
+    if not spread.known or verb not in ("may_have_risen", "may_have_fallen"):
+        return ""
+    rising = spread.chance_above(0.0)
+    return in_hundred(rising if verb == "may_have_risen" else 1 - rising, words)
+
+
+def in_hundred(chance: float, words: Words) -> str:
+    """Write a chance in whole hundredths, rounded down and never as certainty."""
+    return words("in_hundred", n=min(99, max(1, int(100 * chance + 1e-9))))
+
+
+def interval_name(evidence: Evidence, words: Words) -> str:
+    """Name the interval by its level and by the looks over which it stays valid."""
+    return words(f"interval_{evidence.looks}", level=f"{evidence.plan.level:.0%}", n=formats.Count(evidence.count))
+
+
+def limits(evidence: Evidence, words: Words) -> str:
+    """Return what limits or blocks the claim, empty where nothing does."""
+    held = [check for check in evidence.checks if check.state != "holds"]
+    told = [words("label_and_note", label=check.label, note=check.note) for check in held]
+    return " ".join(told) if told or evidence.spread.known else words("no_numbers")

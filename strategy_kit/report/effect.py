@@ -15,10 +15,9 @@ from strategy_kit.charts.bacon import FORBIDDEN
 from strategy_kit.did.cells import Control
 from strategy_kit.errors import DesignError, ParameterError, nearest
 from strategy_kit.metrics import METRICS, plain_metric
-from strategy_kit.report.claims import Spread, verb_for
+from strategy_kit.report.claims import Check, Spread, told, verb_for
 from strategy_kit.report.figures import _since
 from strategy_kit.report.reading import FEWEST_SUPPORTED, LEVEL, Reading
-from strategy_kit.report.trust import Check
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -100,13 +99,18 @@ class Inside:
     def verb(self) -> Verb:
         """What the first estimator's interval and all checks allow to be said."""
         states = [check.state for check in (*self.reading.checks, *self.checks)]
-        return verb_for(Spread(*did.overall(self.effects).average, np.inf), LEVEL, states)
+        return verb_for(self.spread, self.reading.level, states)
+
+    @property
+    def spread(self) -> Spread:
+        """The first estimator's overall effect as a distribution, read as often as the headline."""
+        return Spread(*did.overall(self.effects).average, np.inf, self.reading.widening)
 
     @property
     def told(self) -> str:
         """The verb with the size of the effect."""
         effect = self.amount(abs(float(self.rows["estimate"].iloc[0])), signed=False)
-        return self.reading.words(f"verb_{self.verb}", effect=effect)
+        return told(self.verb, self.spread, effect, self.reading.words)
 
     def amount(self, value: float, *, signed: bool = True) -> str:
         """Write an effect with its unit, all of a page with as many digits, and alike in every language."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from strategy_kit import did, formats
-from strategy_kit.report import blocks, page
+from strategy_kit.report import blocks, claims, page
 from strategy_kit.report.effect import COMPARED, Inside
 from strategy_kit.report.reading import LEVEL, listed, told
 from strategy_kit.report.words import marked
@@ -98,10 +98,10 @@ def finding(reading: Reading, inside: Inside | str, pair: Estimates | str) -> Bl
 
 def _merchant_sentences(inside: Inside) -> list[str]:
     say, rows = inside.reading.words, inside.rows
-    head = rows.iloc[0]
     measure, against = say(f"metric_{inside.outcome}"), compared(inside, "group_time")
-    words = {"measure": measure, "verb": inside.told, "level": _LEVEL_WORD, "against": against}
-    sentences = [say("finding_inside", range=inside.span(head["conf_low"], head["conf_high"]), **words)]
+    words = {"measure": measure, "verb": inside.told, "against": against}
+    words["interval"] = claims.interval_name(inside.reading.evidence, say)
+    sentences = [say("finding_inside", range=inside.span(*inside.spread.interval(inside.reading.level)), **words)]
     span = inside.span(rows["estimate"].min(), rows["estimate"].max())
     sentences.append(say("finding_estimators", n=formats.Count(len(rows)), range=span))
     if not isinstance(inside.in_percent, str):

@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 
 from strategy_kit import charts, formats
-from strategy_kit.report import blocks
-from strategy_kit.report.page import against_others, kept_selling, shown_cohorts
-from strategy_kit.report.reading import LEVEL, Reading, listed, study_verb, told
+from strategy_kit.report import blocks, claims
+from strategy_kit.report.page import against_others, kept_selling, measured, shown_cohorts
+from strategy_kit.report.reading import Reading, listed, study_verb, told
 
 _AGES_BEFORE = 12
 
@@ -55,7 +55,9 @@ def placebo_strip(reading: Reading) -> Any:
     return charts.figure(
         chart,
         title=say("strip_title", **counts),
-        subtitle=say("strip_subtitle", start=start, weeks_before=before, weeks=reading.weeks_after),
+        subtitle=say(
+            "strip_subtitle", measure=measured(reading), start=start, weeks_before=before, weeks=reading.weeks_after
+        ),
         caption=_caption(reading, _categories(reading)),
         description=say("strip_alt", listed=pilots, average=average, **counts),
         table=table,
@@ -89,15 +91,16 @@ def event_study(reading: Reading) -> Any:
             ],
         }
     )
-    average = formats.money(spread.estimate, currency, say.language, signed=True, like=spread.interval(LEVEL))
-    span = formats.money_range(*spread.interval(LEVEL), currency, say.language)
+    average = formats.money(spread.estimate, currency, say.language, signed=True, like=spread.interval(reading.level))
+    span = formats.money_range(*spread.interval(reading.level), currency, say.language)
     treated, others = study.clusters
+    verb = study_verb(reading)
     return charts.figure(
         charts.event_study(recent, labels=labels),
-        title=say(f"study_title_{study_verb(reading)}"),
+        title=say(f"study_title_{verb}", chance=claims.chance_of(verb, spread, say)),
         subtitle=say("study_subtitle", currency=unit),
         caption=_caption(reading, say("n_merchants", treated=formats.number(treated), others=formats.number(others))),
-        description=say("study_alt", average=average, level="95%", range=span),
+        description=say("study_alt", average=average, interval=claims.interval_name(reading.evidence, say), range=span),
         table=table,
         table_label=say("table_behind"),
     )

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from math import expm1, log1p
+from math import expm1
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from strategy_kit import formats
+from strategy_kit.metrics import METRICS
 from strategy_kit.periods import week_label
-from strategy_kit.report import blocks, drawings
-from strategy_kit.report.reading import LEVEL, RANGE_WEEKS, Reading, listed, study_verb, told
+from strategy_kit.report import blocks, claims, drawings
+from strategy_kit.report.reading import RANGE_WEEKS, Reading, listed, study_verb, told
 from strategy_kit.report.words import marked, plain
 
 if TYPE_CHECKING:
@@ -24,17 +25,7 @@ KEPT_AGE, COHORTS, FEWEST = 3, 13, 10
 
 def headline(reading: Reading) -> str:
     """Return the sentence that the week's numbers allow, with **marks**."""
-    say, claim, spread = reading.words, reading.claim, reading.spread
-    low, high = (told(end) for end in spread.interval(LEVEL))
-    pilots, others = reading.contrast.clusters
-    counts = {"pilots": pilots, "others": others, "weeks": formats.Count(reading.weeks_after), "level": _LEVEL_WORD}
-    counts |= {"low": low, "high": high, "merchants": formats.Count(reading.merchants)}
-    if reading.shop.pilot.placebo:
-        return say("headline", estimate=told(spread.estimate), **counts)
-    if claim.verb == "cannot_tell":
-        return say("headline_cannot_tell", reason=_limit(reading))
-    verb = say(f"verb_{claim.verb}", effect=told(abs(spread.estimate), signed=False))
-    return say("headline", verb=verb, **counts)
+    return claims.sentence(reading.evidence, reading.words)
 
 
 def statement(reading: Reading) -> blocks.Statement:
@@ -57,14 +48,14 @@ def masthead(reading: Reading) -> Block:
 def decision_card(reading: Reading) -> Block:
     """Return the first screen: decision, headline, fifty equally likely values, facts."""
     say, claim = reading.words, reading.claim
-    limit = _limit(reading)
+    limit = claims.limits(reading.evidence, say)
     return blocks.decision_card(
         blocks.Card(
             kicker=say("recommendation"),
             decision=say(f"decision_{claim.decision}"),
             advice=say(f"advice_{claim.decision}"),
             headline=headline(reading),
-            dots_title=say("dots_title"),
+            dots_title=say("dots_title", measure=measured(reading)),
             dots=_dots(reading),
             limit=f"**{say('limits')}** {limit}" if limit else "",
             facts=_facts(reading),
@@ -95,7 +86,18 @@ def trust_strip(reading: Reading) -> Block:
 def effect_head(reading: Reading) -> Block:
     """Return the head of the effect section; its title follows the claim."""
     say = reading.words
-    return blocks.section_head(say("section_effect"), say("question_effect"), say(f"title_{reading.claim.verb}"))
+    title = say(f"title_{reading.claim.verb}", measure=measured(reading), chance=chance_told(reading))
+    return blocks.section_head(say("section_effect"), say("question_effect"), title)
+
+
+def measured(reading: Reading) -> str:
+    """Return the name of the plan's metric."""
+    return reading.words(f"metric_{reading.shop.plan.metric}")
+
+
+def chance_told(reading: Reading) -> str:
+    """Return the chance that belongs to the headline's "may have"."""
+    return claims.chance_of(reading.claim.verb, reading.spread, reading.words)
 
 
 def measures_head(reading: Reading) -> Block:
@@ -181,24 +183,16 @@ def provenance(reading: Reading) -> Block:
     )
 
 
-def _limit(reading: Reading) -> str:
-    say = reading.words
-    held = [check for check in reading.checks if check.state != "holds"]
-    return " ".join(say("label_and_note", label=check.label, note=check.note) for check in held)
-
-
 def _facts(reading: Reading) -> list[tuple[str, str, str]]:
     say, plan, claim = reading.words, reading.shop.plan, reading.claim
-    level = _LEVEL_WORD
     low, middle, high = reading.money
-    currency = reading.shop.description.currency
     pilots, others = reading.contrast.clusters
     n, total = reading.rank
-    chance = _in_hundred(reading, claim.chance)
-    sold = formats.money(middle, currency, say.language, signed=True, like=(low, high))
+    chance = claims.in_hundred(claim.chance, say)
+    sold, span = _extra(reading, low, middle, high)
     notes = [
-        say("fact_chance_note", needed=_in_hundred(reading, plan.chance_needed)) if plan.declared else say("no_plan"),
-        say("fact_interval", level=level, range=formats.money_range(low, high, currency, say.language)),
+        say("fact_chance_note", needed=claims.in_hundred(plan.chance_needed, say)) if plan.declared else say("no_plan"),
+        say("fact_interval", interval=claims.interval_name(reading.evidence, say), range=span),
     ]
     if claim.verb == "cannot_tell":
         chance = sold = say("not_claimed")
@@ -208,7 +202,7 @@ def _facts(reading: Reading) -> list[tuple[str, str, str]]:
         when, who = formats.day(plan.next_decision, say.language), say.label(plan.owner or "")
     return [
         (say("fact_chance", threshold=formats.percent(plan.threshold, signed=True)), chance, notes[0]),
-        (say("fact_money"), sold, notes[1]),
+        (say("fact_money", measure=measured(reading)), sold, notes[1]),
         (
             say("fact_rank"),
             say("fact_rank_value", n=formats.number(n), total=formats.number(total)),
@@ -221,7 +215,7 @@ def _facts(reading: Reading) -> list[tuple[str, str, str]]:
 def _dots(reading: Reading) -> str:
     say, spread = reading.words, reading.spread
     values = 100 * np.expm1(spread.quantiles(50))
-    low, high = (100 * expm1(end) for end in spread.interval(LEVEL))
+    low, high = (100 * expm1(end) for end in spread.interval(reading.level))
     threshold = 100 * reading.shop.plan.threshold
     shown = formats.percent(threshold / 100, signed=True)
     above = int((values > threshold).sum())
@@ -229,7 +223,7 @@ def _dots(reading: Reading) -> str:
     words = {
         "threshold": say("dots_threshold", threshold=shown),
         "above": say("dots_above", n=above),
-        "note": say("dots_note", level=_LEVEL_WORD),
+        "note": say("dots_note", interval=claims.interval_name(reading.evidence, say)),
         "alt": say("dots_alt", n=above, threshold=shown, **ends),
     }
     interval = (low, 100 * expm1(spread.estimate), high)
@@ -238,22 +232,27 @@ def _dots(reading: Reading) -> str:
     )
 
 
-def _in_hundred(reading: Reading, chance: float) -> str:
-    """Write a chance in whole hundredths, rounded down and never as certainty."""
-    return reading.words("in_hundred", n=min(99, max(1, int(100 * chance + 1e-9))))
+def _extra(reading: Reading, low: float, middle: float, high: float) -> tuple[str, str]:
+    """Write what was sold in addition and its interval, as money or as a count."""
+    say, currency = reading.words, reading.shop.description.currency
+    if METRICS[reading.shop.plan.metric].unit == "currency":
+        sold = formats.money(middle, currency, say.language, signed=True, like=(low, high))
+        return sold, formats.money_range(low, high, currency, say.language)
+    ends = {"low": formats.number(low, signed=True), "high": formats.number(high, signed=True)}
+    return formats.number(middle, signed=True), say("range_to", **ends)
 
 
 def _chance_point(reading: Reading) -> str:
     say, plan = reading.words, reading.shop.plan
     if not plan.declared:
         return say("point_no_plan")
-    chance = reading.spread.chance_above(log1p(plan.threshold))
+    chance = reading.spread.chance_above(reading.evidence.threshold)
     return say(
         "point_chance",
         threshold=formats.percent(plan.threshold, signed=True),
-        chance=_in_hundred(reading, chance),
+        chance=claims.in_hundred(chance, say),
         side=say("side_above" if chance >= plan.chance_needed else "side_below"),
-        needed=_in_hundred(reading, plan.chance_needed),
+        needed=claims.in_hundred(plan.chance_needed, say),
     )
 
 
@@ -289,9 +288,10 @@ def _study_point(reading: Reading) -> str:
     say, spread = reading.words, reading.study_spread
     assert spread is not None  # noqa: S101  # the caller looked
     currency = reading.shop.description.currency
-    effect = formats.money(abs(spread.estimate), currency, say.language, like=spread.interval(LEVEL))
-    span = formats.money_range(*spread.interval(LEVEL), currency, say.language)
-    return say("point_study", verb=say(f"verb_{study_verb(reading)}", effect=effect), level=_LEVEL_WORD, range=span)
+    effect = formats.money(abs(spread.estimate), currency, say.language, like=spread.interval(reading.level))
+    span = formats.money_range(*spread.interval(reading.level), currency, say.language)
+    verb = claims.told(study_verb(reading), spread, effect, say)
+    return say("point_study", verb=verb, interval=claims.interval_name(reading.evidence, say), range=span)
 
 
 def _measure_point(reading: Reading) -> str:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import datetime as dt
 from dataclasses import dataclass, replace
-from math import expm1, log1p
+from functools import cached_property
+from math import expm1
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from strategy_kit import cohort, did, formats, kpi
+from strategy_kit import cohort, did, formats, kpi, planning
 from strategy_kit.errors import DesignError, ParameterError, whole_number
 from strategy_kit.periods import period_start, week_label
-from strategy_kit.report.claims import Claim, Spread, claim_for, verb_for
-from strategy_kit.report.trust import Check, trust_checks
+from strategy_kit.report.claims import Check, Claim, Evidence, Spread, claim_for, verb_for
+from strategy_kit.report.trust import trust_checks
 from strategy_kit.report.words import Words
 from strategy_kit.tables_to_panel import sold_lines
 
@@ -24,7 +25,9 @@ if TYPE_CHECKING:
     from strategy_kit.dataset import Dataset
     from strategy_kit.estimates import Estimates
     from strategy_kit.panel import Panel
-    from strategy_kit.report.claims import State
+    from strategy_kit.plan import Plan
+    from strategy_kit.planning import ReadingWidth
+    from strategy_kit.report.claims import Verb
 
 LEVEL = 0.95
 POOL_BELOW = 0.005
@@ -42,9 +45,11 @@ class Reading:
     Attributes
     ----------
     totals
-        Log weekly GMV of the categories from `weeks_before` weeks before the pilot to the week.
+        Log weekly totals of the plan's metric by category, from `weeks_before` weeks before the pilot to the week.
     contrast
         `pilot_contrast` of `totals`: the headline.
+    width
+        How much wider the headline's interval is than that of a single look; None where the past is too short to tell.
     study
         Event study of supported merchants inside the pilot categories, in currency a week; where there is none, the
         sentence that says why, empty without support table.
@@ -65,6 +70,7 @@ class Reading:
     words: Words
     totals: Panel
     contrast: Estimates
+    width: ReadingWidth | None
     study: Estimates | str
     measures: pd.DataFrame
     cohorts: pd.DataFrame
@@ -75,22 +81,46 @@ class Reading:
     def spread(self) -> Spread:
         """The headline estimate as a distribution, in log points."""
         row = self.contrast.glance().iloc[0]
-        return Spread(float(row["estimate"]), float(row["std_error"]), float(row["degrees_of_freedom"]))
+        value, error, freedom = (float(row[c]) for c in ("estimate", "std_error", "degrees_of_freedom"))
+        return Spread(value, error, freedom, self.widening)
+
+    @property
+    def widening(self) -> float:
+        """Times the interval of a single look that every interval of a claim is wide."""
+        return self.width.factor if self.width else 1.0
+
+    @property
+    def evidence(self) -> Evidence:
+        """All that the claim is made from."""
+        return Evidence(
+            self.spread,
+            self.shop.plan,
+            self.checks,
+            *self.contrast.clusters,
+            self.weeks_after,
+            self.merchants,
+            looks=self.width.kind if self.width else "unknown",
+            count=self.width.looks if self.width else 1,
+            placebo=self.shop.pilot.placebo,
+        )
 
     @property
     def claim(self) -> Claim:
         """What may be said and advised; a placebo says nothing."""
-        states: list[State] = [check.state for check in self.checks]
-        states += ["blocks"] if self.shop.pilot.placebo else []
-        return claim_for(self.spread, LEVEL, log1p(self.shop.plan.threshold), self.shop.plan, states)
+        return claim_for(self.evidence)
+
+    @property
+    def level(self) -> float:
+        """Coverage of the headline's interval, as the plan declares it."""
+        return self.shop.plan.level
 
     @property
     def study_spread(self) -> Spread | None:
-        """The supported merchants' average after the start, in currency a week, as a distribution."""
+        """The supported merchants' average after the start, in currency a week, as a distribution; read as the headline is."""
         if isinstance(self.study, str):
             return None
         value, error = self.study.average
-        return Spread(value, error, np.inf)
+        return Spread(value, error, np.inf, self.widening)
 
     @property
     def weeks_after(self) -> int:
@@ -99,7 +129,7 @@ class Reading:
 
     @property
     def money(self) -> tuple[float, float, float]:
-        """Extra sales of the pilots, each since its start, at the lower end, the estimate and the upper end, in currency.
+        """Extra of the plan's metric in the pilots, each since its start: lower end, estimate and upper end, in its unit.
 
         Actual sales minus what they would have been without the average effect.
         """
@@ -107,7 +137,7 @@ class Reading:
         since = self.totals.starts[self.totals.cohort[treated], None]
         after = np.arange(len(self.totals.periods)) >= since
         sold = float((np.exp(self.totals.outcome[treated]) * after).sum())
-        low, high = self.spread.interval(LEVEL)
+        low, high = self.spread.interval(self.level)
         return sold * -expm1(-low), sold * -expm1(-self.spread.estimate), sold * -expm1(-high)
 
     @property
@@ -116,7 +146,7 @@ class Reading:
         size = self.contrast.details["placebo"]["statistic"].abs()
         return int((size >= size.iloc[0] * (1 - 1e-12)).sum()), len(size)
 
-    @property
+    @cached_property
     def merchants(self) -> int:
         """Merchants who sold anything in the compared weeks."""
         sold = sold_lines(self.shop)
@@ -178,8 +208,8 @@ def read_week(
         )
     words = replace(words, placebo=shop.pilot.placebo)
     since = start - min(weeks_before, (start - shop.data_from) // WEEK + 1) * WEEK
-    totals = shop.category_panel(since=since, through=monday, pool_below=POOL_BELOW).logs()
-    contrast = did.pilot_contrast(totals)
+    totals = shop.category_panel(shop.plan.metric, since=since, through=monday, pool_below=POOL_BELOW).logs()
+    contrast, width = did.pilot_contrast(totals), _width(totals, shop.plan)
     available = [m for m in METRICS if m != "units" or "quantity" in shop.columns("order_lines")]
     return Reading(
         shop=shop,
@@ -187,12 +217,20 @@ def read_week(
         words=words,
         totals=totals,
         contrast=contrast,
+        width=width,
         study=_study(shop, since, monday),
         measures=_until(shop, monday, kpi.table(shop, by=["pilot", "week"], metrics=available)),
         cohorts=_known_by(monday + WEEK, cohort.triangle(shop, unit="merchant", period="month")),
         laws=laws,
-        checks=trust_checks(shop, totals, contrast, laws, words),
+        checks=trust_checks(shop, totals, contrast, laws, width, words),
     )
+
+
+def _width(totals: Panel, plan: Plan) -> ReadingWidth | None:
+    try:
+        return planning.reading_width(totals, plan)
+    except DesignError:  # the contrast has refused already what cannot be compared: what is left is a short past
+        return None
 
 
 def _until(shop: Dataset, monday: dt.date, measures: pd.DataFrame) -> pd.DataFrame:
@@ -219,10 +257,14 @@ def _study(shop: Dataset, since: dt.date, through: dt.date) -> Estimates | str:
     return study if treated >= FEWEST_SUPPORTED else f"only {treated} supported merchants can be compared"
 
 
-def study_verb(reading: Reading) -> str:
+def study_verb(reading: Reading) -> Verb:
     """Return the verb that the supported merchants' interval and the checks allow."""
     spread = reading.study_spread
-    return "no_clear_change" if spread is None else verb_for(spread, LEVEL, [check.state for check in reading.checks])
+    return (
+        "no_clear_change"
+        if spread is None
+        else verb_for(spread, reading.level, [check.state for check in reading.checks])
+    )
 
 
 def told(share: float, *, signed: bool = True) -> str:

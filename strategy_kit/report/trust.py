@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import dataclass
-from math import expm1
+from math import expm1, log1p
 from typing import TYPE_CHECKING
 
-from strategy_kit import formats
+from strategy_kit import formats, planning
 from strategy_kit.did import pilot_contrast
+from strategy_kit.errors import DesignError
+from strategy_kit.report.claims import Check
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from strategy_kit.dataset import Dataset
     from strategy_kit.estimates import Estimates
     from strategy_kit.panel import Panel
-    from strategy_kit.report.claims import State
+    from strategy_kit.planning import ReadingWidth
     from strategy_kit.report.words import Words
 
 VOLATILITY = (0.5, 2.0)
@@ -24,25 +25,20 @@ VOLATILITY = (0.5, 2.0)
 _LEVEL = 0.95
 _TO_SUNDAY = dt.timedelta(days=6)
 _LEAST_WEEKS = 4
+MORE_WEEKS = 13
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One cell of the trust strip."""
-
-    label: str
-    value: str
-    note: str
-    state: State = "holds"
-
-
-def trust_checks(shop: Dataset, panel: Panel, contrast: Estimates, laws: pd.DataFrame, words: Words) -> list[Check]:
+def trust_checks(
+    shop: Dataset, panel: Panel, contrast: Estimates, laws: pd.DataFrame, width: ReadingWidth | None, words: Words
+) -> list[Check]:
     """Measure every check for the weeks of `panel`, the log category totals.
 
     Parameters
     ----------
     laws
         From `Dataset.check`.
+    width
+        From `planning.reading_width`; None where it cannot tell.
 
     Returns
     -------
@@ -63,12 +59,55 @@ def trust_checks(shop: Dataset, panel: Panel, contrast: Estimates, laws: pd.Data
             words("check_comparison_value", pilots=contrast.clusters[0], others=contrast.clusters[1]),
             words("check_comparison_note", p=f"{balance['smallest_p_value']:.2g}"),
         ),
-        _past(panel, words),
-        _volatility(float(balance["volatility_ratio"]), words),
+        *panel_checks(panel, contrast, words),
         _policies(shop, panel, words),
         _contamination(shop, words),
-        Check(words("check_reading"), words("check_reading_value"), words("check_reading_note")),
+        _power(shop, panel, width, words),
+        _reading(width, words),
+        _plan(shop, words),
     ]
+
+
+def panel_checks(panel: Panel, contrast: Estimates, words: Words) -> list[Check]:
+    """Measure the checks that need nothing but the categories' paths: the weeks before, and the pilots' noise."""
+    balance = contrast.details["balance"].set_index("measure")["value"]
+    return [_past(panel, words), _volatility(float(balance["volatility_ratio"]), words)]
+
+
+def _power(shop: Dataset, panel: Panel, width: ReadingWidth | None, words: Words) -> Check:
+    """Tell which effect such a pilot can show, by the weeks before it alone."""
+    label = words("check_power")
+    try:
+        rows = planning.what_if(
+            panel,
+            effect=log1p(shop.plan.threshold) or None,
+            level=shop.plan.level,
+            widening=width.factor if width else 1.0,
+        )
+    except DesignError:
+        return Check(label, "–", words("check_power_short"))
+    found = rows.set_index(["pilots", "weeks"])
+    pilots, weeks = found.index[0]
+    sizes = [formats.percent(expm1(found.loc[at, "detectable_effect"])) for at in
+             ((pilots, weeks), (pilots + 1, weeks), (pilots, weeks + MORE_WEEKS))]  # fmt: skip
+    note = words("check_power_note", pilot=sizes[1], weeks=sizes[2], n=formats.Count(MORE_WEEKS))
+    return Check(label, sizes[0], note)
+
+
+def _reading(width: ReadingWidth | None, words: Words) -> Check:
+    if width is None:
+        return Check(
+            words("check_reading"), words("check_reading_unknown"), words("check_reading_unknown_note"), "limits"
+        )
+    value = words(f"check_reading_{width.kind}", n=formats.Count(width.looks))
+    note = words(f"check_reading_{width.kind}_note", widening=formats.number(width.factor, 2))
+    return Check(words("check_reading"), value, note)
+
+
+def _plan(shop: Dataset, words: Words) -> Check:
+    state = shop.plan_seal if shop.plan.declared else "none"
+    note = words(f"check_plan_{state}_note", fingerprint=shop.plan.fingerprint[:12])
+    return Check(words("check_plan"), words(f"check_plan_{state}"), note, "limits" if state == "changed" else "holds")
 
 
 def _data(shop: Dataset, laws: pd.DataFrame, words: Words) -> Check:
@@ -93,7 +132,7 @@ def _past(panel: Panel, words: Words) -> Check:
     if first < _LEAST_WEEKS:
         return Check(words("check_past"), "–", words("check_past_short", weeks=first), "limits")
     past = panel.restarted(first // 2, first)
-    row = pilot_contrast(past).tidy(_LEVEL).iloc[0]
+    row = pilot_contrast(past).glance(_LEVEL).iloc[0]
     low, high = (formats.percent(expm1(row[end]), signed=True) for end in ("conf_low", "conf_high"))
     return Check(
         words("check_past"),
