@@ -136,33 +136,26 @@ def roster_of(panel: Panel, estimator: str, silent: int) -> Roster:
     periods = np.arange(len(panel.periods))
     sold, seen = panel.outcome > 0, ~np.isnan(panel.outcome)
     last = np.where(sold.any(axis=1), len(periods) - 1 - np.argmax(sold[:, ::-1], axis=1), -1)
-    inside = (periods >= np.argmax(seen, axis=1)[:, None]) & (periods <= last[:, None])
-    broken: dict[str, Array] = {
-        "have an outcome below 0, so sales cannot be told; take gross sales": np.asarray(
-            (panel.outcome < 0).any(axis=1)
-        ),
-        "lack an outcome between sales; write 0 where they sold nothing": np.asarray((inside & ~seen).any(axis=1)),
+    opened = np.argmax(seen, axis=1)  # what lies before the first observation is no zero
+    inside = (periods >= opened[:, None]) & (periods <= last[:, None])
+    broken = {
+        "have an outcome below 0, so sales cannot be told; take gross sales": panel.outcome < 0,
+        "lack an outcome between sales; write 0 where they sold nothing": inside & ~seen,
     }
-    laws = [f"{int(held.sum())} merchants {law}" for law, held in broken.items() if held.any()]
+    laws = [f"{int(cells.any(axis=1).sum())} merchants {law}" for law, cells in broken.items() if cells.any()]
     left = np.where(len(periods) - 1 - last < silent, len(periods), last + 1)
     held = np.asarray(sold[:, : wave.start].any(axis=1))
     small = [
         f"the roster has {int(n)} {name} merchants, and an error needs {_LEAST}; add merchants"
-        for name, n in (("supported", (held & wave.treated).sum()), ("unsupported", (held & ~wave.treated).sum()))
-        if n < _LEAST
+        for name, side in (("supported", wave.treated), ("unsupported", ~wave.treated))
+        if (n := (held & side).sum()) < _LEAST
     ]
     refuse(DesignError, estimator, laws + small)
     filled = np.where(seen, panel.outcome, 0.0)
-    base = filled[:, : wave.start].sum(axis=1) / np.maximum(_open(seen, last, wave.start), 1)
+    base = filled[:, : wave.start].sum(axis=1) / np.maximum(wave.start - opened, 1)
     absent = int((~held).sum())
     notes = (f"merchants without a sale before the start, not on the roster: {absent}",) if absent else ()
     return Roster(wave, held, left, base, filled[:, wave.start :].mean(axis=1), notes)
-
-
-def _open(seen: Array, last: Array, start: int) -> Array:
-    """Return (N,) periods before the start from a merchant's first observation on: zeros after an exit count."""
-    result: Array = np.where(last >= 0, start - np.argmax(seen, axis=1), 0)
-    return result
 
 
 def _survival(roster: Roster) -> pd.DataFrame:

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
 Array = np.ndarray
 _LEAST = 2
+_FOUND = (
+    *("lower", "upper", "lower_error", "upper_error", "conf_low", "conf_high", "trimmed", "trimmed_share"),
+    *("n_units", "n_comparison", "n_survivors", "n_comparison_survivors"),
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,8 +64,8 @@ def lee_bounds(
     Returns
     -------
     DataFrame
-        One row a sample: all; with groups, a row for each group and tightened. Columns sample, group, lower, lower_error,
-        upper, upper_error, conf_low, conf_high (for the effect, wherever it lies between the bounds), trimmed (supported,
+        One row a sample: all; with groups, a row for each group and tightened. Columns sample, group, lower, upper, lower_error,
+        upper_error, conf_low, conf_high (for the effect, wherever it lies between the bounds), trimmed (supported,
         unsupported or none), trimmed_share (of the survivors of that side), n_units and n_comparison (of the roster),
         n_survivors and n_comparison_survivors.
 
@@ -99,7 +103,8 @@ def lee_bounds(
     refuse(ParameterError, "lee_bounds", laws)
     roster = roster_of(panel, "lee_bounds", silent)
     value = roster.after - (roster.base if outcome == "change" else 0.0)
-    code, names = _codes(roster, groups)
+    given = pd.Series("all", index=panel.units) if groups is None else by_unit(groups, panel.units, "groups")[0]
+    code, names = pd.factorize(given, sort=True)
     _refuse(roster, code, names)
     whole = _bounded(roster, value, roster.held)
     rows = [_row(roster, whole, roster.held, level, sample="all")]
@@ -112,15 +117,7 @@ def lee_bounds(
     return pd.DataFrame(rows)
 
 
-def _codes(roster: Roster, groups: pd.Series | None) -> tuple[Array, pd.Index]:
-    if groups is None:
-        return np.zeros(len(roster.held), int), pd.Index(["all"])
-    given, _ = by_unit(groups, roster.wave.panel.units, "groups")
-    code, names = pd.factorize(given, sort=True)
-    return code, pd.Index(names)
-
-
-def _refuse(roster: Roster, code: Array, names: pd.Index) -> None:
+def _refuse(roster: Roster, code: Array, names: Array | pd.Index) -> None:
     laws, none = [], int((roster.held & (code < 0)).sum())
     if none:
         laws.append(f"{none} merchants of the roster have no group; give them one")
@@ -194,19 +191,12 @@ def _row(roster: Roster, bound: _Bounds, held: Array, level: float, **names: obj
     error = np.sqrt(np.diag(summed(bound.influence, roster.wave.panel.cluster)))
     critical = _critical(float(bound.ends[1] - bound.ends[0]), float(error.max()), level)
     counts = [int((side & held & stay).sum()) for stay in (held, roster.stayed) for side in roster.sides.values()]
+    found = (*bound.ends, *error, bound.ends[0] - critical * error[0], bound.ends[1] + critical * error[1])
     return {
         "sample": None,
         "group": None,
         **names,
-        "lower": bound.ends[0],
-        "lower_error": error[0],
-        "upper": bound.ends[1],
-        "upper_error": error[1],
-        "conf_low": bound.ends[0] - critical * error[0],
-        "conf_high": bound.ends[1] + critical * error[1],
-        "trimmed": bound.trimmed,
-        "trimmed_share": bound.share,
-        **dict(zip(("n_units", "n_comparison", "n_survivors", "n_comparison_survivors"), counts, strict=True)),
+        **dict(zip(_FOUND, (*found, bound.trimmed, bound.share, *counts), strict=True)),
     }
 
 

@@ -101,11 +101,11 @@ def past_growth(panel: Panel, *, selection: Selection) -> Estimates:
     turn = np.array(list(_PARTS.values()), dtype=float)
     errors = np.sqrt(np.diag(summed(influence[:, :3] @ turn.T, panel.cluster)))
     parts = described(pd.DataFrame({"part": list(_PARTS)}), turn @ values[:3], errors)
-    outside = float(overlap["share_outside"].iloc[0])
-    notes = [] if first else ["no period lies before the selection, so merchants are alike in its windows only"]
-    if outside:
-        beyond = int((treated & ~in_range).sum())
-        notes.append(f"supported merchants whose growth no unsupported one reached, forecast by the formula: {beyond}")
+    beyond = int((treated & ~in_range).sum())
+    notes = [
+        *(["no period lies before the selection, so merchants are alike in its windows only"] if not first else []),
+        *([f"supported merchants whose growth no other reached, forecast by the formula: {beyond}"] if beyond else []),
+    ]
     return replace(
         result,
         n_units=np.array([treated.sum(), in_range.sum()]),
@@ -162,15 +162,10 @@ def _parts(wave: Wave, design: Array, used: Array, change: Array, in_range: Arra
     leverage = ((design[used] @ inverse) * weighted).sum(axis=1)
     told, missed = design @ slope, (change[used] - design[used] @ slope) / np.maximum(1 - leverage, 1e-9)
     values, influence = np.empty(5), np.zeros((len(change), 5))
-    columns = (
-        (0, treated, change),
-        (1, treated, told),
-        (2, ~treated, change),
-        (3, in_range, change),
-        (4, in_range, told),
-    )
+    sides = (treated, treated, ~treated, in_range, in_range)
+    rows = enumerate(zip(sides, (change, told, change, change, told), strict=True))
     effective = 0.0
-    for column, held, value in columns:
+    for column, (held, value) in rows:
         share = weight[held] / weight[held].sum()
         values[column] = share @ value[held]
         influence[held, column] = share * (value[held] - values[column])
