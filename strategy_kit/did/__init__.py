@@ -6,6 +6,7 @@ from strategy_kit.did.aggregate import by_cohort, by_period, event_study, overal
 from strategy_kit.did.attrition import attrition
 from strategy_kit.did.bacon import bacon
 from strategy_kit.did.base_windows import selection_windows
+from strategy_kit.did.categories import category_effects
 from strategy_kit.did.comparison import balance, overlap
 from strategy_kit.did.diagnostics import base_periods, cohort_sizes, composition, thin_cells
 from strategy_kit.did.dose import dose_response
@@ -18,6 +19,7 @@ from strategy_kit.did.lee import lee_bounds
 from strategy_kit.did.levers import lever_effects
 from strategy_kit.did.multiverse import multiverse, multiverse_summary
 from strategy_kit.did.past_growth import past_growth
+from strategy_kit.did.paths import pilot_path
 from strategy_kit.did.pilot import pilot_contrast
 from strategy_kit.did.poisson import poisson, poisson_saturated
 from strategy_kit.did.pretrends import pretrend_power, pretrend_test
@@ -26,6 +28,7 @@ from strategy_kit.did.regression import saturated, sun_abraham, two_way, two_way
 from strategy_kit.did.returns import return_per_yuan
 from strategy_kit.did.selection import Selection
 from strategy_kit.did.stacked import stacked
+from strategy_kit.did.stratified import within_categories
 from strategy_kit.did.symmetric import pre_selection, symmetric
 from strategy_kit.did.synthetic import synthetic, synthetic_control
 from strategy_kit.did.transport import new_category
@@ -42,6 +45,7 @@ __all__ = [
     "by_cohort",
     "by_group",
     "by_period",
+    "category_effects",
     "cohort_sizes",
     "composition",
     "dose_response",
@@ -61,6 +65,7 @@ __all__ = [
     "overlap",
     "past_growth",
     "pilot_contrast",
+    "pilot_path",
     "poisson",
     "poisson_saturated",
     "pre_selection",
@@ -79,4 +84,5 @@ __all__ = [
     "triple_difference",
     "two_way",
     "two_way_event_study",
+    "within_categories",
 ]

@@ -39,6 +39,20 @@ def wave_of_merchants() -> Any:
     return sk.Panel.from_matrix(outcome, treated_from=[7] * 30 + [0] * 90)
 
 
+def pilot_fits() -> dict[str, Callable[[], Any]]:
+    """Results for whole categories, and for eligible merchants inside them."""
+    from strategy_kit import did
+
+    pilots, eligible = panel(category=True), np.arange(UNITS) % 24 < 12
+    return {
+        "pilot_contrast": lambda: did.pilot_contrast(pilots),
+        "pilot_path": lambda: did.pilot_path(pilots),
+        "category_effects": lambda: did.category_effects(pilots),
+        "within_categories": lambda: did.within_categories(pilots, eligible=eligible),
+        "eligible_gap": lambda: did.pilot_contrast(did.eligible_gap(pilots, eligible)),
+    }
+
+
 def fits() -> dict[str, Callable[[], Any]]:
     """A result of each estimator, by its public name."""
     from strategy_kit import did
@@ -59,6 +73,7 @@ def fits() -> dict[str, Callable[[], Any]]:
     wave, chosen = wave_of_merchants(), did.Selection(early=(2, 3), late=(4, 5))
     return {
         "group_time": effects,
+        **pilot_fits(),
         "past_growth": lambda: did.past_growth(wave, selection=chosen),
         "pre_selection": lambda: did.pre_selection(wave, selection=chosen),
         "selection_windows": lambda: did.selection_windows(wave, selection=chosen),
@@ -68,7 +83,6 @@ def fits() -> dict[str, Callable[[], Any]]:
         ),
         "attrition": lambda: did.attrition(wave),
         "lee_bounds": lambda: did.lee_bounds(wave, groups=pd.Series(np.arange(120) % 2)),
-        "pilot_contrast": lambda: did.pilot_contrast(panel(category=True)),
         "triple_difference": lambda: did.triple_difference(panel(category=False), np.arange(UNITS) % 2 == 0),
         "dose_response": lambda: did.dose_response(panel(category=False), doses, edges=[0, 1, 2]),
         "lever_effects": lambda: did.lever_effects(panel(category=False), levers.assign(b=~levers["a"] & (doses > 0))),
@@ -86,7 +100,6 @@ def fits() -> dict[str, Callable[[], Any]]:
         "rank_intervals": lambda: did.rank_intervals(did.by_cohort(effects()), 0.9),
         "new_category": lambda: did.new_category(category_effects(panel(category=True))),
         "return_per_yuan": lambda: did.return_per_yuan(ladder()),
-        "eligible_gap": lambda: did.pilot_contrast(did.eligible_gap(panel(category=True), np.arange(UNITS) % 24 < 12)),
         **{name: lambda name=name: getattr(did, name)(panel(category=False, positive=True)) for name in direct},
         **{name: lambda name=name: getattr(did, name)(effects()) for name in averages},
     }
