@@ -69,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="what the world does to the analyst, from 0 to 1",
+        help="what the world does to the analyst, from 0 to 1; docs/methods/simulator.md has the names",
     )
     imported = command("import", _import, "turn published files into a data set")
     imported.add_argument("source", choices=["olist", "online-retail"])

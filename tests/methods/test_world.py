@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, fields, replace
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -295,6 +296,11 @@ def test_group_time_needs_to_know_of_the_announcement() -> None:
     assert estimate < told - 0.1 * PIECES
     estimate, told = first_cohort(ALONE["selection"], 4)
     assert estimate == pytest.approx(told)
+
+
+def test_the_page_tells_of_every_knob() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "methods" / "simulator.md").read_text(encoding="utf-8")
+    assert [line.split("`")[1] for line in page.splitlines() if line.startswith("| `")] == KNOBS
 
 
 def test_worlds_refuse_what_is_no_strength() -> None:
