@@ -85,7 +85,7 @@ def lee_bounds(
     References
     ----------
     Lee (2009), "Training, wages, and sample selection: estimating sharp bounds on treatment effects", propositions 1a, 1b
-    and 3; Imbens and Manski (2004), "Confidence intervals for partially identified parameters", section 4.
+    and 3; Imbens and Manski (2004), "Confidence intervals for partially identified parameters".
 
     Examples
     --------

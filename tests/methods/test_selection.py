@@ -307,6 +307,19 @@ def test_negative_controls_show_regression_to_the_mean_and_take_part_of_it_away(
     assert rows["n_comparison"].tolist() == [far.sum(), far.sum(), near.sum()]
 
 
+def test_order_scale_and_level_of_units_do_not_move_the_placebo() -> None:
+    panel, random = small(15), np.random.default_rng(15)
+    score, order = pd.Series(growth_of(panel.outcome)), random.permutation(150)
+    shifted = 3 * panel.outcome + random.normal(size=(150, 1))
+    moved = Panel.from_matrix(
+        shifted[order], treated_from=np.where(panel.cohort[order] == 0, START + 1, 0), units=order
+    )
+    one = did.just_below(panel, score, cut=0.1, width=0.2)
+    two = did.just_below(moved, score, cut=0.1, width=0.2)  # scores are found by unit
+    assert two.estimate == pytest.approx(3 * one.estimate)
+    assert two.std_error == pytest.approx(3 * one.std_error)
+
+
 def test_merchants_on_the_wrong_side_of_the_cut_are_counted() -> None:
     panel = small(13)
     notes = " ".join(scored(panel).notes)
