@@ -175,8 +175,8 @@ def looked(ever: pd.DataFrame) -> str:
     null = ever[ever["effect"] == 0]
     wide = null.pivot_table(index=["design", "fading"], columns="plan", values=["kit", "band"], sort=False)
     one = null[null["plan"] == "horizon"].set_index(["design", "fading"])["one_look"]
-    shown = pd.DataFrame({(n, p): wide[n][p] for p in ("horizon", "none") for n in ("kit", "band")}).assign(one=one)
-    shown = (100 * shown).round(1).map("{:.1f}".format).reset_index()
+    columns = {f"{n} {p}": wide[n][p] for p in ("horizon", "none") for n in ("kit", "band")}
+    shown = pd.DataFrame({**columns, "one look": one}).mul(100).round(1).map("{:.1f}".format).reset_index()
     heads = ["design", "fading", "kit in words, horizon of 26 weeks", "its band", "kit in words, no horizon", "its band",
              "interval of one look, read weekly"]  # fmt: skip
     return listing(shown, heads)
