@@ -261,13 +261,13 @@ def shocks(rng: np.random.Generator, groups: int, periods: int, correlation: flo
 
 @pytest.mark.parametrize(
     ("volatile", "effect", "most"),
-    # Exact by construction where groups are alike; an effect must not break the band around the truth; pilots three times
-    # as volatile were outside in 7.2 % of 2,000 runs of this design.
-    [(1.0, 0.0, 0.05), (1.0, 3.0, 0.05), (3.0, 0.0, 0.072)],
+    # Exact by construction where groups are alike; an effect must not break the band around the truth; pilots twice or
+    # three times as volatile were outside in 7.1 and 7.2 % of 2,000 runs of this design, half as volatile in 4.6 %.
+    [(1.0, 0.0, 0.05), (1.0, 3.0, 0.05), (0.5, 0.0, 0.05), (2.0, 0.0, 0.072), (3.0, 0.0, 0.072)],
 )
 def test_how_often_the_truth_leaves_the_band(volatile: float, effect: float, most: float) -> None:
     """AR(1) shocks, 13 periods before and after, 3 of 12 groups."""
-    rng, draws, outside = RNG(7), 300, 0
+    rng, draws, outside = RNG(7), 200, 0
     truth = effect * (np.arange(26) >= 13)
     for _ in range(draws):
         y = shocks(rng, 12, 26)
@@ -276,3 +276,20 @@ def test_how_often_the_truth_leaves_the_band(volatile: float, effect: float, mos
         outside += not rows["band_low"].le(truth).all() or not rows["band_high"].ge(truth).all()
     # Three binomial standard errors above the rate.
     assert outside / draws <= most + 3 * np.sqrt(most * (1 - most) / draws)
+
+
+def test_with_an_error_of_each_age_alone_it_would_leave_far_too_often() -> None:
+    """Why the ages share an error: pilots twice as volatile, no effect."""
+    rng, draws, outside = RNG(7), 100, 0
+    dealt = np.array([np.isin(np.arange(12), chosen) for chosen in combinations(range(12), 3)], dtype=float)
+    for _ in range(draws):
+        y = shocks(rng, 12, 26)
+        y[:3] *= 2
+        values = np.array([[value(row, 14, age) for age in range(-13, 13)] for row in y])
+        means, variances = [], []
+        for side, n in ((dealt, 3), (1 - dealt, 9)):
+            means.append(side @ values / n)
+            variances.append((side @ values**2 / n - means[-1] ** 2) / (n - 1))
+        largest = (np.abs(means[0] - means[1]) / np.sqrt(sum(variances))).max(axis=1)
+        outside += np.mean(largest >= largest[0] * (1 - 1e-9)) <= 0.05
+    assert outside / draws > 0.2
