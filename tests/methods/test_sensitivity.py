@@ -196,6 +196,25 @@ def twin(best: Array, vertices: Array, y: Array, spread: Array, critical: float)
     return abs(value / variance**0.5 - limit), value / variance**0.5 > limit
 
 
+def test_the_upper_end_of_the_truncation_counts_where_it_is_below_the_first_test() -> None:
+    draw = np.random.default_rng(1507)  # one of few covariances of 6,000 where it decides
+    root = draw.normal(size=(3, 3)) * draw.choice([0.1, 1, 5], size=3)[:, None]
+    covariance = root @ root.T + 1e-3 * np.eye(3)
+    study = study_of(draw.multivariate_normal(np.zeros(3), covariance), covariance, [-2, 0, 1])
+    path, thetas = path_of(study, ages=None, level=0.95), np.linspace(-0.9, -0.8, 41)
+    sets = _Sets(path, 1.0, 0.05)
+    accepted = sets.accept(np.tile(sets.estimate - thetas / path.scale, (2, 1)))[1]
+    point, spread, effect, nuisance = moments(study, 0, -1, 1.0, path.weight)
+    vertices = dual_vertices(np.sqrt(np.diag(spread)), nuisance)
+    refused = []
+    for theta in thetas:
+        y = point - effect * theta
+        best = vertices[(vertices @ y).argmax()]
+        refused.append(twin(best, vertices, y, spread, float(sets.critical[1]))[1])
+    assert accepted.tolist() == [not one for one in refused]
+    assert 5 < sum(refused) < 36
+
+
 @pytest.mark.parametrize("sign", [1, -1])
 @pytest.mark.parametrize(("broken", "sharp"), [(0.0, False), (0.4, False), (3.0, True)])
 def test_the_truth_is_covered_where_the_violation_is_as_bad_as_allowed(sign: int, broken: float, sharp: bool) -> None:
