@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from strategy_kit.assigned import assigned_groups
+from strategy_kit.did.collapsed import marked
 from strategy_kit.did.guards import ROUNDING
 from strategy_kit.errors import DesignError, ParameterError, refuse
 from strategy_kit.estimates import Estimates
@@ -98,8 +99,8 @@ def gross_to_net(
     >>> ladder.tidy()[["rung", "estimate"]].round(2).to_numpy().tolist()
     [['supported', 9.25], ['rivals', -2.25], ['category', 7.0]]
     """
-    marks = _marked(panel, supported, "supported")
-    alike = marks if eligible is None else _marked(panel, eligible, "eligible")
+    marks = marked(panel, supported, "supported")
+    alike = marks if eligible is None else marked(panel, eligible, "eligible")
     category = _categories(panel, marks, alike)
     _refuse_money(take_rate, cost, cost_error)
     groups = assigned_groups(panel)
@@ -130,17 +131,6 @@ def gross_to_net(
     )
     details = _details(result, sales, groups, np.hstack([pilots, others]))
     return replace(result if cost is None else _with_cost(result, laws, cost, cost_error), details=details)
-
-
-def _marked(panel: Panel, given: pd.Series | Sequence[bool], what: str) -> Array:
-    values = pd.Series(np.ravel(np.asarray(given, dtype=object)))
-    if isinstance(given, pd.Series):
-        values = given.reindex(panel.units) if given.index.is_unique else given.head(0)
-    if len(values) != len(panel.units) or not values.isin([True, False]).all():
-        raise ParameterError(
-            f"{what} is true or false for each of the {len(panel.units)} units of the panel; give it once for each"
-        )
-    return values.to_numpy(dtype=bool)
 
 
 def _categories(panel: Panel, marks: Array, alike: Array) -> pd.Series:

@@ -1,0 +1,281 @@
+"""Effects one below the other with their intervals: categories and what they say on a new one, many metrics, ranks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import altair as alt
+import numpy as np
+import pandas as pd
+
+from strategy_kit.charts.curves import LINE, pixels
+from strategy_kit.charts.effects_grid import writer
+from strategy_kit.charts.theme import INK, PAPER, PILOT, RULE, SOFT, TINTS, WIDTH, Chart, require, worded, wrapped
+from strategy_kit.formats import number
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Unit = Literal["", "%"]
+NAME, HEAD, GAP = 20, 44, 12
+BOUNDS = ["estimate", "conf_low", "conf_high"]
+KINDS: dict[str, dict[str, Any]] = {
+    "plain": {"shape": "circle", "size": 55, "fill": PILOT},
+    "open": {"shape": "circle", "size": 55, "fill": PAPER},
+    "head": {"shape": "diamond", "size": 170, "fill": PILOT},
+    "new": {"shape": "stroke", "size": 170, "fill": PILOT},
+}
+FOREST = {
+    "value": "Effect, in units of the outcome",
+    "average": "average category",
+    "new": "a new category",
+    "note": "lines: 95% intervals; pale bar: where the effect in a new category lies",
+    "missing": "no interval",
+}
+METRICS = {
+    "value": "Effect, each row drawn in widths of its own 95% interval",
+    "note": "filled: survives; p: corrected within its family",
+    "p": "p",
+    "primary": "primary metric",
+    "missing": "not computed",
+}
+RANKS = {"value": "Rank, 1 for the largest effect", "note": "lines: ranks that hold together at 95%", "to": "to"}
+
+
+def forest(
+    effects: Any, pooled: Any = None, *, percent: bool = False, labels: Mapping[str, str] | None = None
+) -> Chart:
+    """Draw the effect in each category, below them their average, and where the effect in a new category lies.
+
+    Parameters
+    ----------
+    effects
+        An `Estimates` with one label, such as of `category_effects`, or its tidy frame.
+    pooled
+        An `Estimates` of `new_category` or its tidy frame: scope (average, new), estimate, conf_low, conf_high.
+    percent
+        True where the estimates are shares, to be shown as percentages.
+    labels
+        Words: "value", "average", "new", "note", "missing", and one per category.
+
+    Raises
+    ------
+    ParameterError
+        If a frame has no rows or lacks columns.
+
+    Examples
+    --------
+    >>> rows = pd.DataFrame({"group": ["toys", "books"], "estimate": [0.09, 0.05], "conf_low": [0.05, 0.0]})
+    >>> forest(rows.assign(conf_high=[0.13, 0.1]), percent=True).description
+    'Effect, in units of the outcome. toys +9.0% (+5.0% … +13.0%); books +5.0% (0.0% … +10.0%).'
+    """
+    rows = getattr(effects, "tidy", lambda: effects)()
+    require("forest", rows, dict.fromkeys(BOUNDS, ()))
+    rows = rows.assign(name=rows.iloc[:, 0].astype(str), kind="plain")
+    if pooled is not None:
+        tidy = getattr(pooled, "tidy", lambda: pooled)()
+        require("forest", tidy, {"scope": ("average", "new"), **dict.fromkeys(BOUNDS, ())})
+        kind = tidy["scope"].map({"average": "head", "new": "new"})
+        rows = pd.concat([rows, tidy.assign(name=tidy["scope"], kind=kind)])
+    words = worded({**{name: name for name in rows["name"]}, **FOREST}, labels)
+    rows = rows[["name", "kind", *BOUNDS]].reset_index(drop=True)
+    write = writer(rows[BOUNDS], percent=percent)
+    rows["value"] = rows["estimate"].map(write)
+    rows["told"] = [_span(row, write, words["missing"]) for row in rows.itertuples()]
+    note = words["note"] if pooled is not None else words["note"].split(";")[0]
+    return drawn(
+        rows.assign(block=words["value"], name=rows["name"].map(words)), note=note, unit="%" if percent else ""
+    )
+
+
+def metrics_forest(table: pd.DataFrame, *, labels: Mapping[str, str] | None = None) -> Chart:
+    """Draw every declared metric in its family, filled where it survives the correction, with what could not be computed.
+
+    Metrics have different units, so that each row is drawn in widths of its own interval: how far it lies from zero compares.
+
+    Parameters
+    ----------
+    table
+        Of `planning.all_metrics`: family, metric, estimate, conf_low, conf_high, p_adjusted, survives, reason.
+    labels
+        Words: "value", "note", "p", "primary", "missing", and one per metric and family.
+
+    Raises
+    ------
+    ParameterError
+        If the frame has no rows or lacks columns.
+
+    Examples
+    --------
+    >>> row = {"family": ["primary"], "metric": ["gmv"], "estimate": [2.0], "conf_low": [1.0], "conf_high": [3.0]}
+    >>> metrics_forest(pd.DataFrame({**row, "p_adjusted": [0.01], "survives": [True], "reason": [""]})).description
+    'primary metric. gmv +2.0 (+1.0 … +3.0), p 0.010.'
+    """
+    columns = ["family", "metric", *BOUNDS, "p_adjusted", "survives", "reason"]
+    require("metrics_forest", table, dict.fromkeys(columns, ()))
+    rows = table[columns].reset_index(drop=True)
+    names = [*rows["family"].astype(str), *rows["metric"].astype(str)]
+    words = worded({**{name: name for name in names}, **METRICS}, labels)
+    half = (rows["conf_high"] - rows["conf_low"]) / 2
+    writes = [writer(row) for row in rows[BOUNDS].to_numpy()]
+    p = words["p"] + " " + rows["p_adjusted"].map(lambda p: number(p, 3))
+    spans = [_span(row, write, words["missing"]) for row, write in zip(rows.itertuples(), writes, strict=True)]
+    told = rows["reason"].astype(str)
+    rows["told"] = told.where(told != "", pd.Series(spans) + ", " + p)
+    shown = [write(at) for write, at in zip(writes, rows["estimate"], strict=True)]
+    rows["value"] = [
+        [words["missing"]] if lacks else [text, below]
+        for text, below, lacks in zip(shown, p, rows["estimate"].isna(), strict=True)
+    ]
+    rows[BOUNDS] = rows[BOUNDS].div(half, axis=0)
+    kind = np.where(rows["survives"].astype(bool), "plain", "open")
+    rows = rows.assign(kind=kind, block=rows["family"].map(words), name=rows["metric"].map(words), below=told)
+    return drawn(rows, note=f"{words['value']}; {words['note']}", unit=None)
+
+
+def rank_intervals(ranks: pd.DataFrame, *, labels: Mapping[str, str] | None = None) -> Chart:
+    """Draw the ranks that each lever or group may have, from the largest effect.
+
+    Parameters
+    ----------
+    ranks
+        Of `did.rank_intervals`: a label, rank, rank_low and rank_high.
+    labels
+        Words: "value", "note", "to", and one per label.
+
+    Raises
+    ------
+    ParameterError
+        If the frame has no rows or lacks columns.
+
+    Examples
+    --------
+    >>> ranks = pd.DataFrame({"lever": ["display", "service"], "rank": [2, 1], "rank_low": [1, 1], "rank_high": [2, 2]})
+    >>> rank_intervals(ranks).description
+    'Rank, 1 for the largest effect. service 1 (1 to 2); display 2 (1 to 2).'
+    """
+    require("rank_intervals", ranks, dict.fromkeys(["rank", "rank_low", "rank_high"], ()))
+    rows = ranks.sort_values("rank", kind="stable").reset_index(drop=True)
+    rows = rows.assign(name=rows.iloc[:, 0].astype(str), kind="plain")
+    words = worded({**{name: name for name in rows["name"]}, **RANKS}, labels)
+    rows = rows.drop(columns=BOUNDS, errors="ignore").rename(
+        columns=dict(zip(["rank", "rank_low", "rank_high"], BOUNDS, strict=True))
+    )
+    rows["value"] = rows["estimate"].astype(str)
+    rows["told"] = [f"{row.estimate} ({row.conf_low} {words['to']} {row.conf_high})" for row in rows.itertuples()]
+    rows = rows.assign(block=words["value"], name=rows["name"].map(words))
+    return drawn(rows, note=words["note"], ticks=list(range(1, len(rows) + 1)))
+
+
+def _span(row: Any, write: Any, missing: str) -> str:
+    ends = f"{write(row.conf_low)} … {write(row.conf_high)}" if pd.notna(row.conf_low) else missing
+    return f"{write(row.estimate)} ({ends})"
+
+
+def drawn(rows: pd.DataFrame, *, note: str, unit: Unit | None = "", ticks: list[int] | None = None) -> Chart:
+    """Draw rows of blocks, each block on its own scale with its own zero.
+
+    Parameters
+    ----------
+    rows
+        block (its title), name, kind (one of `KINDS`), estimate, conf_low, conf_high, value (text to the right, or its lines),
+        told (what a tooltip and the description say) and optionally below (text under the name).
+    note
+        How to read the marks, at the foot.
+    unit
+        Of the numbers below a block; None draws all blocks on one scale that has only a zero.
+    ticks
+        Numbers below a block instead of round ones, without a zero line.
+    """
+    rows = rows.reset_index(drop=True).astype({"block": str, "name": str, **dict.fromkeys(BOUNDS, float)})
+    cells, heads, scale = _laid(rows, ticks, unit)
+    foot = float(heads["bottom"].iloc[-1])
+    notes = pd.DataFrame({"text": [wrapped(note, HEAD)], "y": [foot + LINE]})
+    base, edge = alt.Chart(cells), -10 - max(pixels(line) for lines in cells["lines"] for line in lines)
+    x, y = _x("at"), _y("y")
+    bold: dict[str, Any] = {"align": "left", "lineHeight": LINE, "color": INK}
+    weight = alt.ExprRef("datum.kind == 'head' ? 600 : 400")
+    ranged = cells.dropna(subset=["left", "right"])
+    bar = ranged[ranged["kind"] == "new"]
+    line = ranged[ranged["kind"] != "new"]
+    tips = [alt.Tooltip("name:N", title=" "), alt.Tooltip("told:N", title="  ")]
+    told = [
+        f"{head}. {'; '.join(part['name'] + ' ' + part['told'])}" for head, part in cells.groupby("block", sort=False)
+    ]
+    layers = [
+        alt.Chart(scale).mark_rule().encode(x=x, y=_y("top"), y2="bottom:Q", color=alt.Color("ink:N", scale=None)),
+        alt.Chart(scale).mark_text(color=SOFT, baseline="top", dy=3).encode(x=x, y=_y("bottom"), text="text:N"),
+        alt.Chart(bar)
+        .mark_bar(size=12, color=TINTS[0.80], stroke=PILOT, strokeWidth=1)
+        .encode(x=_x("left"), x2="right:Q", y=y),
+        alt.Chart(line).mark_rule(color=PILOT, strokeWidth=2).encode(x=_x("left"), x2="right:Q", y=y),
+        *(
+            alt.Chart(part)
+            .mark_point(color=PILOT, strokeWidth=1.75, opacity=1, **KINDS[str(kind)])
+            .encode(x=x, y=y, tooltip=tips)
+            for kind, part in cells.dropna(subset="at").groupby("kind", sort=False)
+        ),
+        base.mark_text(x=edge, dy=alt.ExprRef("datum.lift"), fontWeight=weight, **bold).encode(y=y, text="lines:N"),
+        base.mark_text(x="width", dx=10, dy=alt.ExprRef("datum.raise"), fontWeight=weight, **bold).encode(
+            y=y, text="value:N"
+        ),
+        alt.Chart(heads).mark_text(x=edge, fontWeight=600, **bold).encode(y=_y("y"), text="lines:N"),
+        alt.Chart(notes).mark_text(x=edge, align="left", lineHeight=LINE, color=SOFT).encode(y=_y("y"), text="text:N"),
+    ]
+    height = foot + LINE * (len(notes["text"][0]) + 0.5)
+    return alt.layer(*layers).properties(width=WIDTH, height=height, description=". ".join(told) + ".")
+
+
+def _x(name: str) -> alt.X:
+    return alt.X(f"{name}:Q", axis=None, scale=alt.Scale(domain=[0, 1], nice=False, zero=False))
+
+
+def _y(name: str) -> alt.Y:
+    return alt.Y(f"{name}:Q", axis=None, scale=None)
+
+
+def _laid(
+    rows: pd.DataFrame, ticks: list[int] | None, unit: Unit | None
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Place rows and titles below each other, and everything across on a scale; return what the scales draw too."""
+    parts, heads, scales, bottom = [], list[dict[str, Any]](), [], 0.0
+    below = rows.get("below", pd.Series("", index=rows.index)).map(lambda text: wrapped(str(text), NAME))
+    lines = rows["name"].map(lambda name: wrapped(name, NAME) or [""]) + below
+    beside = rows["value"].map(lambda value: len(value) if isinstance(value, list) else 1)
+    rows = rows.assign(lines=lines, tall=LINE * np.maximum(lines.str.len(), beside) + GAP)
+    rows = rows.assign(lift=-(lines.str.len() - 1) * LINE / 2, **{"raise": -(beside - 1) * LINE / 2})
+    for head, part in rows.groupby("block", sort=False):
+        title = wrapped(str(head), HEAD)
+        top = bottom + LINE * len(title) + GAP / 2
+        ends = top + part["tall"].cumsum()
+        heads.append({"lines": title, "y": bottom + LINE / 2, "bottom": float(ends.iloc[-1]) + LINE + GAP})
+        low, high, places, texts = _scale(rows if unit is None else part, ticks, unit)
+        across = zip(("at", "left", "right"), BOUNDS, strict=True)
+        placed = {name: ((part[bound] - low) / (high - low)).clip(0, 1) for name, bound in across}
+        parts.append(part.assign(y=ends - part["tall"] / 2, **placed))
+        ink = [SOFT if place == 0 and ticks is None else RULE for place in places]
+        at = [(place - low) / (high - low) for place in places]
+        scales.append(pd.DataFrame({"at": at, "text": texts, "ink": ink, "top": top, "bottom": float(ends.iloc[-1])}))
+        bottom = float(heads[-1]["bottom"]) + GAP
+    return pd.concat(parts), pd.DataFrame(heads), pd.concat(scales)
+
+
+def _scale(
+    part: pd.DataFrame, ticks: list[int] | None, unit: Unit | None
+) -> tuple[float, float, list[float], list[str]]:
+    """Return the ends of a scale, where it has lines, and what stands below them."""
+    if ticks is not None:
+        return ticks[0] - 0.5, ticks[-1] + 0.5, [float(tick) for tick in ticks], [str(tick) for tick in ticks]
+    given = part[BOUNDS].to_numpy()
+    bounds = np.append(given[np.isfinite(given)], 0.0)
+    room = 0.05 * (np.ptp(bounds) or 1.0)
+    low, high = float(bounds.min() - room), float(bounds.max() + room)
+    if unit is None:
+        return low, high, [0.0], ["0"]
+    raw, factor = (high - low) / 3, 100 if unit else 1
+    step = 10 ** np.floor(np.log10(raw))
+    step *= max(times for times in (1, 2, 5) if times * step <= raw)
+    places = step * np.arange(np.ceil(low / step), np.floor(high / step) + 1)
+    digits = max(0, -int(np.floor(np.log10(step * factor) + 1e-9)))
+    texts = [number(place * factor, digits, signed=True) + unit * bool(place) for place in places]
+    return low, high, places.tolist(), texts
