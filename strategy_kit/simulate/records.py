@@ -26,8 +26,8 @@ def rework(
 ) -> tuple[pd.DataFrame, pd.DataFrame | None]:
     """Turn the lines of the plain market into those of `market`; return them with the targets, if it has any.
 
-    An order that both markets have keeps its number, buyer, time and price, so that two worlds of the same seed can be laid
-    over each other. An expected count that is lower keeps each order with the ratio's chance; one that is higher adds
+    An order that both markets have keeps its number, buyer and price, and its time if no target moved it, so that two worlds
+    of the same seed can be laid over each other. An expected count that is lower keeps each order with the ratio's chance; one that is higher adds
     a Poisson number: counts are then distributed as if they had been drawn from `market` at once.
     """
     world, targets = market.world, None
@@ -36,12 +36,12 @@ def rework(
     if world.overseas:
         lines["market"] = _joined(lines, market, key)
     if world.refund_lag:
-        lag = np.floor(stream(key, "refund_lag").random(len(lines)) * world.refund_lag * REFUND_DAYS * DAY)
+        lag = _by_order(lines, stream(key, "refund_lag")) * world.refund_lag * REFUND_DAYS * DAY
         lines["refunded"] += (lag * (lines["status"] == _REFUNDED)).astype(np.int64)
     if world.target_bunching:
         lines, targets = make_targets(lines, market, key)
     if world.kpi_regimes:
-        hidden = stream(key, "kpi_regimes").random(lines["order"].max() + 1)[lines["order"]] < world.kpi_regimes
+        hidden = _by_order(lines, stream(key, "kpi_regimes")) < world.kpi_regimes
         before = lines["second"] < market.clock.pilot_week * 7 * DAY
         lines["status"] = lines["status"].mask(hidden & before & (lines["status"] == _CANCELLED), _PAID)
     to_come = lines["refunded"] >= (7 * market.clock.weeks + OPEN_DAYS) * DAY
@@ -50,6 +50,11 @@ def rework(
     if not (world.refund_lag or world.target_bunching):
         lines = lines.drop(columns="refunded")
     return lines, targets
+
+
+def _by_order(lines: pd.DataFrame, rng: np.random.Generator) -> Floats:
+    """Draw a uniform number for each order; an order has the same in every world."""
+    return rng.random(lines["order"].max() + 1)[lines["order"]]
 
 
 def _daily(market: Market, orders: Floats) -> Floats:
@@ -94,8 +99,7 @@ def _templates(known: Ints, merchant: Ints, rng: np.random.Generator) -> Ints:
 def _joined(lines: pd.DataFrame, market: Market, key: int) -> Ints:
     """Sell abroad what joining adds: a joiner's orders are domestic before, and that share of them abroad afterwards."""
     share = JOIN_GAIN * market.world.overseas / (1 + JOIN_GAIN * market.world.overseas)
-    rng, count = stream(key, "abroad"), lines["order"].max() + 1
     order, joins = lines["order"].to_numpy(), market.column("joins")[lines["merchant"]]
-    abroad = (rng.random(count) < share)[order] & (lines["second"].to_numpy() >= joins * 7 * DAY)
-    place = rng.integers(1, len(MARKETS), count)[order]
+    abroad = (_by_order(lines, stream(key, "abroad")) < share) & (lines["second"].to_numpy() >= joins * 7 * DAY)
+    place = stream(key, "place").integers(1, len(MARKETS), order.max() + 1)[order]
     return np.where(joins == NEVER, lines["market"], abroad * place)

@@ -117,6 +117,23 @@ def test_survivors_alone_do_not_show_that_support_keeps_shops_open() -> None:
     assert shown["truth"] == pytest.approx(np.mean(logs), abs=EXACT)
 
 
+def test_who_leaves_is_drawn_from_the_chance_to_leave() -> None:
+    mine = draw_market(CLOCK, 3000, np.random.default_rng(1), World(exits=1))
+    leaves, cohort, week = mine.column("leaves"), mine.column("cohort"), np.arange(CLOCK.weeks + 1)
+    gone = (leaves[:, None] != NEVER) & (week >= leaves[:, None])
+    assert not gone[cohort == CLOCK.pilot_week].any()
+    assert not gone[:, : CLOCK.pilot_week].any()
+    for side in (cohort == NEVER, cohort > CLOCK.pilot_week):
+        chance = 1 - np.exp(mine.log_open[side][:, CLOCK.weeks - 1])
+        seen = gone[side][:, CLOCK.weeks - 1]
+        assert seen.mean() == pytest.approx(chance.mean(), abs=4 * np.sqrt((chance * (1 - chance)).sum()) / len(seen))
+    kept = (cohort > CLOCK.pilot_week) & (cohort < CLOCK.weeks)
+    assert (leaves[kept] < cohort[kept]).all()  # whoever is supported by then stays
+    assert 1 - np.exp(mine.log_open[cohort == NEVER][:, CLOCK.weeks - 1]) == pytest.approx(0.2)
+    weaker = draw_market(CLOCK, 3000, np.random.default_rng(1), World(exits=0.5)).column("leaves")
+    assert ((leaves != NEVER) & (leaves <= weaker))[weaker != NEVER].all()
+
+
 @pytest.mark.parametrize("share", [0.25, 0.5, 0.75, 1.0])
 def test_rivals_make_gains_look_larger_than_they_are(share: float) -> None:
     """With share c taken from rivals that sell 1/r of the supported, the difference shows (1 + c r) of (1 - c)."""
