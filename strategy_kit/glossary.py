@@ -79,6 +79,7 @@ COLUMNS: dict[str, str] = {
     "observed": "units observed in the period",
     "outcome": "what was measured",
     "p_value": "two-sided, against no effect",
+    "past_error": "standard error of the detectable effect from how short the past is",
     "period": "first day or number of the period",
     "periods_after": "periods from the cohort's start on",
     "periods_before": "periods before the cohort's start",

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 Array = np.ndarray
 Basis = Literal["placebo", "model"]
 LEAST_PERIODS, LEAST_GROUPS, MOST_GROUPS = 6, 4, 2_000
-_ROUNDING = 1e-14
+_ROUNDING, _REFITS = 1e-14, 100
 _CELLS, _MOST_DRAWS = 10_000_000, 20_000
 _CORRELATIONS = (-0.99, 0.999)
 
@@ -103,6 +103,21 @@ class Past:
         places[:, self.chosen :] = draw.permuted(places[:, self.chosen :], axis=1)
         result: Array = places * draw.standard_normal((rows, groups))
         return result
+
+    def spread(self, model: Ar1, pilots: int, base: int, weeks: int) -> float:
+        """Return the standard error of the estimate under a model; further pilots and comparisons are any of the others."""
+        variance, others = model.contrast_variance(base, weeks), len(self.paths) - pilots
+        chosen, average = variance[: self.chosen].sum(), variance[self.chosen :].mean()
+        return float(np.sqrt((chosen + (pilots - self.chosen) * average) / pilots**2 + average / others))
+
+    def refits(self, seed: int) -> list[Ar1]:
+        """Return the model fitted anew to pasts that it could have made: how little a short past says."""
+        draw, (correlation, variance) = np.random.default_rng((seed, 1)), self.model
+        paths = draw.standard_normal((min(_REFITS, max(20, _CELLS // self.paths.size)), *self.paths.shape))
+        for t in range(1, paths.shape[2]):
+            paths[..., t] = correlation * paths[..., t - 1] + np.sqrt(1 - correlation**2) * paths[..., t]
+        paths *= np.sqrt(variance)[:, None]
+        return [Past(path, self.chosen, 0).model for path in paths]
 
     def _placebos(self, base: int, weeks: int, draw: np.random.Generator, rows: int) -> Array:
         """Deal what groups did at one past date to the places, each side in units of its own spread."""

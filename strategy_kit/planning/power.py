@@ -136,8 +136,9 @@ def detectable_effect(
     Returns
     -------
     DataFrame
-        One row: pilots, weeks, detectable_effect (units of the outcome), simulation_error (its standard error, from the
-        number of draws), std_error (of the estimate, over the draws), power (`chance`), basis, autocorrelation.
+        One row: pilots, weeks, detectable_effect (units of the outcome), past_error (its standard error, since the past
+        that spreads are read from is short; by refitting the model to up to 100 pasts that it draws), simulation_error (the same
+        from the number of draws), std_error (of the estimate, over the draws), power (`chance`), basis, autocorrelation.
 
     Raises
     ------
@@ -156,8 +157,8 @@ def detectable_effect(
         raise ParameterError(f"chance lies between 0 and 1, such as 0.8, not {chance!r}")
     (sample,) = _samples(panel, _asked(pilots, weeks), seed, reading)
     size, error = sample.detectable(chance), sample.detectable_error(chance)
-    row = sample.row(detectable_effect=size, simulation_error=error, std_error=sample.estimate.std(), power=chance)
-    return pd.DataFrame([row])
+    told = {"detectable_effect": size, "past_error": sample.unsure * size, "simulation_error": error}
+    return pd.DataFrame([sample.row(**told, std_error=sample.estimate.std(), power=chance)])
 
 
 def what_if(
@@ -186,8 +187,8 @@ def what_if(
     Returns
     -------
     DataFrame
-        One row a design, pilots first: pilots, weeks, detectable_effect, std_error, effect, power, basis, autocorrelation.
-        All rows have the same basis and the same draws, so that they differ by design alone.
+        One row a design, pilots first: pilots, weeks, detectable_effect, past_error, std_error, effect, power, basis,
+        autocorrelation. All rows have the same basis and the same draws, so that they differ by design alone.
 
     Raises
     ------
@@ -211,10 +212,10 @@ def what_if(
     samples = _samples(panel, lambda past: [(past.chosen + p, past.after + w) for p, w in more], seed, reading)
     found = [sample.detectable(FOUND) for sample in samples]
     size = found[0] if effect is None else float(effect)
-    rows = [
-        each.row(detectable_effect=own, std_error=each.estimate.std(), effect=size, power=each.at(size)["power"])
-        for each, own in zip(samples, found, strict=True)
-    ]
+    rows = []
+    for each, own in zip(samples, found, strict=True):
+        told = {"detectable_effect": own, "past_error": each.unsure * own, "std_error": each.estimate.std()}
+        rows.append(each.row(**told, effect=size, power=each.at(size)["power"]))
     return pd.DataFrame(rows)
 
 
@@ -257,6 +258,8 @@ class _Sample(NamedTuple):
     estimate: Array
     half: Array
     source: dict[str, Any]
+    unsure: float
+    """Standard deviation of the estimate's error over pasts that could have been seen, as a share of it."""
 
     def at(self, effect: float) -> dict[str, float]:
         """Return how often the interval excludes zero, how often on the wrong side, and by how much estimates exaggerate."""
@@ -301,13 +304,16 @@ def _samples(
     if not whole_number(base, 1) or base > periods:
         laws.append(f"base is a whole number from 1 to the {periods} periods of the past, not {base!r}")
     refuse(ParameterError, "power", laws)
-    basis, made = past.basis(int(base), max(weeks for _, weeks in pairs)), []
+    basis, refits, made = past.basis(int(base), max(weeks for _, weeks in pairs)), past.refits(seed), []
     for pilots, weeks in pairs:
         change = past.draws(int(base), weeks, basis, seed)
         estimate, error, freedom = welch(change[:, :pilots], change[:, pilots:])
         half = widening * stdtrit(freedom, 0.5 + level / 2) * error
         source = {"basis": basis, "autocorrelation": past.model.correlation}
-        made.append(_Sample({"pilots": pilots, "weeks": weeks}, estimate, half, source))
+        errors = [past.spread(model, pilots, int(base), weeks) for model in refits]
+        made.append(
+            _Sample({"pilots": pilots, "weeks": weeks}, estimate, half, source, float(np.std(errors) / np.mean(errors)))
+        )
     return made
 
 

@@ -136,6 +136,16 @@ def test_detectable_effect_is_where_power_reaches_the_chance() -> None:
     assert np.std(others) == pytest.approx(row["simulation_error"], rel=0.4)
 
 
+@pytest.mark.parametrize(("correlation", "volatile"), [(0.0, 2.0), (0.6, 1.0)])
+def test_past_error_is_how_much_the_answer_moves_from_past_to_past(correlation: float, volatile: float) -> None:
+    rng, spread = RNG(20), np.repeat([volatile, 1.0], [3, 9])[:, None]
+    rows = [detectable_effect(planned(spread * shocks(rng, (12, 26), correlation)), weeks=13) for _ in range(60)]
+    told = pd.concat(rows)
+    # a standard deviation of 60 answers is known to 9%, and each row's own error to about as much
+    assert told["past_error"].mean() == pytest.approx(told["detectable_effect"].std(), rel=0.3)
+    assert told["past_error"].min() > 5 * told["simulation_error"].max()
+
+
 def test_normal_formula_is_too_hopeful_with_few_pilots_and_right_with_many() -> None:
     formula = stats.norm.ppf(0.975) + stats.norm.ppf(0.8)
     few, many = (
@@ -220,7 +230,7 @@ def test_scale_order_and_what_all_groups_share_do_not_matter(scale: float, seed:
         what_if(planned(each), effect=size, more_weeks=(6, 12), base=12)
         for each, size in ((y, 0.7), (mixed, 0.7 * scale))
     )
-    sizes = ["detectable_effect", "std_error", "effect"]
+    sizes = ["detectable_effect", "past_error", "std_error", "effect"]
     np.testing.assert_allclose(scale * one[sizes], other[sizes], rtol=1e-6)
     pd.testing.assert_frame_equal(one.drop(columns=sizes), other.drop(columns=sizes), rtol=1e-6)
     again = what_if(planned(y), effect=0.7, more_weeks=(6, 12), base=12)
