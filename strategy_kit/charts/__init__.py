@@ -9,9 +9,11 @@ from strategy_kit.charts.effects_grid import effects_grid
 from strategy_kit.charts.estimators import estimator_comparison
 from strategy_kit.charts.event_study import event_study
 from strategy_kit.charts.figure import figure
+from strategy_kit.charts.forest import forest, metrics_forest, rank_intervals
 from strategy_kit.charts.ladder import ladder_transitions
 from strategy_kit.charts.looks import looks
 from strategy_kit.charts.multiverse import multiverse
+from strategy_kit.charts.net import gross_to_net
 from strategy_kit.charts.placebo import placebo_strip
 from strategy_kit.charts.power import power_curve, what_if
 from strategy_kit.charts.selection import selection_windows
@@ -31,14 +33,18 @@ __all__ = [
     "estimator_comparison",
     "event_study",
     "figure",
+    "forest",
+    "gross_to_net",
     "growth_waterfall",
     "kpi_trend",
     "ladder_transitions",
     "looks",
+    "metrics_forest",
     "multiverse",
     "placebo_strip",
     "power_curve",
     "process_control",
+    "rank_intervals",
     "retention_curves",
     "selection_windows",
     "sensitivity",

@@ -272,10 +272,12 @@ def _scale(
     low, high = float(bounds.min() - room), float(bounds.max() + room)
     if unit is None:
         return low, high, [0.0], ["0"]
-    raw, factor = (high - low) / 3, 100 if unit else 1
+    raw, factor = (high - low) / 2.5, 100 if unit else 1
     step = 10 ** np.floor(np.log10(raw))
     step *= max(times for times in (1, 2, 5) if times * step <= raw)
     places = step * np.arange(np.ceil(low / step), np.floor(high / step) + 1)
     digits = max(0, -int(np.floor(np.log10(step * factor) + 1e-9)))
+    told = np.isin(np.arange(len(places)), [0, np.abs(places).argmin(), len(places) - 1])  # more would meet on a phone
     texts = [number(place * factor, digits, signed=True) + unit * bool(place) for place in places]
+    texts = [text * bool(shown) for text, shown in zip(texts, told, strict=True)]
     return low, high, places.tolist(), texts
