@@ -58,7 +58,7 @@ def event_study(study: Any, *, percent: bool = False, labels: Mapping[str, str] 
     levels = list(TINTS) if hasattr(study, "tidy") else [0.95]
     frames = {level: _filled(tidy(level=level)) for level in levels}
     rows, (factor, unit) = frames[0.95], (100, "%") if percent else (1, "")
-    banded = rows["band_low"].notna().any()
+    banded = rows["band_low"].abs().lt(float("inf")).any()
     legend = [words["nested" if len(levels) > 1 else "single"], *([words["band"]] if banded else [])]
     first, last = rows["age"].min(), rows["age"].max()
     x = alt.X("age:Q", scale=alt.Scale(domain=[first - 0.5, last + 0.5], nice=False)).axis(

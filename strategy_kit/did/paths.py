@@ -14,7 +14,7 @@ from strategy_kit.did.guards import ROUNDING, settled, unused_by_means
 from strategy_kit.errors import DesignError, ParameterError, whole_number
 from strategy_kit.estimates import Estimates
 from strategy_kit.inference import Student, StudentByRow, welch
-from strategy_kit.randomisation import deals, number_of_deals, own_and_pooled
+from strategy_kit.randomisation import deals, number_of_deals
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,13 +29,11 @@ _LEVEL = 0.95
 
 
 @dataclass(frozen=True, eq=False)
-class DealtPath:
+class DealtPath(StudentByRow):
     """The law of a path: Student's at each age, and for all ages the largest gap of every way to deal the starts.
 
     Attributes
     ----------
-    alone
-        Student's law at each age.
     largest
         (M,) largest absolute gap of each assignment in units of its own error, the real one first.
     unit
@@ -43,22 +41,13 @@ class DealtPath:
 
     Examples
     --------
-    >>> law = DealtPath(StudentByRow(np.array([2.0])), np.arange(40.0), 0.5)
+    >>> law = DealtPath(np.array([2.0]), np.arange(40.0), 0.5)
     >>> law.critical(0.9).__round__(6), law.critical(0.99)
     (35.0, inf)
     """
 
-    alone: StudentByRow
     largest: Array
     unit: float
-
-    def interval(self, estimate: Array, std_error: Array, level: float) -> tuple[Array, Array]:
-        """Return the lower and upper ends at coverage `level`, each age alone."""
-        return self.alone.interval(estimate, std_error, level)
-
-    def p_value(self, estimate: Array, std_error: Array) -> Array:
-        """Return the two-sided p-value against no effect, each age alone."""
-        return self.alone.p_value(estimate, std_error)
 
     def critical(self, level: float) -> float:
         """Return what at most 1 - `level` of the assignments exceed; infinite where not even the most extreme one does."""
@@ -133,7 +122,7 @@ def pilot_path(panel: Panel, *, seed: int = 0) -> Estimates:
         raise ParameterError(f"a seed is a whole number, 0 or more, not {seed!r}")
     groups = assigned_groups(panel)
     contrasts = _contrasts(panel, groups)
-    values = own_and_pooled_by_age(contrasts.value, groups.start)
+    values = _own_and_pooled(contrasts.value, groups.start)[0]
     judged = contrasts.judged & (np.ptp(values, axis=0) > ROUNDING * panel.scale)
     if not judged.any():
         raise DesignError(
@@ -151,7 +140,7 @@ def pilot_path(panel: Panel, *, seed: int = 0) -> Estimates:
     covariance = sum(
         np.atleast_2d(np.cov(values[treated == side].T)) / (treated == side).sum() for side in (True, False)
     )
-    law = DealtPath(StudentByRow(freedom), size.max(axis=1), float(unit[0]))
+    law = DealtPath(freedom, size.max(axis=1), float(unit[0]))
     tests = _tests(size, age[judged], number_of_deals(groups.start))
     result = Estimates(
         estimator="pilot_path",
@@ -172,16 +161,10 @@ def pilot_path(panel: Panel, *, seed: int = 0) -> Estimates:
     return settled(result.without_errors(~judged), panel.scale)
 
 
-def own_and_pooled_by_age(contrasts: Array, real: Array) -> Array:
-    """Return (G, A) the value each group has: at its own start, or averaged over the starts that happened if at none.
-
-    Examples
-    --------
-    >>> own_and_pooled_by_age(np.array([[[1.0], [5.0]], [[2.0], [4.0]]]), np.array([1, -1])).tolist()
-    [[5.0], [4.0]]
-    """
-    layers = [own_and_pooled(layer, real[None, :], real)[0] for layer in np.moveaxis(contrasts, 2, 0)]
-    return np.stack(layers, axis=1)
+def _own_and_pooled(contrasts: Array, start: Array) -> tuple[Array, Array]:
+    """Return (G, A) values, at a group's own start or averaged over those that happened if at none, and all of the latter."""
+    pooled = np.tensordot(contrasts, np.bincount(start[start >= 0]) / (start >= 0).sum(), axes=(1, 0))
+    return np.where((start >= 0)[:, None], contrasts[np.arange(len(start)), start], pooled), pooled
 
 
 def _contrasts(panel: Panel, groups: AssignedGroups) -> _Contrasts:
@@ -202,8 +185,7 @@ def _contrasts(panel: Panel, groups: AssignedGroups) -> _Contrasts:
 def _dealt(contrasts: Array, start: Array, seed: int) -> tuple[Array, Array]:
     """Return (M, A) gaps of every assignment, the real one first, and the (M,) error that the ages of each share."""
     own = contrasts - contrasts.mean(axis=(0, 1))
-    pooled = np.tensordot(np.bincount(start[start >= 0]) / (start >= 0).sum(), own, axes=(0, 1))
-    terms = [(values, values**2) for values in (*np.moveaxis(own, 1, 0), pooled)]
+    terms = [(values, values**2) for values in (*np.moveaxis(own, 1, 0), _own_and_pooled(own, start)[1])]
     gaps, units = [], []
     for dealt in _blocks(start, seed, max(1, _CELLS // own.shape[2])):
         sides = []

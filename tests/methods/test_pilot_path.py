@@ -155,8 +155,9 @@ def test_no_band_where_no_assignment_is_rare_enough(start: list[float]) -> None:
     assert tests.loc["all", "smallest_p_value"] > 0.05
     assert "infinite" in path.notes[-1]
     assert np.isfinite(path.tidy(level=0.6)["band_high"]).all()
-    chart = event_study(path).to_dict()
-    assert chart["description"]
+    # A band that is nowhere is neither drawn nor named.
+    drawn = [event_study(each).to_dict()["description"] for each in (path, pilot_path(pilots(2, STARTS[1])))]
+    assert ["band" in words for words in drawn] == [False, True]
 
 
 def test_ages_that_some_starts_lack_are_left_out_and_counted() -> None:
