@@ -174,11 +174,11 @@ def test_autocorrelation_and_variances_are_told_without_bias(rho: float, ratio: 
 
 
 def test_the_critical_value_is_that_of_a_gaussian_maximum_where_variances_are_known() -> None:
-    # eighty groups and eighty periods before the start leave nothing to estimate; at no autocorrelation the estimates at
+    # sixty groups and sixty periods before the start leave nothing to estimate; at no autocorrelation the estimates at
     # looks s < t have the covariance of the one at t, 1 / T0 + 1 / t
     looks = np.arange(1, 27)
-    largest = largest_ratios(Looks(80, (0,), (40, 40), tuple(looks.tolist())), 0, 0)
-    covariance = 1 / 80 + 1 / np.maximum(looks[:, None], looks[None, :])
+    largest = largest_ratios(Looks(60, (0,), (30, 30), tuple(looks.tolist())), 0, 0)
+    covariance = 1 / 60 + 1 / np.maximum(looks[:, None], looks[None, :])
     for level in (0.8, 0.9, 0.95):
         found = critical(largest, level)
         # 6,000 worlds: a standard error of the quantile near 0.02; volatility after the start is never taken as less
@@ -197,6 +197,13 @@ def test_more_looks_and_higher_levels_cost_more_and_one_look_costs_no_correction
     assert not np.array_equal(largest_ratios(design[0], 10, 1), largest_ratios(design[0], 10, 0))
 
 
+def test_the_least_favourable_volatility_of_the_pilots_counts() -> None:
+    assert critical(np.stack([np.linspace(0, 1, 101), np.linspace(0, 2, 101)]), 0.9) == pytest.approx(1.8)
+    largest = largest_ratios(Looks(26, (0,), (3, 9), (26,)), 0, 0)
+    assert largest.shape == (3, 6_000)
+    assert len({critical(row[None, :], 0.95) for row in largest}) == 3
+
+
 def test_without_a_horizon_the_band_costs_less_than_a_confidence_sequence() -> None:
     # the normal mixture at its narrowest, for an estimate whose variance is known
     alpha = 0.05
@@ -210,12 +217,16 @@ def test_without_a_horizon_the_band_costs_less_than_a_confidence_sequence() -> N
 
 
 @cache
-def rates(groups: int, ratio: float, rho: float, later: float = 1.0, horizon: int = 26) -> dict[str, float]:
+def rates(
+    groups: int, ratio: float, rho: float, later: float = 1.0, horizon: int = 26, drift: float = 0.0
+) -> dict[str, float]:
     """Share of worlds without an effect in which a reading ever claims one, by the functions of the method."""
     worlds, before, treated = 1_500, 26, 3
     design = Looks(before, (0,), (treated, groups - treated), tuple(range(1, horizon + 1)))
     known, kind = tables(design), np.repeat([0, 1], [treated, groups - treated])
-    paths = autoregressive(np.random.default_rng(11).normal(size=(before + horizon, worlds, groups)), rho)
+    random = np.random.default_rng(11)
+    paths = autoregressive(random.normal(size=(before + horizon, worlds, groups)), rho)
+    paths += drift * random.normal(size=paths.shape).cumsum(axis=0)
     paths[:, :, :treated] *= ratio
     paths[before:, :, :treated] *= later
     after = paths[before:].cumsum(axis=0) / np.arange(1, horizon + 1)[:, None, None]
@@ -236,14 +247,14 @@ def rates(groups: int, ratio: float, rho: float, later: float = 1.0, horizon: in
     }
 
 
-@pytest.mark.parametrize(("groups", "ratio", "rho"), list(product([8, 30], [1 / 3, 1.0, 3.0], [0.0, 0.6, 0.9])))
+@pytest.mark.parametrize(("groups", "ratio", "rho"), list(product([8, 30], [1 / 3, 1.0, 3.0], [0.0, 0.9])))
 def test_no_effect_is_ever_claimed_in_more_than_one_world_in_twenty(groups: int, ratio: float, rho: float) -> None:
     # 5 % and three standard errors of a share of 1,500 worlds: 6.7 %
     found = rates(groups, ratio, rho)
     assert found["band"] < 0.05 + 3 * (0.05 * 0.95 / 1_500) ** 0.5
     assert found["last"] <= found["band"] <= found["weekly"]
-    if ratio >= 1:
-        assert found["weekly"] > 0.10, "intervals for one look do not hold, or this would show nothing"
+    if ratio >= 1:  # intervals for one look do not hold, or this would show nothing
+        assert found["weekly"] > (0.2 if ratio > 1 else 0.1)
     assert found["wider"] < 1.4
 
 
@@ -252,6 +263,12 @@ def test_pilots_that_become_twice_as_volatile_are_mostly_seen(ratio: float) -> N
     found = rates(12, ratio, 0.0, later=2.0)
     assert found["weekly"] > 0.30
     assert found["band"] < 0.11
+
+
+@pytest.mark.parametrize("ratio", [1.0, 3.0])
+def test_a_slow_drift_beneath_fast_noise_is_underrated_but_not_by_much(ratio: float) -> None:
+    # over half a year the drift adds half of the noise's own standard deviation
+    assert rates(12, ratio, 0.0, drift=0.1)["band"] < 0.11
 
 
 def test_without_a_horizon_a_year_of_looks_holds() -> None:
