@@ -96,7 +96,7 @@ def metrics_forest(table: pd.DataFrame, *, labels: Mapping[str, str] | None = No
     Parameters
     ----------
     table
-        Of `planning.all_metrics`: family, metric, estimate, conf_low, conf_high, p_adjusted, survives, reason.
+        Of `planning.all_metrics`: family, metric, estimate, conf_low, conf_high, p_adjusted, survives, missing_because.
     labels
         Words: "value", "note", "p", "primary", "missing", and one per metric and family.
 
@@ -108,10 +108,10 @@ def metrics_forest(table: pd.DataFrame, *, labels: Mapping[str, str] | None = No
     Examples
     --------
     >>> row = {"family": ["primary"], "metric": ["gmv"], "estimate": [2.0], "conf_low": [1.0], "conf_high": [3.0]}
-    >>> metrics_forest(pd.DataFrame({**row, "p_adjusted": [0.01], "survives": [True], "reason": [""]})).description
+    >>> metrics_forest(pd.DataFrame({**row, "p_adjusted": [0.01], "survives": [True], "missing_because": [""]})).description
     'primary metric. gmv +2.0 (+1.0 … +3.0), p 0.010.'
     """
-    columns = ["family", "metric", *BOUNDS, "p_adjusted", "survives", "reason"]
+    columns = ["family", "metric", *BOUNDS, "p_adjusted", "survives", "missing_because"]
     require("metrics_forest", table, dict.fromkeys(columns, ()))
     rows = table[columns].reset_index(drop=True)
     names = [*rows["family"].astype(str), *rows["metric"].astype(str)]
@@ -120,7 +120,7 @@ def metrics_forest(table: pd.DataFrame, *, labels: Mapping[str, str] | None = No
     writes = [writer(row) for row in rows[BOUNDS].to_numpy()]
     p = words["p"] + " " + rows["p_adjusted"].map(lambda p: number(p, 3))
     spans = [_span(row, write, words["missing"]) for row, write in zip(rows.itertuples(), writes, strict=True)]
-    told = rows["reason"].astype(str)
+    told = rows["missing_because"].astype(str)
     rows["told"] = told.where(told != "", pd.Series(spans) + ", " + p)
     shown = [write(at) for write, at in zip(writes, rows["estimate"], strict=True)]
     rows["value"] = [

@@ -10,7 +10,7 @@ import pandas as pd
 
 from strategy_kit.assigned import assigned_groups
 from strategy_kit.did.collapsed import marked
-from strategy_kit.did.guards import ROUNDING
+from strategy_kit.did.guards import ROUNDING, unused_by_means
 from strategy_kit.errors import DesignError, ParameterError, refuse
 from strategy_kit.estimates import Estimates
 from strategy_kit.inference import Student, welch
@@ -127,7 +127,7 @@ def gross_to_net(
         average=(float(estimate[2]), float(error[2])),
         law=laws,
         average_law=laws[2],
-        notes=panel.notes,
+        notes=(*panel.notes, *unused_by_means(panel)),
     )
     details = _details(result, sales, groups, np.hstack([pilots, others]))
     return replace(result if cost is None else _with_cost(result, laws, cost, cost_error), details=details)

@@ -53,7 +53,7 @@ def all_metrics(
     -------
     DataFrame
         One row a declared metric, the primary first, families in their order: family, metric, estimate, std_error, conf_low,
-        conf_high, p_value, p_adjusted, survives (p_adjusted of at most 1 − `level`) and reason (why there is no effect).
+        conf_high, p_value, p_adjusted, survives (p_adjusted of at most 1 − `level`) and missing_because (why there is no effect).
 
     Raises
     ------
@@ -82,10 +82,12 @@ def all_metrics(
     _refuse(results, declared, families, correction)
     rows = pd.DataFrame(declared, columns=["family", "metric"])
     found = [_row(results.get(metric), level) for metric in rows["metric"]]
-    rows = rows.join(pd.DataFrame(found, columns=[*_NUMBERS, "reason"]))
+    rows = rows.join(pd.DataFrame(found, columns=[*_NUMBERS, "missing_because"]))
     adjusted = rows.groupby("family", sort=False)["p_value"].transform(lambda p: _adjusted(p, correction))
     survives = (adjusted <= 1 - level + 1e-12).to_numpy()
-    return rows.assign(p_adjusted=adjusted, survives=survives)[[*rows.columns[:-1], "p_adjusted", "survives", "reason"]]
+    return rows.assign(p_adjusted=adjusted, survives=survives)[
+        [*rows.columns[:-1], "p_adjusted", "survives", "missing_because"]
+    ]
 
 
 def _refuse(

@@ -55,7 +55,7 @@ def metrics() -> pd.DataFrame:
             "conf_high": [0.22, 90.0, -1.0, np.nan],
             "p_adjusted": [0.02, 0.11, 0.004, np.nan],
             "survives": [True, False, True, False],
-            "reason": ["", "", "", "nobody measured them"],
+            "missing_because": ["", "", "", "nobody measured them"],
         }
     )
 

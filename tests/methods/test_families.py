@@ -10,6 +10,7 @@ import pytest
 
 from strategy_kit import did
 from strategy_kit.errors import DesignError, ParameterError
+from strategy_kit.glossary import COLUMNS
 from strategy_kit.inference import Student
 from strategy_kit.panel import Panel
 from strategy_kit.plan import Plan
@@ -35,7 +36,7 @@ def test_holm_by_hand() -> None:
     assert found["p_value"].tolist() == pytest.approx([0.04, 0.03, 0.01, 0.04, 0.02])
     assert found["p_adjusted"].tolist() == pytest.approx([0.04, 0.06, 0.03, 0.06, 0.02])
     assert found["survives"].tolist() == [True, False, True, False, True]
-    assert found["reason"].tolist() == [""] * 5
+    assert found["missing_because"].tolist() == [""] * 5
 
 
 def test_screening_by_hand() -> None:
@@ -51,7 +52,7 @@ def test_what_could_not_be_computed_is_shown_and_helps_nobody() -> None:
     lost = replace(PILOT, average=(1.0, np.nan))
     given = {"gmv": DesignError("too few pilots"), "a": with_p(0.02), "b": DesignError("no buyers"), "c": lost}
     found = all_metrics(given, primary="gmv", families={"reach": ["a", "b", "c", "d"]}).set_index("metric")
-    assert found["reason"].tolist() == [
+    assert found["missing_because"].tolist() == [
         "too few pilots",
         "",
         "no buyers",
@@ -71,6 +72,7 @@ def test_numbers_are_those_of_the_estimates_and_the_plan_fits() -> None:
     for row in range(2):
         assert found.loc[row, names].tolist() == PILOT.glance(0.9).loc[0, names].tolist()
     assert found["p_adjusted"].tolist() == pytest.approx(found["p_value"].tolist())
+    assert not set(found.columns) - set(COLUMNS)
 
 
 @pytest.mark.parametrize("seed", range(4))
