@@ -38,6 +38,7 @@ def relative_magnitudes(
     *,
     magnitudes: float | Sequence[float] = (0.0, 0.5, 1.0, 1.5, 2.0),
     ages: int | Sequence[int] | None = None,
+    since: int | None = None,
     level: float = 0.95,
 ) -> Sensitivity:
     """Bound the effect when trends may break after the start by at most so many times the worst break before it.
@@ -51,6 +52,8 @@ def relative_magnitudes(
         How many times the worst change from one age to the next seen before the start (Mbar), rising.
     ages
         The effect is the average over these; age 0 unless given.
+    since
+        The oldest age that is used; all unless given.
     level
         Coverage of the intervals.
 
@@ -66,7 +69,7 @@ def relative_magnitudes(
         If the study has no single base period, no age before it, a gap, no covariance to rest on, or a change before the
         start has no variance.
     ParameterError
-        If magnitudes, ages or level cannot be.
+        If magnitudes, ages, since or level cannot be.
 
     Notes
     -----
@@ -87,7 +90,7 @@ def relative_magnitudes(
     3.67
     """
     sizes = magnitudes_of(magnitudes)
-    path = path_of(study, ages=ages, level=level)
+    path = path_of(study, ages=ages, since=since, level=level)
     _refuse_no_variance(path)
     hulls = [_hull(_Sets(path, size, 1 - level)) for size in sizes]
     before = path.changes[: path.before] @ path.estimate
@@ -118,7 +121,7 @@ def _refuse_no_variance(path: Path) -> None:
     if len(still):
         pairs = ", ".join(f"{path.all_ages[one]} to {path.all_ages[one + 1]}" for one in still)
         raise DesignError(
-            f"the change from age {pairs} has no variance, so it was not estimated; leave such ages out by study_of"
+            f"the change from age {pairs} has no variance, so it was not estimated; leave such ages out by since or study_of"
         )
 
 

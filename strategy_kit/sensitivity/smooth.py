@@ -15,7 +15,7 @@ from scipy.special import ndtr, ndtri
 
 from strategy_kit.errors import DesignError
 from strategy_kit.sensitivity.result import Sensitivity, magnitudes_of
-from strategy_kit.sensitivity.study import path_of
+from strategy_kit.sensitivity.study import freedom_of, path_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 Array = np.ndarray
 _GOLDEN = (np.sqrt(5) - 1) / 2
 _SCAN, _SHRINKINGS, _ZOOMS = 65, 48, 3
+_CAUTION = 1.05
+"""Ratio of true to estimated standard error from which on fitted weights are cautioned against."""
 
 
 def smoothness(
@@ -33,6 +35,7 @@ def smoothness(
     *,
     magnitudes: float | Sequence[float] | None = None,
     ages: int | Sequence[int] | None = None,
+    since: int | None = None,
     level: float = 0.95,
 ) -> Sensitivity:
     """Bound the effect when trends may differ by a straight line that bends by at most M from one period to the next.
@@ -47,6 +50,8 @@ def smoothness(
         standard errors (at level 0.95), or the standard error where one age before the base shows no bend.
     ages
         The effect is the average over these; age 0 unless given.
+    since
+        The oldest age that is used; all unless given.
     level
         Coverage of the intervals.
 
@@ -60,13 +65,16 @@ def smoothness(
     Raises
     ------
     DesignError
-        If the study has no single base period, no age before it, a gap, or a covariance that is singular before the base.
+        If the study has no single base period, no age before it, a gap, a covariance that is singular before the base, or
+        fewer than two independent units of the smaller side for each weight that is to be fitted.
     ParameterError
-        If magnitudes, ages or level cannot be.
+        If magnitudes, ages, since or level cannot be.
 
     Notes
     -----
-    Where the study's law is t, covariances are widened by the square of its critical value over the normal one.
+    Where the study's law is t, covariances are widened by the square of its critical value over the normal one. Weights are
+    fitted to an estimated covariance: with ν + 1 units and q weights a standard error is about ν / (ν − q) times as large as
+    it seems, which the notes tell from 1.05 on. `study_of` knows no units, and says nothing.
 
     References
     ----------
@@ -82,8 +90,9 @@ def smoothness(
     [[0.82, 1.38], [0.37, 1.83]]
     """
     given = None if magnitudes is None else magnitudes_of(magnitudes)
-    path = path_of(study, ages=ages, level=level)
+    path = path_of(study, ages=ages, since=since, level=level)
     _refuse_singular(path)
+    notes = _thin(path, freedom_of(study))
     bends = np.diff(path.changes[: path.before], axis=0)
     seen = np.abs(bends @ path.estimate)
     sizes = _usual(path, bends, level) if given is None else given / path.scale
@@ -102,7 +111,22 @@ def smoothness(
         conf_high=(centre + half) * path.scale,
         breakdown=_breakdown(path, frontier) * path.scale,
         worst_seen=float(seen.max()) * path.scale if len(seen) else np.nan,
+        notes=notes,
     )
+
+
+def _thin(path: Path, freedom: float) -> tuple[str, ...]:
+    """Caution where weights are fitted to a covariance of few units, and refuse them where it is mostly noise."""
+    free = path.before - 1
+    fitted = f"{free} weights of early ages are fitted to a covariance that rests on {freedom + 1:g} units of the smaller side"
+    if 2 * free > freedom:
+        raise DesignError(f"{fitted}, and so to its noise; use fewer early ages by since, or use relative_magnitudes")
+    ratio = freedom / (freedom - free) if np.isfinite(freedom) else 1.0
+    note = (
+        f"{fitted}: at small magnitudes standard errors are about {ratio:.2f} times as large as they seem; use fewer early "
+        "ages by since"
+    )
+    return (note,) if ratio > _CAUTION else ()
 
 
 def _refuse_singular(path: Path) -> None:
@@ -115,7 +139,7 @@ def _refuse_singular(path: Path) -> None:
     if rank < len(rows):
         raise DesignError(
             f"the {path.before} effects before the start and the one in question have a covariance of rank {rank}, as with "
-            "fewer units or clusters than effects, so some mix of them would look certain; leave early ages out by study_of, "
+            "fewer units or clusters than effects, so some mix of them would look certain; leave early ages out by since, "
             "or use relative_magnitudes"
         )
 

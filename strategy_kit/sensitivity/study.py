@@ -132,15 +132,16 @@ class Path:
         return np.append(np.zeros(self.before), self.weight)
 
 
-def path_of(study: Estimates, *, ages: int | Sequence[int] | None, level: float) -> Path:
+def path_of(study: Estimates, *, ages: int | Sequence[int] | None, since: int | None = None, level: float) -> Path:
     """Read an event study, or refuse it with all that stands in the way; covariances are widened to its t law."""
     if not isinstance(level, float) or not 0 < level < 1:  # type: ignore[redundant-expr]
         raise ParameterError(f"level must lie between 0 and 1, not {level!r}")
     _refuse_law(study)
     base = _base(study)
-    order = np.argsort(study.labels["age"].to_numpy(), kind="stable")
-    order = order[study.labels["age"].to_numpy()[order] != base]
-    age = study.labels["age"].to_numpy()[order].astype(int)
+    given = study.labels["age"].to_numpy()
+    order = np.argsort(given, kind="stable")
+    order = order[(given[order] != base) & (given[order] >= _oldest(given, since, base))]
+    age = given[order].astype(int)
     value, spread = study.estimate[order], study.covariance[np.ix_(order, order)]
     before = int((age < base).sum())
     _refuse_unfit(study, np.insert(age, before, base), base, np.diag(spread))
@@ -162,6 +163,23 @@ def path_of(study: Estimates, *, ages: int | Sequence[int] | None, level: float)
         scale=scale,
         original=(float(low[0]), float(high[0])),
     )
+
+
+def _oldest(given: Array, since: int | None, base: int) -> int:
+    """Return the age from which on ages are used."""
+    if since is None:
+        return int(given.min())
+    if not whole_number(since, int(given.min())) or since >= base:
+        raise ParameterError(
+            f"since is an age before the base period {base}, {given.min()} at the earliest, not {since!r}"
+        )
+    return int(since)
+
+
+def freedom_of(study: Estimates) -> float:
+    """Return how many independent units the covariance rests on, less one: of the smaller side, or of the t law."""
+    law = study.law.degrees_of_freedom if isinstance(study.law, Student) else np.inf
+    return min(law, min(study.clusters) - 1 if min(study.clusters) > 0 else np.inf)
 
 
 def _widened(law: Student, level: float) -> float:
@@ -227,7 +245,7 @@ def _refuse_unfit(study: Estimates, ages: Array, base: int, variance: Array) -> 
     if len(lost):
         laws.append(
             f"changes from one period to the next need every age, and {', '.join(map(str, lost))} is missing; leave out what "
-            "lies beyond the gap by study_of"
+            "lies beyond the gap by since or study_of"
         )
     bare = np.delete(ages, ages == base)[~np.isfinite(variance)]
     if len(bare):

@@ -146,6 +146,44 @@ def test_ages_that_are_not_there_are_refused(method: Any, wrong: Any) -> None:
 
 
 @METHODS
+def test_early_ages_are_left_out_by_since(method: Any) -> None:
+    whole = study()
+    shorter = study_of(whole.estimate[1:], whole.covariance[1:, 1:], AGES[1:])
+    assert method(whole, since=-3).tidy().equals(method(shorter).tidy())
+    assert method(study([-6, -3, -2, 0, 1]), since=-3).ages == (0,), "and so is a gap"
+    for wrong in (-1, 0, -5, 2.0):
+        with pytest.raises(ParameterError, match=r"since is an age before the base period -1, -4 at the earliest, not"):
+            method(whole, since=wrong)
+
+
+def test_weights_fitted_to_few_units_are_cautioned_against_and_then_refused() -> None:
+    few = universal(panel((5, 7, 0, 0)))  # 40 units a side, 5 early ages
+    assert (
+        smoothness(few).notes[0].startswith("4 weights of early ages are fitted to a covariance that rests on 40 units")
+    )
+    assert "about 1.11 times as large" in smoothness(few).notes[0], "39 / 35"
+    assert not smoothness(few, since=-2).notes
+    assert not relative_magnitudes(few).notes
+    wide = study_of(few.estimate, np.nan_to_num(few.covariance), few.labels["age"], degrees_of_freedom=7)
+    with pytest.raises(DesignError, match=r"4 weights .* 8 units .* by since, or use relative_magnitudes"):
+        smoothness(wide)
+
+
+def test_the_caution_says_how_far_off_standard_errors_are() -> None:
+    units, before, draws = 40, 10, 250
+    centres, halves = [], []
+    for sample in np.random.default_rng(6).normal(size=(draws, units, before + 2)):
+        changed = np.delete(sample - sample[:, [before]], before, axis=1)
+        one = study_of(changed.mean(axis=0), np.cov(changed.T) / units, [*range(-before - 1, -1), 0])
+        ends = smoothness(one, magnitudes=0.0)
+        centres.append((ends.conf_high[0] + ends.conf_low[0]) / 2)
+        halves.append((ends.conf_high[0] - ends.conf_low[0]) / 2)
+    ratio = np.std(centres) / (np.mean(halves) / 1.96)
+    # 39 / 30 = 1.3; a standard deviation of 250 draws is off by 4.5 %
+    assert ratio == pytest.approx(1.3, rel=0.14)
+
+
+@METHODS
 @pytest.mark.parametrize("wrong", [95, 0.0, 1.0, None])
 def test_a_level_that_cannot_be_is_refused(method: Any, wrong: Any) -> None:
     with pytest.raises(ParameterError, match="level must lie between 0 and 1"):
