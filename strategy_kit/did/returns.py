@@ -39,7 +39,7 @@ def return_per_yuan(ladder: Estimates, level: float = 0.95, *, seed: int = 0) ->
         refuse; its form is bounded, outside (all but what lies between conf_low and conf_high) or everything; its chance
         is that of the t law. *parametric*: revenue drawn from its t law and cost from the normal one. *bootstrap*:
         categories of each side drawn with replacement; with three pilots there are ten different draws of them
-        (distinct_draws), so that its interval is too short.
+        (distinct_draws), so that its interval is too short. Both leave their ends open where a cost of 0 was drawn.
 
     Raises
     ------
@@ -72,6 +72,9 @@ def return_per_yuan(ladder: Estimates, level: float = 0.95, *, seed: int = 0) ->
     drawn = [revenue + error * random.standard_t(law.degrees_of_freedom, DRAWS), _resampled(ladder, random)]
     tails = [(1 - level) / 2, (1 + level) / 2]
     ends = np.array([[low, high], *(np.quantile(earned / paid, tails) for earned in drawn)])
+    drawn_form = "bounded"
+    if (paid <= 0).any():  # quotients on both sides of a pole have no quantiles that mean anything
+        ends[1:], drawn_form = [-np.inf, np.inf], "everything"
     pilots = ladder.clusters[0]
     return pd.DataFrame(
         {
@@ -79,7 +82,7 @@ def return_per_yuan(ladder: Estimates, level: float = 0.95, *, seed: int = 0) ->
             "estimate": revenue / cost,
             "conf_low": ends[:, 0],
             "conf_high": ends[:, 1],
-            "form": [str(form), "bounded", "bounded"],
+            "form": [str(form), drawn_form, drawn_form],
             "break_even": [
                 chance if revenue > cost else 1 - chance,
                 *(float((earned > paid).mean()) for earned in drawn),

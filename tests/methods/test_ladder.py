@@ -203,6 +203,7 @@ def test_return_with_an_uncertain_cost() -> None:
         assert chances[-1] == pytest.approx(chance, rel=1e-9)
     assert forms[0] == "bounded"
     assert forms[2] == "outside"  # a cost that may be 0, and revenue that is not
+    assert first.loc[1:, ["form", "conf_low", "conf_high"]].to_numpy().tolist() == [["everything", -np.inf, np.inf]] * 2
     everything = did.gross_to_net(small(), MARKS, take_rate=0.1, cost=0.5, cost_error=0.5)
     first = did.return_per_yuan(everything).iloc[0]
     assert first[["form", "conf_low", "conf_high"]].tolist() == ["everything", -np.inf, np.inf]
