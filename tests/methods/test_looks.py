@@ -192,6 +192,8 @@ def test_more_looks_and_higher_levels_cost_more_and_one_look_costs_no_correction
     assert by_level == sorted(set(by_level))
     assert largest_ratios(design[0], 10, 0) is largest_ratios(design[0], 6, 0), "rounded up to tenths, once for all"
     assert not np.array_equal(largest_ratios(design[0], 10, 1), largest_ratios(design[0], 10, 0))
+    wide, wider = Looks(26, (0,), (3, 40), (26,)), Looks(26, (0,), (3, 90_000), (26,))
+    assert largest_ratios(wider, 10, 0) is largest_ratios(wide, 10, 0), "no worlds of 90,000 groups are needed"
 
 
 def test_the_least_favourable_volatility_of_the_pilots_counts() -> None:
