@@ -27,8 +27,8 @@ def rework(
     """Turn the lines of the plain market into those of `market`; return them with the targets, if it has any.
 
     An order that both markets have keeps its number, buyer and price, and its time if no target moved it, so that two worlds
-    of the same seed can be laid over each other. An expected count that is lower keeps each order with the ratio's chance; one that is higher adds
-    a Poisson number: counts are then distributed as if they had been drawn from `market` at once.
+    of the same seed can be laid over each other. An expected count that is lower keeps each order with the ratio's chance;
+    one that is higher adds a Poisson number: counts are then distributed as if they had been drawn from `market` at once.
     """
     world, targets = market.world, None
     lines = _moved(plain, lines, luck, market, key)

@@ -16,6 +16,8 @@ from strategy_kit.cli import main
 from strategy_kit.errors import ParameterError
 from strategy_kit.simulate import World, simulate
 from strategy_kit.simulate.market import draw_market
+from strategy_kit.simulate.orders import draw_lines, draw_luck
+from strategy_kit.simulate.records import rework
 from strategy_kit.simulate.roster import PILOTS
 from strategy_kit.simulate.seasons import Clock
 
@@ -134,6 +136,28 @@ def test_reworked_orders_are_distributed_as_expected(root: Path) -> None:
     assert len(scores) == 90
     assert abs(np.mean(scores)) < 4 / np.sqrt(len(scores))
     assert 0.75 < np.std(scores) < 1.3  # a standard deviation of 90 has an error of 0.075
+
+
+def test_orders_are_kept_and_added_as_often_as_expected() -> None:
+    """Order by order: each of the default draw is kept with its chance, and new ones come in their expected number."""
+    clock, world = Clock(26), World(exits=1, cannibalisation=0.8, overseas=1, moving_festivals=1)
+    before, after = (draw_market(clock, 1500, np.random.default_rng(4), w) for w in (World(), world))
+    rng = np.random.default_rng(5)
+    luck = draw_luck(before, rng)
+    lines = draw_lines(before, luck, rng)
+    count = lines["order"].max() + 1
+    result = rework(before, lines, luck, after, key=6)[0]
+    week = lines.drop_duplicates("order")["second"] // (7 * 86_400)
+    merchant = lines.drop_duplicates("order")["merchant"]
+    shares = after.orders_while_open() / np.maximum(before.orders(), 1e-12)
+    chance = np.minimum(shares[merchant, week], 1)
+    kept = result.loc[result["order"] < count, "order"].nunique()
+    assert chance.mean() < 0.97
+    assert kept == pytest.approx(chance.sum(), abs=4 * np.sqrt((chance * (1 - chance)).sum()))
+    more = np.maximum(after.orders_while_open() - before.orders(), 0) * luck
+    added = result.loc[result["order"] >= count, "order"].nunique()
+    assert more.sum() > 1500
+    assert added == pytest.approx(more.sum(), abs=4 * np.sqrt(more.sum()))
 
 
 def test_late_refunds_are_missing_and_their_biases_are_in_the_file(seen: dict[str, pd.DataFrame], root: Path) -> None:
