@@ -79,7 +79,7 @@ def relative_magnitudes(
 
     References
     ----------
-    Rambachan and Roth (2023), "A more credible approach to parallel trends", section 2.4.1 and section 3; Andrews, Roth
+    Rambachan and Roth (2023), "A more credible approach to parallel trends"; Andrews, Roth
     and Pakes (2023), "Inference for linear conditional moment inequalities".
 
     Examples

@@ -78,7 +78,7 @@ def smoothness(
 
     References
     ----------
-    Rambachan and Roth (2023), "A more credible approach to parallel trends", section 2.4.2 and section 4; Armstrong and
+    Rambachan and Roth (2023), "A more credible approach to parallel trends"; Armstrong and
     Kolesár (2020), "Simple and honest confidence intervals in nonparametric regression". The path: Osborne, Presnell and
     Turlach (2000), "A new approach to variable selection in least squares problems".
 
