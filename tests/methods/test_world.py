@@ -69,6 +69,20 @@ def test_in_the_quiet_world_every_reading_is_right() -> None:
     assert (effects > 0.04).all()  # there is something to be wrong about
 
 
+@pytest.mark.parametrize(("merchants", "weeks"), [(45, 12), (45, 53), (200, 31), (200, 104)])
+def test_the_quiet_world_is_quiet_at_every_size(merchants: int, weeks: int) -> None:
+    def small(world: World) -> Market:
+        return draw_market(Clock(weeks), merchants, np.random.default_rng(weeks), world)
+
+    rows = pd.DataFrame(biases(small, QUIET))
+    assert len(rows) >= 15
+    assert rows["naive"].to_numpy() == pytest.approx(rows["truth"].to_numpy(), abs=EXACT)
+    assert rows["sound"].to_numpy() == pytest.approx(rows["sound_truth"].to_numpy(), abs=EXACT)
+    assert (rows["bias"] == 0).all()
+    everything = pd.DataFrame(biases(small, World(**dict.fromkeys(KNOBS, 1.0))))
+    assert np.isfinite(everything[["bias", "sound_bias"]].to_numpy()).all()
+
+
 @pytest.mark.parametrize("knob", KNOBS)
 def test_a_knob_alone_makes_the_naive_reading_wrong_and_leaves_the_sound_one(knob: str) -> None:
     rows = readings(ALONE[knob]).query("knob == @knob")
