@@ -18,13 +18,14 @@ import numpy as np
 from scipy.special import log_ndtr
 
 from strategy_kit.errors import DesignError
-from strategy_kit.sensitivity.result import Sensitivity, magnitudes_of
+from strategy_kit.sensitivity.result import magnitudes_of, result_of
 from strategy_kit.sensitivity.study import path_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from strategy_kit.estimates import Estimates
+    from strategy_kit.sensitivity.result import Sensitivity
     from strategy_kit.sensitivity.study import Path
 
 Array = np.ndarray
@@ -92,26 +93,12 @@ def relative_magnitudes(
     sizes = magnitudes_of(magnitudes)
     path = path_of(study, ages=ages, since=since, level=level)
     _refuse_no_variance(path)
-    hulls = [_hull(_Sets(path, size, 1 - level)) for size in sizes]
-    before = path.changes[: path.before] @ path.estimate
-    estimate = float(path.target @ path.estimate)
-    holes = [size for size, hull in zip(sizes, hulls, strict=True) if hull[2]]
-    note = f"values inside the interval are refused at magnitude {', '.join(f'{size:g}' for size in holes)}; the hull is shown"
-    return Sensitivity(
-        restriction="relative_magnitudes",
-        outcome=study.outcome,
-        ages=path.ages,
-        level=level,
-        estimate=estimate * path.scale,
-        std_error=path.scale,
-        original=path.original,
-        magnitude=sizes,
-        conf_low=np.array([hull[0] for hull in hulls]) * path.scale,
-        conf_high=np.array([hull[1] for hull in hulls]) * path.scale,
-        breakdown=_breakdown(path, 1 - level),
-        worst_seen=float(np.abs(before).max()) * path.scale,
-        notes=(note,) if holes else (),
-    )
+    low, high, holes = zip(*(_hull(_Sets(path, size)) for size in sizes), strict=True)
+    told = ", ".join(f"{size:g}" for size in sizes[np.array(holes)])
+    notes = (f"values inside the interval are refused at magnitude {told}; the hull is shown",) if told else ()
+    worst = float(np.abs(path.changes[: path.before] @ path.estimate).max())
+    judged = _breakdown(path, worst), worst
+    return result_of(path, "relative_magnitudes", sizes, (np.array(low), np.array(high)), judged, notes)
 
 
 def _refuse_no_variance(path: Path) -> None:
@@ -131,7 +118,7 @@ class _Sets:
     Values (2P, N) of e = estimate − θ go in, and whether θ is accepted comes out.
     """
 
-    def __init__(self, path: Path, magnitude: float, size: float) -> None:
+    def __init__(self, path: Path, magnitude: float) -> None:
         changes = path.changes
         before, after = changes[: path.before], changes[path.before :]
         weight = np.cumsum(path.weight[::-1])[::-1]
@@ -157,6 +144,7 @@ class _Sets:
             axis=1,
         )
         self.covariance = self.vertex @ plane @ self.vertex.swapaxes(1, 2)
+        size = 1 - path.level
         first = _FIRST_STAGE * size
         half = path.before  # the other sign mirrors the law and so has the same critical value
         self.critical = np.tile(_least_favourable(self.vertex[:half], plane[:half], first), 2)
@@ -241,18 +229,17 @@ def _edge(sets: _Sets, outside: Array, inside: Array) -> Array:
     return inside
 
 
-def _breakdown(path: Path, size: float) -> float:
+def _breakdown(path: Path, worst: float) -> float:
     low, high = path.original
     if low <= 0 <= high:
         return np.nan
-    worst = np.abs(path.changes[: path.before] @ path.estimate).max()
     reach = np.abs(np.cumsum(path.weight[::-1])).sum() * worst
     estimate = float(path.target @ path.estimate)
     if reach == 0:
         return np.inf
 
     def survives(magnitude: float) -> bool:
-        ends = _hull(_Sets(path, magnitude, size))
+        ends = _hull(_Sets(path, magnitude))
         return ends[0] > 0 if estimate > 0 else ends[1] < 0
 
     sizes = np.linspace(0, abs(estimate) / reach, 17)  # at the last the estimates themselves allow zero

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from html import escape
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
 
 from strategy_kit.errors import ParameterError
 from strategy_kit.formats import number
+
+if TYPE_CHECKING:
+    from strategy_kit.sensitivity.study import Path
 
 Array = np.ndarray
 Restriction = Literal["relative_magnitudes", "smoothness"]
@@ -114,9 +117,38 @@ class Sensitivity:
         return notes + str(self.tidy().to_html(index=False, border=0, float_format="{:.4g}".format))
 
 
+def result_of(
+    path: Path,
+    restriction: Restriction,
+    magnitude: Array,
+    ends: tuple[Array, Array],
+    judged: tuple[float, float],
+    notes: tuple[str, ...],
+) -> Sensitivity:
+    """Put ends and the worst violation seen, in standard errors, and the breakdown into a result in units of the outcome."""
+    return Sensitivity(
+        restriction=restriction,
+        outcome=path.outcome,
+        ages=path.ages,
+        level=path.level,
+        estimate=float(path.target @ path.estimate) * path.scale,
+        std_error=path.scale,
+        original=path.original,
+        magnitude=magnitude,
+        conf_low=ends[0] * path.scale,
+        conf_high=ends[1] * path.scale,
+        breakdown=judged[0],
+        worst_seen=judged[1] * path.scale,
+        notes=notes,
+    )
+
+
 def magnitudes_of(given: object) -> Array:
     """Return sizes of violation as a rising array, or refuse them."""
-    sizes = np.atleast_1d(np.asarray(given, dtype=float))
+    try:
+        sizes = np.atleast_1d(np.asarray(given, dtype=float))
+    except (TypeError, ValueError):
+        sizes = np.array([np.nan])
     if sizes.ndim != 1 or not sizes.size or not ((sizes >= 0) & (sizes < np.inf)).all() or (np.diff(sizes) <= 0).any():
         raise ParameterError(f"magnitudes are finite numbers of 0 or more in rising order, not {given!r}")
     return sizes

@@ -14,13 +14,14 @@ import numpy as np
 from scipy.special import ndtr, ndtri
 
 from strategy_kit.errors import DesignError
-from strategy_kit.sensitivity.result import Sensitivity, magnitudes_of
-from strategy_kit.sensitivity.study import freedom_of, path_of
+from strategy_kit.sensitivity.result import magnitudes_of, result_of
+from strategy_kit.sensitivity.study import path_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from strategy_kit.estimates import Estimates
+    from strategy_kit.sensitivity.result import Sensitivity
     from strategy_kit.sensitivity.study import Path
 
 Array = np.ndarray
@@ -92,32 +93,20 @@ def smoothness(
     given = None if magnitudes is None else magnitudes_of(magnitudes)
     path = path_of(study, ages=ages, since=since, level=level)
     _refuse_singular(path)
-    notes = _thin(path, freedom_of(study))
+    notes = _thin(path)
     bends = np.diff(path.changes[: path.before], axis=0)
-    seen = np.abs(bends @ path.estimate)
-    sizes = _usual(path, bends, level) if given is None else given / path.scale
-    frontier = _Frontier(path, 1 - level)
+    sizes = _usual(path, bends) if given is None else given / path.scale
+    frontier = _Frontier(path)
     centre, half = frontier.interval(sizes)
-    return Sensitivity(
-        restriction="smoothness",
-        outcome=study.outcome,
-        ages=path.ages,
-        level=level,
-        estimate=float(path.target @ path.estimate) * path.scale,
-        std_error=path.scale,
-        original=path.original,
-        magnitude=sizes * path.scale if given is None else given,
-        conf_low=(centre - half) * path.scale,
-        conf_high=(centre + half) * path.scale,
-        breakdown=_breakdown(path, frontier) * path.scale,
-        worst_seen=float(seen.max()) * path.scale if len(seen) else np.nan,
-        notes=notes,
-    )
+    worst = float(np.abs(bends @ path.estimate).max()) if len(bends) else np.nan
+    judged = _breakdown(path, frontier) * path.scale, worst
+    shown = sizes * path.scale if given is None else given
+    return result_of(path, "smoothness", shown, (centre - half, centre + half), judged, notes)
 
 
-def _thin(path: Path, freedom: float) -> tuple[str, ...]:
+def _thin(path: Path) -> tuple[str, ...]:
     """Caution where weights are fitted to a covariance of few units, and refuse them where it is mostly noise."""
-    free = path.before - 1
+    free, freedom = path.before - 1, path.freedom
     fitted = f"{free} weights of early ages are fitted to a covariance that rests on {freedom + 1:g} units of the smaller side"
     if 2 * free > freedom:
         raise DesignError(f"{fitted}, and so to its noise; use fewer early ages by since, or use relative_magnitudes")
@@ -144,11 +133,11 @@ def _refuse_singular(path: Path) -> None:
         )
 
 
-def _usual(path: Path, bends: Array, level: float) -> Array:
+def _usual(path: Path, bends: Array) -> Array:
     """Return five magnitudes up to what the bends before the base may have been at most."""
     if len(bends):
         error = np.sqrt(np.einsum("bk,kl,bl->b", bends, path.covariance, bends))
-        most = (np.abs(bends @ path.estimate) + ndtri(level) * error).max()
+        most = (np.abs(bends @ path.estimate) + ndtri(path.level) * error).max()
     else:
         most = np.sqrt(path.covariance[0, 0])
     return np.linspace(0, float(most), 5)
@@ -157,7 +146,7 @@ def _usual(path: Path, bends: Array, level: float) -> Array:
 class _Frontier:
     """Least variance for each bias: bends' weights x (knots, P − 1), linear between knots of rising bias."""
 
-    def __init__(self, path: Path, size: float) -> None:
+    def __init__(self, path: Path) -> None:
         before, changes = path.before, path.changes
         count = len(changes)
         # coefficients from the first change after the base and the bends: a change adds bends up to it, or takes them off
@@ -170,7 +159,7 @@ class _Frontier:
         self._fixed = path.target.copy()
         self._fixed[:before] = at_base * weights[-1]
         self._free = np.hstack([weights[:-1], np.zeros((before - 1, count - before))])
-        self._path, self._size = path, size
+        self._path = path
         hessian = self._free @ path.covariance @ self._free.T
         self._knots = lasso_path(hessian, self._free @ path.covariance @ self._fixed)
         self.least_bias = abs(at_base) + float(np.abs(given[before:]).sum())
@@ -204,7 +193,7 @@ class _Frontier:
     def _half(self, bias: Array, magnitude: Array) -> Array:
         row = self._estimator(bias)
         error = np.sqrt(((row @ self._path.covariance) * row).sum(axis=1))
-        return error * folded_quantile(magnitude * bias / error, self._size)
+        return error * folded_quantile(magnitude * bias / error, 1 - self._path.level)
 
 
 def lasso_path(hessian: Array, pull: Array) -> Array:

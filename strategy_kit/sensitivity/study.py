@@ -101,6 +101,8 @@ class Path:
 
     Attributes
     ----------
+    freedom
+        How many independent units the covariance rests on, less one: of the smaller side, or of the t law.
     estimate, covariance
         (K,), (K, K): the first `before` rows lie before the base period, the others after it.
     weight
@@ -111,6 +113,9 @@ class Path:
         The target's interval in the study's own law, in units of the outcome.
     """
 
+    outcome: str
+    level: float
+    freedom: float
     ages: tuple[int, ...]
     all_ages: Array
     before: int
@@ -153,7 +158,11 @@ def path_of(study: Estimates, *, ages: int | Sequence[int] | None, since: int | 
     law = study.law
     assert isinstance(law, Student)  # noqa: S101  # `_refuse_law` refused every other
     low, high = law.interval(np.array([target @ value]), np.array([scale]), level)
+    few = min(study.clusters)
     return Path(
+        outcome=study.outcome,
+        level=level,
+        freedom=min(law.degrees_of_freedom, few - 1 if few > 0 else np.inf),
         ages=tuple(int(one) for one in age[before:][weight > 0]),
         all_ages=np.insert(age, before, base),
         before=before,
@@ -174,12 +183,6 @@ def _oldest(given: Array, since: int | None, base: int) -> int:
             f"since is an age before the base period {base}, {given.min()} at the earliest, not {since!r}"
         )
     return int(since)
-
-
-def freedom_of(study: Estimates) -> float:
-    """Return how many independent units the covariance rests on, less one: of the smaller side, or of the t law."""
-    law = study.law.degrees_of_freedom if isinstance(study.law, Student) else np.inf
-    return min(law, min(study.clusters) - 1 if min(study.clusters) > 0 else np.inf)
 
 
 def _widened(law: Student, level: float) -> float:

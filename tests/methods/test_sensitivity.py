@@ -135,7 +135,7 @@ def test_the_closed_form_is_the_conditional_test_of_a_linear_program(ages: list[
     study = random_study(len(ages), ages)
     after = sum(age >= 0 for age in ages)
     path = path_of(study, ages=None if after < 3 else [0, 2], level=0.95)
-    sets = _Sets(path, magnitude, 0.05)
+    sets = _Sets(path, magnitude)
     before = len(ages) - after
     thetas = np.linspace(-4, 6, 25)
     accepted = sets.accept(np.tile(sets.estimate - thetas / path.scale, (2 * before, 1)))
@@ -202,7 +202,7 @@ def test_the_upper_end_of_the_truncation_counts_where_it_is_below_the_first_test
     covariance = root @ root.T + 1e-3 * np.eye(3)
     study = study_of(draw.multivariate_normal(np.zeros(3), covariance), covariance, [-2, 0, 1])
     path, thetas = path_of(study, ages=None, level=0.95), np.linspace(-0.9, -0.8, 41)
-    sets = _Sets(path, 1.0, 0.05)
+    sets = _Sets(path, 1.0)
     accepted = sets.accept(np.tile(sets.estimate - thetas / path.scale, (2, 1)))[1]
     point, spread, effect, nuisance = moments(study, 0, -1, 1.0, path.weight)
     vertices = dual_vertices(np.sqrt(np.diag(spread)), nuisance)
@@ -222,7 +222,7 @@ def test_the_truth_is_covered_where_the_violation_is_as_bad_as_allowed(sign: int
     covariance = random_study(8).covariance
     violation = sign * broken * np.array([-1.0, 0, 0, magnitude, 2 * magnitude, 3 * magnitude])
     path = path_of(study_of(violation, covariance, AGES), ages=[0, 1, 2], level=0.95)
-    sets, changes, held = _Sets(path, magnitude, 0.05), path.changes[:3], 0
+    sets, changes, held = _Sets(path, magnitude), path.changes[:3], 0
     for estimate in np.random.default_rng(11).multivariate_normal(violation, covariance, size=draws) / path.scale:
         sets.worst = np.append(
             changes @ estimate, -changes @ estimate
@@ -242,7 +242,7 @@ def test_with_few_clusters_the_t_law_restores_the_coverage() -> None:
     for draw in sample:
         for freedom in held:
             study = study_of(draw.mean(axis=0), np.cov(draw.T) / clusters, ages, degrees_of_freedom=freedom)
-            sets = _Sets(path_of(study, ages=None, level=0.95), 1.0, 0.05)
+            sets = _Sets(path_of(study, ages=None, level=0.95), 1.0)
             held[freedom] += bool(sets.accept(np.full((4, 1), sets.estimate)).any())
     error = np.sqrt(0.05 * 0.95 / draws)
     assert held[np.inf] / draws < 0.95 - 3 * error
@@ -255,7 +255,7 @@ def test_no_other_estimator_has_a_shorter_interval(seed: int, magnitude: float) 
     study = random_study(seed, [-5, -4, -3, -2, 0, 1])
     path = path_of(study, ages=[0, 1], level=0.95)
     size, line = magnitude / path.scale, np.array([-4.0, -3, -2, -1, 1, 2])
-    half = _Frontier(path, 0.05).interval(np.array([size]))[1][0]
+    half = _Frontier(path).interval(np.array([size]))[1][0]
 
     def length(free: Array) -> float:
         first = (-(path.weight @ line[4:]) - free @ line[1:4]) / line[0]  # no bias on a straight line
@@ -279,7 +279,7 @@ def worst_bias(row: Array) -> float:
 
 def test_coverage_is_exact_at_the_worst_violation() -> None:
     path = path_of(random_study(3, [-5, -4, -3, -2, 0, 1]), ages=None, level=0.9)
-    frontier, size = _Frontier(path, 0.1), np.array([0.05, 0.5])
+    frontier, size = _Frontier(path), np.array([0.05, 0.5])
     half = frontier.interval(size)[1]
     for magnitude, length in zip(size, half, strict=True):
         bias = np.linspace(frontier._bias[0], frontier._bias[-1], 20_001)

@@ -132,7 +132,7 @@ def test_a_change_that_was_not_estimated_is_refused(method: Any) -> None:
 
 
 @METHODS
-@pytest.mark.parametrize("wrong", [-0.5, [], [1.0, 0.5], [0.0, np.inf], [np.nan], [[0.0, 1.0]]])
+@pytest.mark.parametrize("wrong", [-0.5, "big", [], [1.0, 0.5], [0.0, np.inf], [np.nan], [[0.0, 1.0]]])
 def test_sizes_that_cannot_be_are_refused(method: Any, wrong: Any) -> None:
     with pytest.raises(ParameterError, match="finite numbers of 0 or more in rising order"):
         method(study(), magnitudes=wrong)
