@@ -8,22 +8,8 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
+from strategy_kit.charts import theme
 from strategy_kit.charts.effects_grid import writer
-from strategy_kit.charts.theme import (
-    INK,
-    OTHER,
-    PILOT,
-    SOFT,
-    TINTS,
-    WARNING,
-    WIDTH,
-    Chart,
-    require,
-    signed_axis,
-    start_rule,
-    worded,
-    wrapped,
-)
 from strategy_kit.formats import number
 
 if TYPE_CHECKING:
@@ -31,6 +17,8 @@ if TYPE_CHECKING:
 
 HEIGHT, EDGE, ROOM = 300, 0.16, 1.25
 COLUMNS: dict[str, tuple[str, ...]] = dict.fromkeys(["magnitude", "conf_low", "conf_high"], ())
+WHOLE: dict[str, tuple[str, ...]] = dict.fromkeys(["estimate", "conf_low", "conf_high", "breakdown"], ())
+WHOLE |= {"restriction": ("relative_magnitudes", "smoothness")}
 WORDS = {
     "value": "Effect, in units of the outcome",
     "relative_magnitudes": "Violation after the start, in multiples of the worst one seen before it",
@@ -45,7 +33,7 @@ WORDS = {
 }
 
 
-def sensitivity(result: Any, *, percent: bool = False, labels: Mapping[str, str] | None = None) -> Chart:
+def sensitivity(result: Any, *, percent: bool = False, labels: Mapping[str, str] | None = None) -> theme.Chart:
     """Draw the fan of intervals over the size of the violation, the original interval at its left, the breakdown marked.
 
     Parameters
@@ -71,47 +59,36 @@ def sensitivity(result: Any, *, percent: bool = False, labels: Mapping[str, str]
     >>> sensitivity(relative_magnitudes(study, magnitudes=[0.0, 1.0])).description.split(". ")[1]
     'original +1.0 (+0.8 … +1.2); 0: +0.8 … +1.2; 1: +0.7 … +1.3'
     """
-    words = worded(WORDS, labels)
+    words = theme.worded(WORDS, labels)
     rows, whole = result.tidy(), result.glance()
-    require("sensitivity", rows, COLUMNS)
-    known = ("relative_magnitudes", "smoothness")
-    require(
-        "sensitivity",
-        whole,
-        {**dict.fromkeys(["estimate", "conf_low", "conf_high", "breakdown"], ()), "restriction": known},
-    )
+    theme.require("sensitivity", rows, COLUMNS)
+    theme.require("sensitivity", whole, WHOLE)
     one = whole.iloc[0]
     top, breakdown = float(rows["magnitude"].max()) or 1.0, float(one["breakdown"])
     shown = bool(breakdown <= ROOM * top)
     first, last = -EDGE * top, max(top, breakdown if shown else 0.0)
     cells = _laid(rows, one, first, writer(rows[["conf_low", "conf_high"]], percent=percent), words)
-    title = [*wrapped(words[one["restriction"]], 46), words["off"], words["holds"]]
     told = f"(abs(datum.value - {first}) < {1e-6 * top}) ? {_quoted(words['original'])} : format(datum.value, '.3~g')"
-    x = alt.X("magnitude:Q", scale=alt.Scale(domain=[1.6 * first, last + EDGE / 2 * top], nice=False)).axis(
-        title=title,
-        titleAnchor="start",
-        titleLineHeight=17,
-        grid=False,
-        values=cells["magnitude"].tolist(),
-        labelExpr=told,
+    below = alt.Axis(
+        titleAnchor="start", titleLineHeight=17, grid=False, values=cells["magnitude"].tolist(), labelExpr=told
     )
-    y = alt.Y(
-        "conf_low:Q",
-        axis=alt.Axis(labelExpr=signed_axis("%", 100) if percent else signed_axis(), tickCount=6, title=None),
-    )
+    below.title = [*theme.wrapped(words[one["restriction"]], 46), words["off"], words["holds"]]
+    reach = alt.Scale(domain=[1.6 * first, last + EDGE / 2 * top], nice=False)
+    x = alt.X("magnitude:Q", axis=below, scale=reach)
+    signed = theme.signed_axis("%", 100) if percent else theme.signed_axis()
+    y = alt.Y("conf_low:Q", axis=alt.Axis(labelExpr=signed, tickCount=6, title=None))
     mark = _breakdown(breakdown, words, shown=shown)
+    diamond: dict[str, Any] = {"color": theme.PILOT, "fill": theme.PILOT, "opacity": 1, "shape": "diamond", "size": 110}
     layers = [
-        alt.Chart(cells.iloc[1:]).mark_area(color=TINTS[0.95], opacity=1).encode(x=x, y=y, y2="conf_high:Q"),
-        alt.Chart(pd.DataFrame({"at": [0]})).mark_rule(color=INK, strokeWidth=1).encode(y="at:Q"),
+        alt.Chart(cells.iloc[1:]).mark_area(color=theme.TINTS[0.95], opacity=1).encode(x=x, y=y, y2="conf_high:Q"),
+        alt.Chart(pd.DataFrame({"at": [0]})).mark_rule(color=theme.INK, strokeWidth=1).encode(y="at:Q"),
         *(_spans(part, x, y, off=bool(off)) for off, part in cells.groupby("off")),
-        alt.Chart(cells.head(1))
-        .mark_point(color=PILOT, fill=PILOT, opacity=1, shape="diamond", size=110)
-        .encode(x=x, y="estimate:Q"),
+        alt.Chart(cells.head(1)).mark_point(**diamond).encode(x=x, y="estimate:Q"),
         *_marked(mark, x, breakdown if shown else np.nan, last),
-        alt.Chart(rows.head(1)).mark_text(text=words["value"], align="left", x=0, y=-30, color=SOFT),
+        alt.Chart(rows.head(1)).mark_text(text=words["value"], align="left", x=0, y=-30, color=theme.SOFT),
     ]
     described = f"{words['value']}. {'; '.join(cells['told'])}. {words[one['restriction']]}; {mark}."
-    return alt.layer(*layers).properties(width=WIDTH, height=HEIGHT, description=described)
+    return alt.layer(*layers).properties(width=theme.WIDTH, height=HEIGHT, description=described)
 
 
 def _quoted(word: str) -> str:
@@ -140,7 +117,7 @@ def _three(value: float) -> str:
 
 
 def _spans(part: pd.DataFrame, x: alt.X, y: alt.Y, *, off: bool) -> Any:
-    look: dict[str, Any] = {"color": PILOT} if off else {"color": OTHER, "strokeDash": [5, 3]}
+    look: dict[str, Any] = {"color": theme.PILOT} if off else {"color": theme.OTHER, "strokeDash": [5, 3]}
     tip = [alt.Tooltip("told:N", title=" ")]
     return alt.Chart(part).mark_rule(strokeWidth=5, **look).encode(x=x, y=y, y2="conf_high:Q", tooltip=tip)
 
@@ -148,6 +125,6 @@ def _spans(part: pd.DataFrame, x: alt.X, y: alt.Y, *, off: bool) -> Any:
 def _marked(text: str, x: alt.X, at: float, last: float) -> list[Any]:
     """Mark the breakdown by a line and its value above the plot; by words at the right where the scale ends before it."""
     if np.isfinite(at):
-        return start_rule(x, at, text, "right" if at > last / 2 else "left", HEIGHT)
+        return theme.start_rule(x, at, text, "right" if at > last / 2 else "left", HEIGHT)
     note = alt.Chart(pd.DataFrame({"text": [text]}))
-    return [note.mark_text(color=WARNING, fontWeight=600, align="right", x="width", y=-9).encode(text="text:N")]
+    return [note.mark_text(color=theme.WARNING, fontWeight=600, align="right", x="width", y=-9).encode(text="text:N")]

@@ -69,12 +69,12 @@ def study_of(
         )
     if not (np.isfinite(value).all() and np.isfinite(spread).all()):
         raise ParameterError("study_of: an estimate or a covariance is missing or infinite; leave such ages out")
-    laws = []
+    laws, size = [], float(np.abs(spread).max())
     if (age != np.round(age)).any() or len(np.unique(age)) < len(age):
         laws.append(f"ages are distinct whole numbers of periods since the start, not {age.tolist()}")
-    if not (spread.shape == (1, 1) or np.allclose(spread, spread.T, rtol=1e-6, atol=1e-12 * np.abs(spread).max())):
+    if np.abs(spread - spread.T).max() > 1e-6 * size:
         laws.append("the covariance is not symmetric; give the matrix itself, not its root")
-    elif np.linalg.eigvalsh(spread).min() < -1e-6 * np.abs(spread).max():
+    elif np.linalg.eigvalsh(spread).min() < -1e-6 * size:
         laws.append("the matrix has negative eigenvalues and so is no covariance; do not mix fits or round it")
     if not degrees_of_freedom > 0:
         laws.append(f"degrees_of_freedom is above 0, not {degrees_of_freedom!r}")
