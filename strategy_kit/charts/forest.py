@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
 import altair as alt
@@ -16,8 +17,8 @@ from strategy_kit.formats import number
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-Unit = Literal["", "%"]
-NAME, HEAD, GAP = 20, 44, 12
+Unit = Literal["", "%"] | Callable[[float], str]
+NAME, HEAD, GAP, LONG = 20, 44, 12, 7
 BOUNDS = ["estimate", "conf_low", "conf_high"]
 KINDS: dict[str, dict[str, Any]] = {
     "plain": {"shape": "circle", "size": 55, "fill": PILOT},
@@ -183,7 +184,7 @@ def drawn(rows: pd.DataFrame, *, note: str, unit: Unit | None = "", ticks: list[
     note
         How to read the marks, at the foot.
     unit
-        Of the numbers below a block; None draws all blocks on one scale that has only a zero.
+        Of the numbers below a block, or what writes them; None draws all blocks on one scale that has only a zero.
     ticks
         Numbers below a block instead of round ones, without a zero line.
     """
@@ -204,7 +205,9 @@ def drawn(rows: pd.DataFrame, *, note: str, unit: Unit | None = "", ticks: list[
     ]
     layers = [
         alt.Chart(scale).mark_rule().encode(x=x, y=_y("top"), y2="bottom:Q", color=alt.Color("ink:N", scale=None)),
-        alt.Chart(scale).mark_text(color=SOFT, baseline="top", dy=3).encode(x=x, y=_y("bottom"), text="text:N"),
+        alt.Chart(scale)
+        .mark_text(color=SOFT, baseline="top", dy=3, align=alt.ExprRef("datum.side"))
+        .encode(x=x, y=_y("bottom"), text="text:N"),
         alt.Chart(bar)
         .mark_bar(size=12, color=TINTS[0.80], stroke=PILOT, strokeWidth=1)
         .encode(x=_x("left"), x2="right:Q", y=y),
@@ -255,7 +258,15 @@ def _laid(
         parts.append(part.assign(y=ends - part["tall"] / 2, **placed))
         ink = [SOFT if place == 0 and ticks is None else RULE for place in places]
         at = [(place - low) / (high - low) for place in places]
-        scales.append(pd.DataFrame({"at": at, "text": texts, "ink": ink, "top": top, "bottom": float(ends.iloc[-1])}))
+        sides = [
+            ("right", "left")[place > 0] if len(text) > LONG else "center"
+            for place, text in zip(places, texts, strict=True)
+        ]
+        scales.append(
+            pd.DataFrame(
+                {"at": at, "text": texts, "side": sides, "ink": ink, "top": top, "bottom": float(ends.iloc[-1])}
+            )
+        )
         bottom = float(heads[-1]["bottom"]) + GAP
     return pd.concat(parts), pd.DataFrame(heads), pd.concat(scales)
 
@@ -272,12 +283,14 @@ def _scale(
     low, high = float(bounds.min() - room), float(bounds.max() + room)
     if unit is None:
         return low, high, [0.0], ["0"]
-    raw, factor = (high - low) / 2.5, 100 if unit else 1
+    raw, factor = (high - low) / 2.5, 100 if unit == "%" else 1
     step = 10 ** np.floor(np.log10(raw))
     step *= max(times for times in (1, 2, 5) if times * step <= raw)
     places = step * np.arange(np.ceil(low / step), np.floor(high / step) + 1)
     digits = max(0, -int(np.floor(np.log10(step * factor) + 1e-9)))
-    told = np.isin(np.arange(len(places)), [0, np.abs(places).argmin(), len(places) - 1])  # more would meet on a phone
-    texts = [number(place * factor, digits, signed=True) + unit * bool(place) for place in places]
-    texts = [text * bool(shown) for text, shown in zip(texts, told, strict=True)]
-    return low, high, places.tolist(), texts
+    texts = [unit(place) if callable(unit) else number(place * factor, digits, signed=True) + unit for place in places]
+    at = {0, int(np.abs(places).argmin()), len(places) - 1}  # more would meet on a phone
+    if max(map(len, texts)) > LONG:
+        at = {int(np.abs(places).argmin()), int(np.abs(places).argmax())}
+    shown = ["0" if place == 0 else text for place, text in zip(places, texts, strict=True)]
+    return low, high, places.tolist(), [text * (n in at) for n, text in enumerate(shown)]

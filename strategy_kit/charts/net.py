@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from strategy_kit.charts.forest import BOUNDS, drawn
@@ -9,7 +10,7 @@ from strategy_kit.charts.theme import Chart, require, worded
 from strategy_kit.formats import number
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 SALES, PLATFORM = ("supported", "rivals", "category"), ("revenue", "cost", "profit")
 WORDS = {
@@ -26,7 +27,9 @@ WORDS = {
 }
 
 
-def gross_to_net(ladder: Any, *, labels: Mapping[str, str] | None = None) -> Chart:
+def gross_to_net(
+    ladder: Any, *, write: Callable[[float], str] | None = None, labels: Mapping[str, str] | None = None
+) -> Chart:
     """Draw the ladder: gains of supported merchants, losses of rivals, the category, then revenue, cost and profit.
 
     Sales and the platform's money have a scale each, for one is a small share of the other.
@@ -35,6 +38,8 @@ def gross_to_net(ladder: Any, *, labels: Mapping[str, str] | None = None) -> Cha
     ----------
     ladder
         An `Estimates` of `did.gross_to_net` or its tidy frame: rung, estimate, conf_low, conf_high, in money.
+    write
+        How an amount is written, signed, such as by `formats.money`; as a number by default.
     labels
         Words: "sales" and "platform" (titles, with the currency), "note", "missing" (said of a cost without an interval),
         and one per rung.
@@ -61,10 +66,13 @@ def gross_to_net(ladder: Any, *, labels: Mapping[str, str] | None = None) -> Cha
         kind=rows["rung"].isin(["category", "profit"]).map({True: "head", False: "plain"}),
     )
     digits = rows.groupby("block")["estimate"].transform(lambda part: 0 if part.abs().max() >= 100 else 1).astype(int)
-    signed = rows["rung"] != "cost"
     texts = [
-        [number(value, places, signed=sign) for value in bounds]
-        for bounds, places, sign in zip(rows[BOUNDS].to_numpy(), digits, signed, strict=True)
+        [write(value) if write and math.isfinite(value) else number(value, places, signed=True) for value in bounds]
+        for bounds, places in zip(rows[BOUNDS].to_numpy(), digits, strict=True)
+    ]
+    cost = rows["rung"] == "cost"  # an amount, not a change
+    texts = [
+        [text.lstrip("+\u2060") if plain else text for text in row] for row, plain in zip(texts, cost, strict=True)
     ]
     rows["value"] = [text[0] for text in texts]
     known = rows["conf_low"].isna()
@@ -72,4 +80,4 @@ def gross_to_net(ladder: Any, *, labels: Mapping[str, str] | None = None) -> Cha
         f"{at} ({words['missing'] if lacks else f'{low} … {high}'})"
         for (at, low, high), lacks in zip(texts, known, strict=True)
     ]
-    return drawn(rows, note=words["note"])
+    return drawn(rows, note=words["note"], unit=write or "")

@@ -16,6 +16,7 @@ from strategy_kit.charts.forest import KINDS, forest, metrics_forest, rank_inter
 from strategy_kit.charts.net import gross_to_net
 from strategy_kit.charts.theme import theme
 from strategy_kit.errors import DesignError, ParameterError
+from strategy_kit.formats import money
 from strategy_kit.panel import Panel
 from strategy_kit.planning import all_metrics
 
@@ -152,6 +153,18 @@ def test_each_block_has_its_own_scale_and_zero() -> None:
             (part["left"] - zero) / part["conf_low"], ((part["at"] - zero) / part["estimate"]).iloc[0]
         )
     assert scale["text"].tolist()[:2] == ["−500", "0"]
+
+
+def test_amounts_are_written_as_money_and_long_ones_keep_apart() -> None:
+    rows = rungs()
+    rows[["estimate", "conf_low", "conf_high"]] *= 1e6
+    drawn = spec(gross_to_net(rows, write=lambda value: money(value, "CNY", "en", signed=True)))
+    shown = "".join(letter for letter in drawn["description"] if letter != "\u2060").replace("\xa0", " ")
+    assert "supported merchants +¥900 million (+¥500 million … +¥1.30 billion)" in shown
+    assert "cost ¥20.0 million (known)" in shown
+    scale = marks(drawn, "rule")[0]
+    assert (scale["text"] != "").groupby(scale["bottom"]).sum().tolist() == [2, 2]  # zero and the outermost
+    assert set(scale.loc[scale["text"].str.len() > 7, "side"]) <= {"left", "right"}
 
 
 def test_a_new_category_is_a_bar_and_the_average_a_diamond() -> None:
