@@ -305,7 +305,6 @@ def test_the_net_gain_is_held_whatever_is_taken_from_rivals(tail: float | None) 
     assert (held / draws).min() >= 0.95 - 3 * np.sqrt(0.95 * 0.05 / draws)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("taken", [0.0, 0.25, 0.5, 0.75])
 def test_it_holds_in_the_markets_of_the_simulator(taken: float) -> None:
     """Fifteen categories, three pilots whose effects differ and build up in waves; the simulator's own truth."""
