@@ -40,6 +40,8 @@ class Sensitivity:
     worst_seen
         The worst violation estimated before the start, in units of the outcome: the largest change from one age to the
         next, or of slope; missing where one age before the base shows no slope.
+    notes
+        The study's own cautions, and what was found here.
 
     Examples
     --------
@@ -139,7 +141,7 @@ def result_of(
         conf_high=ends[1] * path.scale,
         breakdown=judged[0],
         worst_seen=judged[1] * path.scale,
-        notes=notes,
+        notes=(*path.notes, *notes),
     )
 
 

@@ -240,6 +240,10 @@ def lasso_path(hessian: Array, pull: Array) -> Array:
             else:
                 sign[which] = 1.0 if kind == 0 else -1.0
         knots.append(x)
+    else:
+        raise DesignError(
+            "the covariance before the start is too close to singular for weights; use fewer early ages by since"
+        )
     return np.array(knots)
 
 

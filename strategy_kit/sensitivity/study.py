@@ -114,6 +114,7 @@ class Path:
     """
 
     outcome: str
+    notes: tuple[str, ...]
     level: float
     freedom: float
     ages: tuple[int, ...]
@@ -161,6 +162,7 @@ def path_of(study: Estimates, *, ages: int | Sequence[int] | None, since: int | 
     few = min(study.clusters)
     return Path(
         outcome=study.outcome,
+        notes=study.notes,
         level=level,
         freedom=min(law.degrees_of_freedom, few - 1 if few > 0 else np.inf),
         ages=tuple(int(one) for one in age[before:][weight > 0]),

@@ -159,11 +159,10 @@ def test_early_ages_are_left_out_by_since(method: Any) -> None:
 def test_weights_fitted_to_few_units_are_cautioned_against_and_then_refused() -> None:
     few = universal(panel((5, 7, 0, 0)))  # 40 units a side, 5 early ages
     assert (
-        smoothness(few).notes[0].startswith("4 weights of early ages are fitted to a covariance that rests on 40 units")
+        smoothness(few).notes[-1].startswith("4 weights of early ages are fitted to a covariance that rests on 40 units")
     )
-    assert "about 1.11 times as large" in smoothness(few).notes[0], "39 / 35"
-    assert not smoothness(few, since=-2).notes
-    assert not relative_magnitudes(few).notes
+    assert "about 1.11 times as large" in smoothness(few).notes[-1], "39 / 35"
+    assert smoothness(few, since=-2).notes == relative_magnitudes(few).notes == few.notes
     wide = study_of(few.estimate, np.nan_to_num(few.covariance), few.labels["age"], degrees_of_freedom=7)
     with pytest.raises(DesignError, match=r"4 weights .* 8 units .* by since, or use relative_magnitudes"):
         smoothness(wide)
@@ -272,6 +271,7 @@ def test_results_are_frozen_tidy_and_say_themselves(method: Any) -> None:
         assert not set(frame.columns) - set(COLUMNS)
     assert result.glance()["estimate"].tolist() == pytest.approx([2.0])
     assert repr(result).startswith(result.reading)
+    assert result.notes[0] == study().notes[0], "the study's cautions go with it"
     assert result.reading in result._repr_html_()
     assert "<table" in result._repr_html_()
     again = method(study())
