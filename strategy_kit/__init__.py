@@ -1,6 +1,6 @@
 """Honest, fast strategy analysis in Jupyter: KPIs, cohorts, difference-in-differences and an offline weekly report.
 
-Rooms: `kpi`, `cohort`, `did`, `charts`, `report`, `sensitivity`, `simulate`, `importers`, `errors`.
+Rooms: `kpi`, `cohort`, `did`, `planning`, `sensitivity`, `charts`, `report`, `simulate`, `importers`, `errors`.
 """
 
 from __future__ import annotations
@@ -14,24 +14,26 @@ from strategy_kit.dataset import Dataset, dataset_from_frames, open_dataset
 from strategy_kit.estimates import Estimates
 from strategy_kit.metrics import Metric
 from strategy_kit.panel import Panel
+from strategy_kit.plan import Plan
 
 if TYPE_CHECKING:
     from types import ModuleType
 
-    from strategy_kit import charts, importers, report, sensitivity, simulate
+    from strategy_kit import charts, importers, planning, report, sensitivity, simulate
 
 # jsonschema builds a grammar for more than a second at import where this package is installed, for a format that nothing
 # here uses; whoever needs it imports rfc3987_syntax before strategy_kit.
 sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
 
 __version__ = "0.1.0"
-_LATE = ("charts", "importers", "report", "sensitivity", "simulate")
+_LATE = ("charts", "importers", "planning", "report", "sensitivity", "simulate")
 
 __all__ = [
     "Dataset",
     "Estimates",
     "Metric",
     "Panel",
+    "Plan",
     "charts",
     "cohort",
     "dataset_from_frames",
@@ -40,6 +42,7 @@ __all__ = [
     "importers",
     "kpi",
     "open_dataset",
+    "planning",
     "report",
     "sensitivity",
     "simulate",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 import pandas as pd
 
-from strategy_kit import did, formats
+from strategy_kit import did, formats, sensitivity
 from strategy_kit.charts.bacon import FORBIDDEN
 from strategy_kit.did.cells import Control
 from strategy_kit.errors import DesignError, ParameterError, nearest
@@ -209,6 +209,16 @@ def _drift(inside: Inside) -> tuple[str, str, State]:
     return slope, say("check_drift_note", bias=bias, estimate=inside.amount(inside.rows["estimate"].iloc[0])), "holds"
 
 
+def _sensitivity(inside: Inside) -> tuple[str, str, State]:
+    ages = inside.study.labels["age"].to_numpy()
+    found = sensitivity.relative_magnitudes(inside.study, ages=ages[ages >= 0].tolist(), level=inside.reading.level)
+    say, worst = inside.reading.words, inside.amount(found.worst_seen)
+    if np.isnan(found.breakdown):
+        return "–", say("check_sensitivity_none"), "holds"
+    value = say("check_sensitivity_value", ratio=formats.number(found.breakdown, 2))
+    return value, say("check_sensitivity_note", worst=worst), "holds"
+
+
 def _bases(inside: Inside) -> tuple[str, str, State]:
     rows = did.base_periods(inside.panel, control=inside.control)
     found = rows.loc[(rows["base"] == "varying") | (rows["window"] > 1), "estimate"]  # the universal base says the same
@@ -246,7 +256,7 @@ def _agreement(inside: Inside) -> tuple[str, str, State]:
 
 
 _CHECKS: dict[str, Callable[[Inside], tuple[str, str, State]]] = {
-    "pretrend": _pretrend, "drift": _drift, "bases": _bases, "thin": _thin, "forbidden": _forbidden,
+    "pretrend": _pretrend, "drift": _drift, "sensitivity": _sensitivity, "bases": _bases, "thin": _thin, "forbidden": _forbidden,
     "agreement": _agreement,
 }  # fmt: skip
 
