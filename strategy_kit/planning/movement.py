@@ -6,6 +6,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from strategy_kit.threads import one_blas_thread
 
@@ -41,7 +42,7 @@ class Tables(NamedTuple):
     variance: Array  # (R, S + 1, K) of the weighted mean path of a kind whose groups have variance 1
     later: Array  # (R, S + 1, K) the same of its part after the first start
     squares: Array  # (R, L) expected sum of squares of L periods less their mean, of variance 1
-    lag: Array  # (R,) autocorrelation that such residuals show before the start
+    shown: Array  # (2, R) what `fading` finds before the start
 
 
 @lru_cache(maxsize=64)
@@ -52,13 +53,14 @@ def tables(looks: Looks) -> Tables:
     powers = (AUTOCORRELATIONS[:, None] ** (length - 1)).cumsum(axis=1)
     whole = (2 * powers - 1).cumsum(axis=1)
     squares = length - whole / length
-    own = (powers[:, :before] + powers[:, before - 1 :: -1] - 1).cumsum(axis=1) / before  # of a period with the mean
-    products = (
-        (before - 1) * (AUTOCORRELATIONS + whole[:, before - 1] / before**2) - own[:, -2] - own[:, -1] + own[:, 0]
-    )
+    own = (powers[:, :before] + powers[:, before - 1 :: -1] - 1) / before  # of a period with the mean
+    mean, half = whole[:, before - 1] / before**2, before // 2
+    inside = sliding_window_view(own, half, axis=1)
+    next_one = (before - 1) * (AUTOCORRELATIONS + mean) - own[:, 1:].sum(axis=1) - own[:, :-1].sum(axis=1)
+    halves = inside.shape[1] * (whole[:, half - 1] + half**2 * mean) - 2 * half * inside.sum(axis=(1, 2))
+    shown = np.stack([next_one, halves]) / squares[:, before - 1]
     later = weights * (length > before)
-    lag = products / squares[:, before - 1]
-    return Tables(weights, _variance(weights) / sizes, _variance(later) / sizes, squares, lag)
+    return Tables(weights, _variance(weights) / sizes, _variance(later) / sizes, squares, shown)
 
 
 def _variance(weights: Array) -> Array:
@@ -89,9 +91,9 @@ def _weights(looks: Looks) -> Array:
 def movement(past: Array, kind: Array, known: Tables) -> tuple[Array, Array]:
     """Return autocorrelation and variances of the groups' own movements before the start.
 
-    Residuals of group and period means are pooled over groups: the sum of their products one period apart over the sum
-    of their squares. What taking out the means does to that ratio and to the squares, and what the groups' movements do
-    to the period means of the others, is known exactly for an autoregressive path, and undone.
+    Residuals of group and period means are pooled over groups. What taking out the means does to the ratios of `fading` and
+    to the squares, and what the groups' movements do to the period means of the others, is known exactly for an
+    autoregressive path, and undone. The larger of the two autocorrelations counts.
 
     Parameters
     ----------
@@ -110,13 +112,25 @@ def movement(past: Array, kind: Array, known: Tables) -> tuple[Array, Array]:
     groups = past.shape[2]
     residual = past - past.mean(axis=0) - past.mean(axis=2, keepdims=True) + past.mean(axis=(0, 2))[:, None]
     squares = np.einsum("tpg,tpg->pg", residual, residual)
-    products = np.einsum("tpg,tpg->p", residual[1:], residual[:-1])
-    step = np.minimum(np.searchsorted(known.lag, products / squares.sum(axis=1)), len(AUTOCORRELATIONS) - 1)
+    ratios = fading(residual) / squares.sum(axis=1)
+    steps = [np.searchsorted(shown, ratio) for shown, ratio in zip(known.shown, ratios, strict=True)]
+    step = np.minimum(np.maximum(*steps), len(AUTOCORRELATIONS) - 1)
     variance = squares / known.squares[step, len(past) - 1, None]
     whole = variance.sum(axis=1, keepdims=True) / (1 - 1 / groups)
     own = (variance - whole / groups**2) / (1 - 2 / groups)
     member = kind[:, None] == np.arange(known.weights.shape[0])
     return step, np.maximum(own @ member / member.sum(axis=0), 0.0)
+
+
+def fading(residual: Array) -> Array:
+    """Return (2, P) how slowly residuals (T0, P, G) fade: sums of products one period apart, and of squared half-window sums.
+
+    The second sees a slow movement that hides beneath fast noise from the first.
+    """
+    half, sums = len(residual) // 2, residual.cumsum(axis=0)
+    moving = np.concatenate([sums[half - 1 : half], sums[half:] - sums[:-half]])
+    next_one = np.einsum("tpg,tpg->p", residual[1:], residual[:-1])
+    return np.stack([next_one, np.einsum("tpg,tpg->p", moving, moving)])
 
 
 def spreads(paths: Array, before: int, sides: Array) -> Array:

@@ -25,6 +25,7 @@ from strategy_kit.planning.movement import (
     Looks,
     autoregressive,
     expected_error,
+    fading,
     growth,
     largest_ratios,
     movement,
@@ -86,17 +87,22 @@ def whole_twin(y: Array, starts: list[int], looks: list[int]) -> tuple[float, li
     groups, first = len(y), min(s for s in starts if s) - 1
     past = y[:, :first]
     residual = past - past.mean(1)[:, None] - past.mean(0)[None, :] + past.mean()
-    ratio = (residual[:, 1:] * residual[:, :-1]).sum() / (residual**2).sum()
-    centre = np.eye(first) - 1 / first
+    centre, half = np.eye(first) - 1 / first, first // 2
+    windows = [range(at, at + half) for at in range(first - half + 1)]
 
     def correlation(rho: float, size: int) -> Array:
         return np.array([[rho ** abs(s - t) for s in range(size)] for t in range(size)])
 
-    def shown(rho: float) -> float:
+    def shown(rho: float) -> list[float]:
         inner = centre @ correlation(rho, first) @ centre
-        return float(np.diag(inner, 1).sum() / np.trace(inner))
+        slow = sum(inner[np.ix_(window, window)].sum() for window in windows)
+        return [float(np.diag(inner, 1).sum() / np.trace(inner)), float(slow / np.trace(inner))]
 
-    rho = next((r for r in AUTOCORRELATIONS if shown(r) >= ratio), AUTOCORRELATIONS[-1])
+    told = [(residual[:, 1:] * residual[:, :-1]).sum(), sum((residual[:, w].sum(axis=1) ** 2).sum() for w in windows)]
+    rho = max(
+        next((r for r in AUTOCORRELATIONS if shown(r)[k] >= told[k] / (residual**2).sum()), AUTOCORRELATIONS[-1])
+        for k in (0, 1)
+    )
 
     def squares(size: int) -> float:
         inner = np.eye(size) - 1 / size
@@ -157,15 +163,27 @@ def test_weights_of_mean_paths_give_the_estimates() -> None:
         )
 
 
+@pytest.mark.parametrize("before", [6, 7, 13, 26, 105])
+def test_what_residuals_show_rises_with_the_autocorrelation(before: int) -> None:
+    assert (np.diff(tables(Looks(before, (0,), (3, 9), (1,))).shown, axis=1) > 0).all()
+
+
 @pytest.mark.parametrize("ratio", [1.0, 3.0])
 @pytest.mark.parametrize("rho", [0.0, 0.3, 0.6, 0.9])
-def test_autocorrelation_and_variances_are_told_without_bias(rho: float, ratio: float) -> None:
+def test_fading_and_variances_are_told_without_bias(rho: float, ratio: float) -> None:
     design = Looks(26, (0,), (3, 9), (1,))
     kind = np.repeat([0, 1], [3, 9])
     past = autoregressive(np.random.default_rng(5).normal(size=(26, 2_000, 12)), rho) * np.where(kind == 0, ratio, 1)
-    step, variance = movement(past, kind, tables(design))
-    # rounding up to 0.02 adds 0.01; the floor at 0 adds what noise would have below it, and the ratio is of few groups
-    assert abs(AUTOCORRELATIONS[step].mean() - rho - 0.01) < (0.035 if rho in (0.0, 0.9) else 0.025)
+    known, at = tables(design), int(np.searchsorted(AUTOCORRELATIONS, rho))
+    residual = past - past.mean(axis=0) - past.mean(axis=2, keepdims=True) + past.mean(axis=(0, 2))[:, None]
+    total = np.square(residual).sum(axis=(0, 2))
+    # shares of sums over 2,000 worlds, standard errors below 0.004 and 1 %
+    next_one, halves = fading(residual).sum(axis=1) / total.sum()
+    assert next_one == pytest.approx(known.shown[0, at], abs=0.012)
+    assert halves == pytest.approx(known.shown[1, at], rel=0.03)
+    step, variance = movement(past, kind, known)
+    # the larger of two noisy numbers, rounded up and not below 0
+    assert rho - 0.01 < AUTOCORRELATIONS[step].mean() < rho + 0.10
     if rho < 0.5:  # beyond, the variance of a path that hardly returns to its mean is itself hard to tell
         np.testing.assert_allclose(variance.mean(axis=0), [ratio**2, 1.0], rtol=0.05)
 
@@ -178,8 +196,9 @@ def test_the_critical_value_is_that_of_a_gaussian_maximum_where_variances_are_kn
     covariance = 1 / 60 + 1 / np.maximum(looks[:, None], looks[None, :])
     for level in (0.8, 0.9, 0.95):
         found = critical(largest, level)
-        # 6,000 worlds: a standard error of the quantile near 0.02; volatility after the start is never taken as less
-        assert band_critical(covariance, level) - 0.08 < found < band_critical(covariance, level) + 0.06
+        # 6,000 worlds: a standard error of the quantile near 0.02; and expected errors lean to the large side: of two
+        # autocorrelations the larger counts, and volatility after the start is never taken as less
+        assert band_critical(covariance, level) - 0.14 < found < band_critical(covariance, level) + 0.06
 
 
 def test_more_looks_and_higher_levels_cost_more_and_one_look_costs_no_correction() -> None:
@@ -187,7 +206,7 @@ def test_more_looks_and_higher_levels_cost_more_and_one_look_costs_no_correction
     found = [critical(largest_ratios(one, 10, 0), 0.95) for one in design]
     assert found == sorted(found)
     assert len(set(found)) == 4
-    assert 1.9 < found[0] < 2.3  # near 1.96, but variances are estimated
+    assert 1.8 < found[0] < 2.3  # near 1.96, but variances are estimated
     by_level = [critical(largest_ratios(design[2], 10, 0), level) for level in (0.8, 0.9, 0.95, 0.99)]
     assert by_level == sorted(set(by_level))
     assert largest_ratios(design[0], 10, 0) is largest_ratios(design[0], 6, 0), "rounded up to tenths, once for all"
@@ -217,7 +236,7 @@ def test_without_a_horizon_the_band_costs_less_than_a_confidence_sequence() -> N
 
 @cache
 def rates(
-    groups: int, ratio: float, rho: float, later: float = 1.0, horizon: int = 26, drift: float = 0.0
+    groups: int, ratio: float, rho: float, later: float = 1.0, horizon: int = 26, noise: float = 0.0
 ) -> dict[str, float]:
     """Share of worlds without an effect in which a reading ever claims one, by the functions of the method."""
     worlds, before, treated = 1_500, 26, 3
@@ -225,7 +244,7 @@ def rates(
     known, kind = tables(design), np.repeat([0, 1], [treated, groups - treated])
     random = np.random.default_rng(11)
     paths = autoregressive(random.normal(size=(before + horizon, worlds, groups)), rho)
-    paths += drift * random.normal(size=paths.shape).cumsum(axis=0)
+    paths = (1 - noise) ** 0.5 * paths + noise**0.5 * random.normal(size=paths.shape)
     paths[:, :, :treated] *= ratio
     paths[before:, :, :treated] *= later
     after = paths[before:].cumsum(axis=0) / np.arange(1, horizon + 1)[:, None, None]
@@ -265,9 +284,9 @@ def test_pilots_that_become_twice_as_volatile_are_mostly_seen(ratio: float) -> N
 
 
 @pytest.mark.parametrize("ratio", [1.0, 3.0])
-def test_a_slow_drift_beneath_fast_noise_is_underrated_but_not_by_much(ratio: float) -> None:
-    # over half a year the drift adds half of the noise's own standard deviation
-    assert rates(12, ratio, 0.0, drift=0.1)["band"] < 0.11
+def test_a_slow_movement_beneath_as_much_fast_noise_is_mostly_seen(ratio: float) -> None:
+    # one period apart the correlation is 0.45, which would be taken for a movement that is over in three periods
+    assert rates(12, ratio, 0.9, noise=0.5)["band"] < 0.08
 
 
 def test_without_a_horizon_a_year_of_looks_holds() -> None:
