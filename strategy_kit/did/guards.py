@@ -57,8 +57,16 @@ def refuse_few_clusters(panel: Panel, *, points_only: bool = False) -> None:
 
 
 def drawn(panel: Panel, held: Array) -> int:
-    """How many draws the marked units (N,) are: units, or their clusters."""
+    """How many draws the marked units (N,) are: categories where whole ones started, else their clusters, else units."""
+    if panel.assigned_at == "category" and panel.category is not None:
+        return int(panel.category[held].nunique(dropna=False))
     return int(held.sum()) if panel.cluster is None else len(np.unique(panel.cluster[held]))
+
+
+def sides(panel: Panel, treated: Array, comparison: Array | None = None) -> tuple[int, int]:
+    """How many draws two sets of cohorts (G,), marked in the order of the moments, are; by default the second is the rest."""
+    code = panel.cohort_codes
+    return drawn(panel, treated[code]), drawn(panel, (~treated if comparison is None else comparison)[code])
 
 
 def cautions(panel: Panel) -> tuple[str, ...]:

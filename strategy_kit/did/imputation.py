@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from strategy_kit.did.fixed_effects import Stack, fixed_effects, small_sample, told_apart
-from strategy_kit.did.guards import cautions, refuse_no_cohort
+from strategy_kit.did.guards import cautions, refuse_no_cohort, sides
 from strategy_kit.did.regression import Inference, points_alone, refuse_not_plain
 from strategy_kit.errors import DesignError
 from strategy_kit.estimates import Estimates
@@ -89,7 +89,7 @@ def imputation(panel: Panel, *, inference: Inference = "analytic") -> Estimates:
     covariance *= np.outer(scale, scale)
     labels = np.append(leads, after).astype(int)
     counts = [int(moments.count[: len(ages)][(ages[:, :last] == age).any(axis=1)].sum()) for age in labels]
-    units, total = int(moments.count[: len(ages)][treated[: len(ages)].any(axis=1)].sum()), int(moments.count.sum())
+    started = np.pad(treated[: len(ages)].any(axis=1), (0, len(moments.count) - len(ages)))
     result = Estimates(
         estimator="imputation",
         outcome=panel.name,
@@ -98,7 +98,7 @@ def imputation(panel: Panel, *, inference: Inference = "analytic") -> Estimates:
         spread=covariance[:-1, :-1],
         n_units=np.array(counts, dtype=int),
         assigned_at=panel.assigned_at,
-        clusters=(units, total - units),
+        clusters=sides(panel, started),
         average=(float(estimate[-1]), float(np.sqrt(covariance[-1, -1]))),
         notes=(*panel.notes, *notes, *lost, *cautions(panel)),
     )

@@ -12,7 +12,7 @@ from strategy_kit.did.aggregate import event_study, overall
 from strategy_kit.did.cells import comparisons
 from strategy_kit.did.fixed_effects import NOTHING_TO_COMPARE, Stack, fixed_effects, small_sample, told_apart
 from strategy_kit.did.group_time import from_moments
-from strategy_kit.did.guards import cautions, refuse_category_level, refuse_no_cohort, settled
+from strategy_kit.did.guards import cautions, refuse_category_level, refuse_no_cohort, settled, sides
 from strategy_kit.errors import DesignError, ParameterError
 from strategy_kit.estimates import Estimates
 from strategy_kit.inference import Student
@@ -266,7 +266,6 @@ def regression_result(
 ) -> Estimates:
     """Put coefficients of a regression with unit and period effects, and how they vary in the end, into `Estimates`."""
     moments = panel.moments
-    units, treated = int(moments.count.sum()), int(moments.count[: len(panel.cohorts)].sum())
     result = Estimates(
         estimator=estimator,
         outcome=panel.name,
@@ -275,9 +274,9 @@ def regression_result(
         spread=spread,
         n_units=np.asarray(n_units, dtype=int),
         assigned_at=panel.assigned_at,
-        clusters=(treated, units - treated),
+        clusters=sides(panel, np.arange(len(moments.count)) < len(panel.cohorts)),
         average=(np.nan, np.nan),
-        law=Student(float(units - 1)),
+        law=Student(float(moments.count.sum() - 1)),
         notes=(*panel.notes, *cautions(panel)),
     )
     return replace(result, average=(float(slope[0]), float(result.std_error[0])))
@@ -301,11 +300,10 @@ def _by_cell(
     joint = Joint(tuple((f, factor * middle) for f, middle in parts), count / count.sum(), count, panel.cohorts)
     labels = pd.DataFrame({"cohort": panel.cohorts[cells.cohort], "period": panel.periods[cells.period]})
     result = regression_result(panel, estimator, labels, estimate, joint, n_units=count[cells.cohort])
-    treated = int(count[: cells.cohort.max() + 1].sum())
     result = replace(
         result,
         age=panel.ages[cells.cohort, cells.period],
-        clusters=(treated, units - treated),
+        clusters=sides(panel, np.arange(len(count)) <= cells.cohort.max()),
         notes=(*notes, *result.notes),
     )
     return replace(result, average=overall(result).average)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from strategy_kit.did.fixed_effects import NOTHING_TO_COMPARE, Stack, fixed_effects, small_sample
-from strategy_kit.did.guards import refuse_no_cohort
+from strategy_kit.did.guards import refuse_no_cohort, sides
 from strategy_kit.did.regression import Inference, averaged_after, points_alone, refuse_not_plain, regression_result
 from strategy_kit.errors import DesignError, ParameterError, whole_number
 from strategy_kit.inference import Student
@@ -103,7 +103,9 @@ def stacked(
     result = regression_result(
         panel, "stacked", pd.DataFrame({"age": ages * panel.step}), slope, covariance, n_units=counts
     )
-    result = replace(result, clusters=(counts[0], taking_part - counts[0]), law=Student(float(taking_part - 1)))
+    own = np.isin(np.arange(len(begin)), held)
+    both = sides(panel, own, (weight > 0).any(axis=0) & ~own)
+    result = replace(result, clusters=both, law=Student(float(taking_part - 1)))
     out = [panel.cohort_names[g] for g in range(len(starts)) if g not in held]
     notes = [f"window of {before} periods before and {after} after the start"]
     notes += [f"cohorts without a whole window and a clean comparison, left out: {', '.join(out)}"] if out else []

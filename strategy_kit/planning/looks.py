@@ -139,7 +139,7 @@ def weekly_looks(panel: Panel, plan: Plan, *, seed: int = 0) -> Estimates:
     Parameters
     ----------
     panel
-        Observed in every period, with at least six before the first start; the outcome is used as it is. Assumed are
+        Observed in every period, at least six of them before the first start; the outcome is used as it is. Assumed are
         periods that are common to all groups, and independent autoregressive movements of each group; pilots may be more
         or less volatile than others.
     plan
@@ -152,15 +152,16 @@ def weekly_looks(panel: Panel, plan: Plan, *, seed: int = 0) -> Estimates:
     -------
     Estimates
         Labels look and period, one row for each look that the panel has reached; conf_low and conf_high hold at one look,
-        band_low and band_high at all. `glance` is the last row. `details` has "calibration" (measure, value:
-        autocorrelation before the start, rounded up; critical, the c at 95 %; looks; periods_before) and "expected" (look,
-        expected_error).
+        band_low and band_high at all; they are the same where the plan has one look. `glance` is the last row. Otherwise
+        `details` has "calibration" (measure, value: autocorrelation before the start, rounded up; critical, the c at 95 %;
+        looks; periods_before) and "expected" (look, expected_error).
 
     Raises
     ------
     DesignError
-        If the panel has fewer than six periods before the first start, no declared look has been reached, more than three
-        years have passed, nothing moved, a side has fewer than two groups, or the panel is unbalanced.
+        If the panel has fewer than six periods before the first start and the plan more than one look, no declared look has
+        been reached, more than three years have passed without a horizon, the groups of a side moved alike, a side has fewer
+        than two groups, or the panel is unbalanced.
     ParameterError
         If `seed` is no whole number.
 
@@ -198,23 +199,26 @@ def weekly_looks(panel: Panel, plan: Plan, *, seed: int = 0) -> Estimates:
     least = _ROUNDING * panel.scale
     rows = [_at(groups, look, least) for look in reached]
     estimate, error, freedom = (np.array(column) for column in zip(*rows, strict=True))
-    step, expected = _expected(groups, design, least)
-    law = LookLaw(StudentByRow(freedom), expected, largest_ratios(design, step, seed))
+    law, details = LookLaw(StudentByRow(freedom), np.zeros(len(reached)), np.zeros((1, 1))), {}
+    if kind != "one_look":
+        step, expected = _expected(groups, design, least)
+        law = LookLaw(law.alone, expected, largest_ratios(design, step, seed))
+        details = _details(design, step, law, reached)
     periods = int(groups.firsts.min()) + np.array(reached) - 1
-    begun = groups.firsts[groups.start] - groups.firsts.min() < np.array(reached)[:, None]
+    begun = groups.treated & (groups.firsts[groups.start] - groups.firsts.min() < np.array(reached)[:, None])
     return Estimates(
         estimator="weekly_looks",
         outcome=panel.name,
         labels=pd.DataFrame({"look": reached, "period": panel.periods[periods]}),
         estimate=estimate,
         spread=np.diag(error**2),
-        n_units=((begun & groups.treated) @ groups.units).astype(int),
+        n_units=(begun @ groups.units).astype(int),
         assigned_at=panel.assigned_at,
-        clusters=(int((begun & groups.treated)[-1].sum()), int((~(begun & groups.treated))[-1].sum())),
+        clusters=(int(begun[-1].sum()), int((~begun[-1]).sum())),
         average=(float(estimate[-1]), float(error[-1])),
         law=law,
         average_law=Student(float(freedom[-1])),
-        details=_details(design, step, law, reached),
+        details=details,
         notes=(*panel.notes, *_left_out(plan, design, observed), _MEANING[kind].format(n=len(design.looks))),
         seed=seed,
     )
@@ -283,14 +287,13 @@ def _refuse_seed(seed: int) -> None:
 def _design(groups: AssignedGroups, looks: tuple[int, ...]) -> Looks:
     """Leave out looks at which fewer than two groups have started; that is when no error can be told."""
     before = int(groups.firsts.min())
-    if before < FEWEST_BEFORE:
-        raise DesignError(
-            f"a band over looks needs at least {FEWEST_BEFORE} periods before the first start, to learn how the groups move, "
-            f"but the panel has {before}; begin it earlier, or declare one look"
-        )
     starts = groups.firsts - before
     sizes = np.bincount(groups.start[groups.treated])
     taken = tuple(look for look in looks if sizes[starts < look].sum() >= _LEAST)
+    if not taken:
+        raise DesignError(
+            f"fewer than two groups have started by look {looks[-1]}, the last one, so none can be taken; read later"
+        )
     never = int((~groups.treated).sum())
     return Looks(before, tuple(starts.tolist()), (*sizes.tolist(), never), taken)
 
@@ -313,6 +316,11 @@ def _at(groups: AssignedGroups, look: int, least: float) -> tuple[float, float, 
 
 def _expected(groups: AssignedGroups, design: Looks, least: float) -> tuple[int, Array]:
     """Return the autocorrelation's position and the expected errors at the looks that the panel has reached."""
+    if design.before < FEWEST_BEFORE:
+        raise DesignError(
+            f"a band over looks needs at least {FEWEST_BEFORE} periods before the first start, to learn how the groups move, "
+            f"but the panel has {design.before}; begin it earlier, or declare one look"
+        )
     known, before = tables(design), design.before
     paths, sides = groups.paths.T[:, None, :], (~groups.treated).astype(int)
     moved = paths[:before] - paths[:before].mean(axis=0)

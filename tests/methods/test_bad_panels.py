@@ -279,6 +279,24 @@ def test_errors_over_few_clusters_are_refused_with_the_way_out(estimator: str, c
         assert np.isfinite(did.group_time(made, inference="none").estimate).all()
 
 
+@pytest.mark.parametrize(
+    "estimator",
+    ["group_time", "two_way", "two_way_event_study", "sun_abraham", "saturated", "imputation", "stacked", "bacon"],
+)
+def test_points_under_category_assignment_count_categories(estimator: str) -> None:
+    category = np.repeat(np.arange(12), 20)
+    made = Panel.from_matrix(
+        RNG(4).normal(size=(240, 10)), treated_from=np.where(category < 3, 6, 0), category=category
+    )
+    estimate = getattr(did, estimator)
+    with pytest.raises(DesignError, match=r"assigned at category level.*pilot_contrast.*inference='none'"):
+        estimate(made)
+    points = estimate(made, inference="none")
+    assert (points.assigned_at, points.clusters) == ("category", (3, 9))
+    assert np.isnan(points.std_error).all()
+    assert "3 treated, 9 comparison categories" in repr(points)
+
+
 CLOTHES: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
     "objects": lambda f: f.astype(object),
     "categories": lambda f: f.astype({"id": "category", "t": "category", "g": "category"}),

@@ -82,16 +82,20 @@ def critical(largest: Array, level: float) -> float:
     return LookLaw(StudentByRow(np.ones(1)), np.ones(1), largest).critical(level)
 
 
-def whole_twin(y: Array, starts: list[int], looks: list[int]) -> tuple[float, list[float]]:
-    """The expected errors by loops over groups, pairs of periods and definitions, as the page of the method has them."""
-    groups, first = len(y), min(s for s in starts if s) - 1
-    past = y[:, :first]
-    residual = past - past.mean(1)[:, None] - past.mean(0)[None, :] + past.mean()
+def correlation(rho: float, size: int) -> Array:
+    return np.array([[rho ** abs(s - t) for s in range(size)] for t in range(size)])
+
+
+def squares(rho: float, size: int) -> float:
+    """Expected sum of squares of a path less its mean."""
+    inner = np.eye(size) - 1 / size
+    return float(np.trace(inner @ correlation(rho, size) @ inner))
+
+
+def autocorrelation_twin(residual: Array) -> float:
+    first = residual.shape[1]
     centre, half = np.eye(first) - 1 / first, first // 2
     windows = [range(at, at + half) for at in range(first - half + 1)]
-
-    def correlation(rho: float, size: int) -> Array:
-        return np.array([[rho ** abs(s - t) for s in range(size)] for t in range(size)])
 
     def shown(rho: float) -> list[float]:
         inner = centre @ correlation(rho, first) @ centre
@@ -99,16 +103,18 @@ def whole_twin(y: Array, starts: list[int], looks: list[int]) -> tuple[float, li
         return [float(np.diag(inner, 1).sum() / np.trace(inner)), float(slow / np.trace(inner))]
 
     told = [(residual[:, 1:] * residual[:, :-1]).sum(), sum((residual[:, w].sum(axis=1) ** 2).sum() for w in windows)]
-    rho = max(
-        next((r for r in AUTOCORRELATIONS if shown(r)[k] >= told[k] / (residual**2).sum()), AUTOCORRELATIONS[-1])
-        for k in (0, 1)
-    )
+    total = (residual**2).sum()
+    last = float(AUTOCORRELATIONS[-1])
+    return max(next((float(r) for r in AUTOCORRELATIONS if shown(r)[k] >= told[k] / total), last) for k in (0, 1))
 
-    def squares(size: int) -> float:
-        inner = np.eye(size) - 1 / size
-        return float(np.trace(inner @ correlation(rho, size) @ inner))
 
-    raw = (residual**2).sum(axis=1) / squares(first)
+def whole_twin(y: Array, starts: list[int], looks: list[int]) -> tuple[float, list[float]]:
+    """The expected errors by loops over groups, pairs of periods and definitions, as the page of the method has them."""
+    groups, first = len(y), min(s for s in starts if s) - 1
+    past = y[:, :first]
+    residual = past - past.mean(1)[:, None] - past.mean(0)[None, :] + past.mean()
+    rho = autocorrelation_twin(residual)
+    raw = (residual**2).sum(axis=1) / squares(rho, first)
     own = (raw - raw.sum() / (1 - 1 / groups) / groups**2) / (1 - 2 / groups)
     errors = []
     for look in looks:
@@ -130,13 +136,13 @@ def whole_twin(y: Array, starts: list[int], looks: list[int]) -> tuple[float, li
                 sum(((path - path.mean()) ** 2).sum() for path in part)
                 for part in (apart[:, :first], apart[:, first:size])
             )
-            more = 1.0 if look == 1 else max(1.0, (after / squares(look)) / (before / squares(first)))
+            more = 1.0 if look == 1 else max(1.0, (after / squares(rho, look)) / (before / squares(rho, first)))
             variance = max(float(np.mean(own[kind])), 0.0)
             later = np.where(np.arange(size) >= first, weights, 0.0)
             link = correlation(rho, size)
             total += variance * float(weights @ link @ weights + (more - 1) * later @ link @ later)
         errors.append(total**0.5)
-    return float(rho), errors
+    return rho, errors
 
 
 @pytest.mark.parametrize(("starts", "seed"), list(product([ONE, SEVERAL], [0, 1, 2])))

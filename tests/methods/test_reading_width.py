@@ -65,9 +65,14 @@ def test_a_reading_is_as_wide_as_its_kind_needs(
     assert kind == "one_look" or str(count) in reading.meaning
 
 
-def test_one_declared_look_is_a_band_of_one_look_in_words_and_has_a_note() -> None:
-    study = weekly_looks(panel(), Plan(horizon=12, looks=(12,)))
-    assert study.notes[-1] == "valid at one look, the only one declared"
+def test_one_declared_look_is_a_single_interval_and_needs_no_past() -> None:
+    for day in (panel(), Panel.from_matrix(outcomes()[:, 8:], treated_from=[BEFORE - 7] * 3 + [0] * 5)):
+        study = weekly_looks(day, Plan(horizon=12, looks=(12,)))
+        assert study.notes[-1] == "valid at one look, the only one declared"
+        row = study.tidy().iloc[0]
+        told = pilot_contrast(day).tidy().iloc[0]
+        assert row[["band_low", "band_high"]].tolist() == row[["conf_low", "conf_high"]].tolist()
+        assert row[["conf_low", "conf_high"]].tolist() == told[["conf_low", "conf_high"]].tolist()
     assert "no horizon was declared" in weekly_looks(panel(), Plan()).notes[-1]
 
 
@@ -113,6 +118,9 @@ def test_designs_that_cannot_be_read_are_refused() -> None:
         weekly_looks(long, Plan())
     with pytest.raises(DesignError, match="look 157 cannot be taken"):
         reading_width(long, Plan())
+    apart = panel(starts=[BEFORE + 1, BEFORE + 8, 0, 0, 0, 0, 0, 0])
+    with pytest.raises(DesignError, match="fewer than two groups have started by look 6, the last one"):
+        weekly_looks(apart, Plan(horizon=6))
     early = panel(outcomes()[:, : BEFORE + 2], [BEFORE + 1, BEFORE + 2, 0, 0, 0, 0, 0, 0])
     assert reading_width(early, plan).look == 2
     gaps: dict[str, Any] = {"unit": [0, 0, 1], "t": [1, 2, 1], "y": 1.0, "g": [2, 2, 0]}
