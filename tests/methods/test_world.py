@@ -15,8 +15,10 @@ from strategy_kit.errors import ParameterError
 from strategy_kit.simulate import World
 from strategy_kit.simulate.biases import QUESTIONS, biases
 from strategy_kit.simulate.market import PIECES, Market, draw_market, truth
-from strategy_kit.simulate.roster import IS_PILOT, NAMES, NEVER, PILOTS
+from strategy_kit.simulate.orders import draw_times
+from strategy_kit.simulate.roster import IS_PILOT, NAMES, NEVER, PILOTS, REFUNDED
 from strategy_kit.simulate.seasons import Clock
+from strategy_kit.simulate.world import stream
 
 KNOBS = [field.name for field in fields(World)]
 CLOCK = Clock(78)
@@ -227,6 +229,20 @@ def test_drawn_shocks_follow_the_law_of_their_world() -> None:
     assert lagged == pytest.approx(0.325, abs=0.03)
 
 
+def test_recent_refunds_are_those_that_have_arrived() -> None:
+    """Two million refunds drawn one by one, over the last four complete weeks."""
+    mine, rng = market(ALONE["refund_lag"]), np.random.default_rng(0)
+    share = mine.days / mine.days.sum(axis=2, keepdims=True)
+    paid = (mine.totals()[:, :, None] * share)[:, CLOCK.weeks - 4 : CLOCK.weeks].reshape(len(NAMES), -1)
+    due = REFUNDED[:, None] * (0.8 + 0.2 / 2) * paid  # one in five is refunded by half
+    day = rng.choice(28, 2_000_000, p=due.sum(axis=0) / due.sum())
+    arrives = draw_times(day, rng) / 86_400 + rng.uniform(0, 28, day.size)
+    known = (arrives < 28 + 3).mean()  # three days of the open week are in the data
+    assert of("refund_lag")["truth"] == pytest.approx(np.log1p(-due.sum() / paid.sum()), abs=EXACT)
+    # the share is known to 0.0003, of refunds that are 6% of sales
+    assert of("refund_lag")["naive"] == pytest.approx(np.log1p(-known * due.sum() / paid.sum()), abs=1e-4)
+
+
 @pytest.mark.parametrize("knob", [knob for knob in KNOBS if knob not in ("churn", "festival_response", "shocks")])
 def test_a_stronger_knob_does_more(knob: str) -> None:
     worlds = [replace(ALONE[knob], **{knob: strength}) for strength in (0.0, 0.3, 0.6, 1.0)]
@@ -234,6 +250,14 @@ def test_a_stronger_knob_does_more(knob: str) -> None:
     assert sizes[0] == 0
     assert np.diff(sizes).min() > 1e-4
     assert np.allclose([of(knob, world)["sound_bias"] for world in worlds], 0, atol=EXACT)
+
+
+def test_every_knob_has_numbers_of_its_own() -> None:
+    assert len({stream(1, knob).random() for knob in KNOBS}) == len(KNOBS)
+    roster = draw_market(CLOCK, 3000, np.random.default_rng(1), World()).roster
+    parts = roster.loc[roster["cohort"] == NEVER, ["lucky", "enters", "joins", "opens"]] > 0
+    correlation = np.corrcoef(parts.to_numpy().T.astype(float))
+    assert np.abs(correlation[:2] - np.eye(4)[:2]).max() < 5 / np.sqrt(len(parts))
 
 
 @pytest.mark.parametrize("knob", KNOBS)
