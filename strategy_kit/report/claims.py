@@ -22,7 +22,7 @@ Decision = Literal["extend", "hold", "stop", "cannot_tell"]
 State = Literal["holds", "limits", "blocks"]
 Looks = Literal["declared", "undeclared", "late", "no_horizon", "one_look", "unknown"]
 
-LIKELY = 0.95
+LIKELY = 0.9
 """Chance of one sign from which "may have" is said; below it, "no clear change"."""
 
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
 import strategy_kit as sk
+from strategy_kit.plan import Plan, Seal
 from strategy_kit.report import read_week
+from strategy_kit.report.words import Words
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -64,3 +68,90 @@ def test_weeks_before_is_a_whole_number(weeks: Any, sample: Path) -> None:
 
 def test_more_weeks_than_there_are_is_all_of_them(sample: Path) -> None:
     assert len(read_week(shop_of(sample, PILOTS), "2025-W30", weeks_before=10**6).totals.periods) == 52
+
+
+FIRST = dt.date(2024, 9, 2)
+START = dt.date(2025, 3, 3)  # 26 weeks later
+WEEKS, CATEGORIES = 38, 12
+
+
+def market(
+    *, drift: float = 0.0, noise: float = 1.0, first: dt.date = FIRST, doubled: bool = False, **more: Any
+) -> sk.Dataset:
+    """Twelve categories of two merchants with an order a week each; three are piloted. All checks hold by default."""
+    rng = np.random.default_rng(5)
+    week, merchant = (grid.ravel() for grid in np.indices((WEEKS, 2 * CATEGORIES)))
+    category, after = merchant // 2, week >= 26
+    pilot = category < 3
+    logs = 0.03 * rng.standard_normal(week.size) * np.where(pilot & ~after, noise, 1.0)
+    logs += 0.5 * (pilot & after) + drift * (pilot & (week >= 13))
+    days = pd.to_datetime(FIRST) + pd.to_timedelta(7 * week + 1, unit="D")
+    lines = pd.DataFrame(
+        {
+            "order_id": np.arange(week.size).astype(str),
+            "line_id": 1,
+            "buyer_id": (merchant % 5).astype(str),
+            "merchant_id": merchant.astype(str),
+            "category": [f"c{c:02d}" for c in category],
+            "paid_at": days,
+            "amount": np.round(1000 * np.exp(logs), 2),
+        }
+    )
+    lines = lines[lines["paid_at"].dt.date >= first]
+    lines = pd.concat([lines, lines.head(1)]) if doubled else lines
+    roster = lines.groupby("merchant_id", as_index=False)["category"].first()
+    plan = Plan(threshold=0.03, horizon=12, looks=(12,))
+    window = {
+        "timezone": "UTC",
+        "currency": "CNY",
+        "data_from": first,
+        "data_through": FIRST + dt.timedelta(7 * WEEKS - 1),
+    }
+    shop = sk.dataset_from_frames(lines, roster, pilot=dict.fromkeys(("c00", "c01", "c02"), START), **window, **more)
+    return replace(shop, description=replace(shop.description, plan=plan))
+
+
+def support(merchants: list[str]) -> pd.DataFrame:
+    return pd.DataFrame({"merchant_id": merchants, "lever": "display", "started_on": pd.Timestamp(START)})
+
+
+def resealed(shop: sk.Dataset) -> sk.Dataset:
+    """As if another plan had been sealed."""
+    seal = Seal("0" * 64, "0" * 64, FIRST)
+    return replace(shop, description=replace(shop.description, seal=seal))
+
+
+POLICY = pd.DataFrame({"policy": ["p"], "started_on": [pd.Timestamp("2025-03-10")], "ended_on": [pd.NaT]})
+FLIPS = {
+    "check_past": lambda: market(drift=0.05),
+    "check_volatility": lambda: market(noise=6.0),
+    "check_policies": lambda: market(policies=POLICY),
+    "check_contamination": lambda: market(support=support(["0", "23"])),
+    "check_reading": lambda: replace_plan(
+        market(first=START - dt.timedelta(weeks=5)), Plan(threshold=0.03, horizon=26)
+    ),
+    "check_plan": lambda: resealed(market()),
+}
+
+
+def replace_plan(shop: sk.Dataset, plan: Plan) -> sk.Dataset:
+    return replace(shop, description=replace(shop.description, plan=plan))
+
+
+def test_a_large_effect_with_all_checks_green_rose() -> None:
+    reading = read_week(market(support=support(["0"])))
+    assert [check.state for check in reading.checks] == ["holds"] * len(reading.checks)
+    assert (reading.claim.verb, reading.claim.decision) == ("rose", "extend")
+
+
+@pytest.mark.parametrize("name", FLIPS)
+def test_flipping_one_check_in_the_data_changes_the_verb(name: str) -> None:
+    reading = read_week(FLIPS[name]())
+    red = [check.label for check in reading.checks if check.state != "holds"]
+    assert red == [Words("en")(name)]
+    assert (reading.claim.verb, reading.claim.decision) == ("may_have_risen", "hold")
+
+
+def test_broken_data_make_no_claim() -> None:
+    with pytest.raises(sk.errors.ContractError, match="order_lines"):
+        read_week(market(doubled=True))
