@@ -69,10 +69,12 @@ def _sums(lines: pd.DataFrame, chosen: pd.Series[bool], count: int) -> Floats:
 
 
 def _to_pull(lines: pd.DataFrame, end: int, most: Floats) -> pd.Series[bool]:
-    """Say which lines of the week from `end` on merchants have paid early: whole orders, in turn, while they fit."""
+    """Say which lines of the week from `end` on merchants have paid early: whole orders, the smallest first, while they fit."""
     near = lines["second"].between(end, end + 7 * _DAY, inclusive="left") & (most[lines["merchant"]] > 0)
     near &= lines["status"] != _CANCELLED
-    orders = lines[near].groupby("order")[["amount"]].sum().join(lines[near].groupby("order")["merchant"].first())
+    orders = (
+        lines[near].groupby("order").agg({"amount": "sum", "merchant": "first"}).sort_values("amount", kind="stable")
+    )
     fits = orders.groupby("merchant")["amount"].cumsum() <= most[orders["merchant"]]
     return near & lines["order"].isin(fits.index[fits])
 

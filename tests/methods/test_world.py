@@ -255,6 +255,9 @@ def test_a_stronger_knob_does_more(knob: str) -> None:
 def test_every_knob_has_numbers_of_its_own() -> None:
     assert len({stream(1, knob).random() for knob in KNOBS}) == len(KNOBS)
     roster = draw_market(CLOCK, 3000, np.random.default_rng(1), World()).roster
+    assert not np.array_equal(
+        roster["enters"], draw_market(CLOCK, 3000, np.random.default_rng(2), World()).column("enters")
+    )
     parts = roster.loc[roster["cohort"] == NEVER, ["lucky", "enters", "joins", "opens"]] > 0
     correlation = np.corrcoef(parts.to_numpy().T.astype(float))
     assert np.abs(correlation[:2] - np.eye(4)[:2]).max() < 5 / np.sqrt(len(parts))

@@ -191,14 +191,17 @@ def test_bunching_is_in_the_file(root: Path) -> None:
     # a binomial share of some 1,000
     assert (made >= 1).mean() == pytest.approx(0.5 + 0.8 / 6, abs=4 * np.sqrt(0.25 / len(made)))
     assert ((made >= 1) & (made < 1.02)).mean() > 3 * ((made >= 0.98) & (made < 1)).mean()
+    assert made.min() == pytest.approx(0.7, abs=0.002)  # the least of some 1,000 even draws, and whole fen
+    assert made.max() == pytest.approx(1.3, abs=0.005)
     assert (targets["floor"] / targets["stretch"]).to_numpy() == pytest.approx(0.75, abs=1e-4)
-    # pushed ones end up within a hundredth above the line; honest attainment is even over 0.6
-    just = 0.01 / 0.6 + 0.8 * 0.1 / 0.6
-    assert ((made >= 1) & (made < 1.01)).mean() == pytest.approx(just, abs=4 * np.sqrt(just / len(made)))
+    # pushed ones end up within 6 in 1,000 above the line; honest attainment is even over 0.6
+    just, above = 0.006 / 0.6 + 0.8 * 0.1 / 0.6, 0.044 / 0.6
+    assert ((made >= 1) & (made < 1.006)).mean() == pytest.approx(just, abs=4 * np.sqrt(just / len(made)))
+    assert ((made >= 1.006) & (made < 1.05)).mean() == pytest.approx(above, abs=4 * np.sqrt(above / len(made)))
     known = base.set_index("order_id")["paid_at"]
     moved = lines[lines["order_id"].isin(known.index)]
     moved = moved[moved["paid_at"] != known[~known.index.duplicated()].reindex(moved["order_id"]).to_numpy()]
-    assert len(moved) > 20
+    assert len(moved) > 100
     assert (moved["week"] % 4 == 3).all()
     brushed = found["order_lines"][~found["order_lines"]["order_id"].isin(known.index)]
     wait = (brushed["refunded_at"] - brushed["paid_at"]).dropna()
