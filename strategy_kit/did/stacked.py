@@ -103,13 +103,16 @@ def stacked(
     result = regression_result(
         panel, "stacked", pd.DataFrame({"age": ages * panel.step}), slope, covariance, n_units=counts
     )
-    own = np.isin(np.arange(len(begin)), held)
-    both = sides(panel, own, (weight > 0).any(axis=0) & ~own)
-    result = replace(result, clusters=both, law=Student(float(taking_part - 1)))
+    result = replace(result, clusters=_sides(panel, held, weight), law=Student(float(taking_part - 1)))
     out = [panel.cohort_names[g] for g in range(len(starts)) if g not in held]
     notes = [f"window of {before} periods before and {after} after the start"]
     notes += [f"cohorts without a whole window and a clean comparison, left out: {', '.join(out)}"] if out else []
     return points_alone(averaged_after(replace(result, notes=(*result.notes, *notes))), inference, panel.scale)
+
+
+def _sides(panel: Panel, held: list[int], weight: Array) -> tuple[int, int]:
+    own = np.isin(np.arange(weight.shape[1]), held)
+    return sides(panel, own, (weight > 0).any(axis=0) & ~own)
 
 
 def _experiment(panel: Panel, begin: Array, own: int, ages: Array, weight: Array) -> Stack:

@@ -50,6 +50,7 @@ placebo = false
 
 [plan]
 threshold = 0.03
+horizon = 26
 chance_needed = 0.90
 next_decision = {}
 owner = "Head of category operations"
