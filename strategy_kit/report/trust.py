@@ -6,6 +6,8 @@ import datetime as dt
 from math import expm1, log1p
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from strategy_kit import formats, planning
 from strategy_kit.did import pilot_contrast
 from strategy_kit.errors import DesignError
@@ -57,7 +59,9 @@ def trust_checks(
         Check(
             words("check_comparison"),
             words("check_comparison_value", pilots=contrast.clusters[0], others=contrast.clusters[1]),
-            words("check_comparison_note", p=f"{balance['smallest_p_value']:.2g}"),
+            words(
+                "check_comparison_note", p=f"{balance['smallest_p_value']:.2g}", size=formats.number(_size(panel), 2)
+            ),
         ),
         *panel_checks(panel, contrast, words),
         _policies(shop, panel, words),
@@ -66,6 +70,12 @@ def trust_checks(
         _reading(width, words),
         _plan(shop, words),
     ]
+
+
+def _size(panel: Panel) -> float:
+    """How much a pilot sold before the start, against another category, on average."""
+    sold, treated = np.exp(panel.outcome[:, : int(panel.starts.min())]).mean(axis=1), panel.cohort >= 0
+    return float(sold[treated].mean() / sold[~treated].mean())
 
 
 def panel_checks(panel: Panel, contrast: Estimates, words: Words) -> list[Check]:
