@@ -15,6 +15,7 @@ from strategy_kit.inference import Student, StudentByRow, welch
 from strategy_kit.plan import LONGEST
 from strategy_kit.planning.movement import (
     AUTOCORRELATIONS,
+    SHARES,
     Looks,
     expected_error,
     growth,
@@ -140,8 +141,8 @@ def weekly_looks(panel: Panel, plan: Plan, *, seed: int = 0) -> Estimates:
     ----------
     panel
         Observed in every period, at least six of them before the first start; the outcome is used as it is. Assumed are
-        periods that are common to all groups, and independent autoregressive movements of each group; pilots may be more
-        or less volatile than others.
+        periods that are common to all groups, and independent movements of each group, autoregressive with noise; pilots may
+        be more or less volatile than others.
     plan
         Its looks are counted in complete periods of the panel since the first start. Without a horizon every week of
         three years is a look.
@@ -153,8 +154,8 @@ def weekly_looks(panel: Panel, plan: Plan, *, seed: int = 0) -> Estimates:
     Estimates
         Labels look and period, one row for each look that the panel has reached; conf_low and conf_high hold at one look,
         band_low and band_high at all; they are the same where the plan has one look. `glance` is the last row. Otherwise
-        `details` has "calibration" (measure, value: autocorrelation before the start, rounded up; critical, the c at 95 %;
-        looks; periods_before) and "expected" (look, expected_error).
+        `details` has "calibration" (measure, value: autocorrelation of the movements before the start and share of white noise in
+        them, both rounded up; critical, the c at 95 %; looks; periods_before) and "expected" (look, expected_error).
 
     Raises
     ------
@@ -315,7 +316,7 @@ def _at(groups: AssignedGroups, look: int, least: float) -> tuple[float, float, 
 
 
 def _expected(groups: AssignedGroups, design: Looks, least: float) -> tuple[int, Array]:
-    """Return the autocorrelation's position and the expected errors at the looks that the panel has reached."""
+    """Return the position of the law of movement and the expected errors at the looks that the panel has reached."""
     if design.before < FEWEST_BEFORE:
         raise DesignError(
             f"a band over looks needs at least {FEWEST_BEFORE} periods before the first start, to learn how the groups move, "
@@ -338,8 +339,10 @@ def _expected(groups: AssignedGroups, design: Looks, least: float) -> tuple[int,
 
 
 def _details(design: Looks, step: int, law: LookLaw, reached: list[int]) -> dict[str, pd.DataFrame]:
+    share, rho = divmod(step, len(AUTOCORRELATIONS))
     measures = {
-        "autocorrelation": float(AUTOCORRELATIONS[step]),
+        "autocorrelation": float(AUTOCORRELATIONS[rho]),
+        "noise_share": float(SHARES[share]),
         "critical": law.critical(0.95),
         "looks": float(len(design.looks)),
         "periods_before": float(design.before),

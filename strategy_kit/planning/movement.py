@@ -16,6 +16,8 @@ PATHS = 6_000
 RATIOS = (1 / 3, 1.0, 3.0)
 """Volatility of treated to other groups in those worlds; the least favourable counts."""
 AUTOCORRELATIONS = np.round(np.arange(0, 1, 0.02), 2)
+SHARES = np.array([0.0, 0.1, 0.2, 0.35, 0.5, 0.7, 0.9])
+"""Share of white noise in the variance of a group's movements; the rest is autoregressive."""
 _COARSE = 5
 _CELLS = 2_000_000
 _MOST = 40
@@ -36,13 +38,13 @@ class Looks(NamedTuple):
 
 
 class Tables(NamedTuple):
-    """What follows from the looks alone, at each of R autocorrelations."""
+    """What follows from the looks alone, under M laws of movement: each share of noise with each of R autocorrelations."""
 
     weights: Array  # (S + 1, K, T) of the mean path of each kind of group in the estimate at each look
-    variance: Array  # (R, S + 1, K) of the weighted mean path of a kind whose groups have variance 1
-    later: Array  # (R, S + 1, K) the same of its part after the first start
-    squares: Array  # (R, L) expected sum of squares of L periods less their mean, of variance 1
-    shown: Array  # (2, R) what `fading` finds before the start
+    variance: Array  # (M, S + 1, K) of the weighted mean path of a kind whose groups have variance 1
+    later: Array  # (M, S + 1, K) the same of its part after the first start
+    squares: Array  # (M, L) expected sum of squares of L periods less their mean, of variance 1
+    shown: Array  # (2, shares, R) what `fading` finds before the start
 
 
 @lru_cache(maxsize=64)
@@ -52,15 +54,22 @@ def tables(looks: Looks) -> Tables:
     length = np.arange(1, weights.shape[2] + 1)
     powers = (AUTOCORRELATIONS[:, None] ** (length - 1)).cumsum(axis=1)
     whole = (2 * powers - 1).cumsum(axis=1)
-    squares = length - whole / length
     own = (powers[:, :before] + powers[:, before - 1 :: -1] - 1) / before  # of a period with the mean
     mean, half = whole[:, before - 1] / before**2, before // 2
     inside = sliding_window_view(own, half, axis=1)
     next_one = (before - 1) * (AUTOCORRELATIONS + mean) - own[:, 1:].sum(axis=1) - own[:, :-1].sum(axis=1)
     halves = inside.shape[1] * (whole[:, half - 1] + half**2 * mean) - 2 * half * inside.sum(axis=(1, 2))
-    shown = np.stack([next_one, halves]) / squares[:, before - 1]
+    squares = _mixed(length - whole / length)
+    shown = np.stack([_mixed(next_one), _mixed(halves)]) / squares[:, before - 1]
     later = weights * (length > before)
-    return Tables(weights, _variance(weights) / sizes, _variance(later) / sizes, squares, shown)
+    whole, part = (_mixed(_variance(paths)) / sizes for paths in (weights, later))
+    return Tables(weights, whole, part, squares, shown.reshape(2, len(SHARES), -1))
+
+
+def _mixed(values: Array) -> Array:
+    """Return (M, ...) of (R, ...) what is linear in the covariance, at every share of noise and autocorrelation."""
+    share = SHARES.reshape(-1, *[1] * values.ndim)
+    return ((1 - share) * values + share * values[0]).reshape(-1, *values.shape[1:])
 
 
 def _variance(weights: Array) -> Array:
@@ -89,11 +98,11 @@ def _weights(looks: Looks) -> Array:
 
 
 def movement(past: Array, kind: Array, known: Tables) -> tuple[Array, Array]:
-    """Return autocorrelation and variances of the groups' own movements before the start.
+    """Return the law and the variances of the groups' own movements before the start.
 
     Residuals of group and period means are pooled over groups. What taking out the means does to the ratios of `fading` and
     to the squares, and what the groups' movements do to the period means of the others, is known exactly for an
-    autoregressive path, and undone. The larger of the two autocorrelations counts.
+    autoregressive path with noise, and undone.
 
     Parameters
     ----------
@@ -105,7 +114,7 @@ def movement(past: Array, kind: Array, known: Tables) -> tuple[Array, Array]:
     Returns
     -------
     step
-        (P,) position in `AUTOCORRELATIONS`, rounded up.
+        (P,) position of the law: that in `SHARES` times the number of autocorrelations, plus that in `AUTOCORRELATIONS`.
     variance
         (P, S + 1) mean variance of the groups of each kind, not below 0.
     """
@@ -113,13 +122,29 @@ def movement(past: Array, kind: Array, known: Tables) -> tuple[Array, Array]:
     residual = past - past.mean(axis=0) - past.mean(axis=2, keepdims=True) + past.mean(axis=(0, 2))[:, None]
     squares = np.einsum("tpg,tpg->pg", residual, residual)
     ratios = fading(residual) / squares.sum(axis=1)
-    steps = [np.searchsorted(shown, ratio) for shown, ratio in zip(known.shown, ratios, strict=True)]
-    step = np.minimum(np.maximum(*steps), len(AUTOCORRELATIONS) - 1)
+    step = _law(ratios[0], ratios[1], known.shown)
     variance = squares / known.squares[step, len(past) - 1, None]
     whole = variance.sum(axis=1, keepdims=True) / (1 - 1 / groups)
     own = (variance - whole / groups**2) / (1 - 2 / groups)
     member = kind[:, None] == np.arange(known.weights.shape[0])
     return step, np.maximum(own @ member / member.sum(axis=0), 0.0)
+
+
+def _law(next_one: Array, halves: Array, shown: Array) -> Array:
+    """Return (P,) positions of the laws that show these ratios, share of noise and autocorrelation rounded up.
+
+    At each share the half-window sums tell the autocorrelation, where one can show as much; the smallest share counts that
+    leaves no more correlation of one period with the next than there is, or else the largest that can show as much.
+    """
+    last = shown.shape[2] - 1
+    rising = np.maximum.accumulate(shown[1], axis=1)
+    each = np.stack([np.minimum(np.searchsorted(row, halves), last) for row in rising])
+    able = rising[:, -1:] >= halves
+    fits = able & (np.take_along_axis(shown[0], each, axis=1) <= next_one)
+    share = np.where(fits.any(axis=0), fits.argmax(axis=0), np.maximum(able.sum(axis=0) - 1, 0))
+    rho = np.take_along_axis(each, share[None, :], axis=0)[0]
+    plain = np.minimum(np.maximum(rho, np.searchsorted(shown[0, 0], next_one)), last)
+    return np.where((share == 0) | (rho == 0), plain, share * (last + 1) + rho)
 
 
 def fading(residual: Array) -> Array:
@@ -174,18 +199,19 @@ def expected_error(step: Array, variance: Array, more: Array, known: Tables) -> 
 def largest_ratios(looks: Looks, step: int, seed: int) -> Array:
     """Return (R, P) the largest ratio of an estimate to its expected error over all looks, in worlds without an effect.
 
-    The worlds have Gaussian autoregressive paths with the autocorrelation at `step`, rounded up to tenths; in each the
-    expected errors are worked out from its own periods, as they are for real data. No kind has more than forty groups
-    there: with more, hardly anything is left to estimate, and the ratios stay the same.
+    The worlds have Gaussian paths of the law at `step`, its autocorrelation rounded up to tenths; in each the expected errors
+    are worked out from its own periods, as they are for real data. No kind has more than forty groups there: with more, hardly
+    anything is left to estimate, and the ratios stay the same.
     """
-    looks = looks._replace(sizes=tuple(min(size, _MOST) for size in looks.sizes))
-    return _largest_ratios(looks, min(-(-step // _COARSE) * _COARSE, len(AUTOCORRELATIONS) - 1), seed)
+    share, rho = divmod(step, len(AUTOCORRELATIONS))
+    rho = min(-(-rho // _COARSE) * _COARSE, len(AUTOCORRELATIONS) - 1)
+    return _largest_ratios(looks._replace(sizes=tuple(min(size, _MOST) for size in looks.sizes)), (share, rho), seed)
 
 
-@lru_cache(maxsize=128)
+@lru_cache(maxsize=512)
 @one_blas_thread
-def _largest_ratios(looks: Looks, step: int, seed: int) -> Array:
-    random, known = np.random.default_rng(seed), tables(looks)
+def _largest_ratios(looks: Looks, law: tuple[int, int], seed: int) -> Array:
+    random, known, share = np.random.default_rng(seed), tables(looks), SHARES[law[0]]
     sizes, span = np.array(looks.sizes), known.weights.shape[2]
     kind = np.repeat(np.arange(len(sizes)), sizes)
     sides = (kind == len(sizes) - 1).astype(int)
@@ -194,7 +220,9 @@ def _largest_ratios(looks: Looks, step: int, seed: int) -> Array:
     found: list[list[Array]] = [[] for _ in RATIOS]
     for first in range(0, PATHS, size):
         shape = (span, min(size, PATHS - first), len(kind))
-        paths = autoregressive(random.standard_normal(shape), AUTOCORRELATIONS[step])
+        paths = np.sqrt(1 - share) * autoregressive(random.standard_normal(shape), AUTOCORRELATIONS[law[1]])
+        if share:
+            paths += np.sqrt(share) * random.standard_normal(shape)
         spread, means = spreads(paths, looks.before, sides), paths @ member
         for ratio, store in zip(RATIOS, found, strict=True):
             scale = np.where(sides == 0, ratio, 1.0)

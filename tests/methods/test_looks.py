@@ -22,6 +22,7 @@ from strategy_kit.planning import weekly_looks
 from strategy_kit.planning.looks import LookLaw
 from strategy_kit.planning.movement import (
     AUTOCORRELATIONS,
+    SHARES,
     Looks,
     autoregressive,
     expected_error,
@@ -82,39 +83,52 @@ def critical(largest: Array, level: float) -> float:
     return LookLaw(StudentByRow(np.ones(1)), np.ones(1), largest).critical(level)
 
 
-def correlation(rho: float, size: int) -> Array:
-    return np.array([[rho ** abs(s - t) for s in range(size)] for t in range(size)])
+def correlation(law: tuple[float, float], size: int) -> Array:
+    """Of a path with this share of noise and autocorrelation."""
+    share, rho = law
+    return np.array([[1.0 if s == t else (1 - share) * rho ** abs(s - t) for s in range(size)] for t in range(size)])
 
 
-def squares(rho: float, size: int) -> float:
+def squares(law: tuple[float, float], size: int) -> float:
     """Expected sum of squares of a path less its mean."""
     inner = np.eye(size) - 1 / size
-    return float(np.trace(inner @ correlation(rho, size) @ inner))
+    return float(np.trace(inner @ correlation(law, size) @ inner))
 
 
-def autocorrelation_twin(residual: Array) -> float:
+def law_twin(residual: Array) -> tuple[float, float]:
     first = residual.shape[1]
     centre, half = np.eye(first) - 1 / first, first // 2
     windows = [range(at, at + half) for at in range(first - half + 1)]
 
-    def shown(rho: float) -> list[float]:
-        inner = centre @ correlation(rho, first) @ centre
+    def shown(share: float, rho: float) -> tuple[float, float]:
+        inner = centre @ correlation((share, rho), first) @ centre
         slow = sum(inner[np.ix_(window, window)].sum() for window in windows)
-        return [float(np.diag(inner, 1).sum() / np.trace(inner)), float(slow / np.trace(inner))]
+        return float(np.diag(inner, 1).sum() / np.trace(inner)), float(slow / np.trace(inner))
 
-    told = [(residual[:, 1:] * residual[:, :-1]).sum(), sum((residual[:, w].sum(axis=1) ** 2).sum() for w in windows)]
     total = (residual**2).sum()
-    last = float(AUTOCORRELATIONS[-1])
-    return max(next((float(r) for r in AUTOCORRELATIONS if shown(r)[k] >= told[k] / total), last) for k in (0, 1))
+    next_one = (residual[:, 1:] * residual[:, :-1]).sum() / total
+    halves = sum((residual[:, window].sum(axis=1) ** 2).sum() for window in windows) / total
+    ladder = [float(rho) for rho in AUTOCORRELATIONS]
+    found = (0.0, ladder[-1])
+    for share in [float(share) for share in SHARES]:
+        if not any(shown(share, rho)[1] >= halves for rho in ladder):
+            break
+        found = share, next(rho for rho in ladder if shown(share, rho)[1] >= halves)
+        if shown(*found)[0] <= next_one:
+            break
+    share, rho = found
+    if share == 0 or rho == 0:
+        return 0.0, max(rho, next((rho for rho in ladder if shown(0, rho)[0] >= next_one), ladder[-1]))
+    return share, rho
 
 
-def whole_twin(y: Array, starts: list[int], looks: list[int]) -> tuple[float, list[float]]:
+def whole_twin(y: Array, starts: list[int], looks: list[int]) -> tuple[tuple[float, float], list[float]]:
     """The expected errors by loops over groups, pairs of periods and definitions, as the page of the method has them."""
     groups, first = len(y), min(s for s in starts if s) - 1
     past = y[:, :first]
     residual = past - past.mean(1)[:, None] - past.mean(0)[None, :] + past.mean()
-    rho = autocorrelation_twin(residual)
-    raw = (residual**2).sum(axis=1) / squares(rho, first)
+    law = law_twin(residual)
+    raw = (residual**2).sum(axis=1) / squares(law, first)
     own = (raw - raw.sum() / (1 - 1 / groups) / groups**2) / (1 - 2 / groups)
     errors = []
     for look in looks:
@@ -136,13 +150,13 @@ def whole_twin(y: Array, starts: list[int], looks: list[int]) -> tuple[float, li
                 sum(((path - path.mean()) ** 2).sum() for path in part)
                 for part in (apart[:, :first], apart[:, first:size])
             )
-            more = 1.0 if look == 1 else max(1.0, (after / squares(rho, look)) / (before / squares(rho, first)))
+            more = 1.0 if look == 1 else max(1.0, (after / squares(law, look)) / (before / squares(law, first)))
             variance = max(float(np.mean(own[kind])), 0.0)
             later = np.where(np.arange(size) >= first, weights, 0.0)
-            link = correlation(rho, size)
+            link = correlation(law, size)
             total += variance * float(weights @ link @ weights + (more - 1) * later @ link @ later)
         errors.append(total**0.5)
-    return rho, errors
+    return law, errors
 
 
 @pytest.mark.parametrize(("starts", "seed"), list(product([ONE, SEVERAL], [0, 1, 2])))
@@ -150,9 +164,9 @@ def test_expected_errors_equal_a_twin_with_loops(starts: list[int], seed: int) -
     y = outcomes(seed, rho=0.3 * seed)
     y[:3, BEFORE:] *= 1 + seed  # some panels move more after the start
     study = weekly_looks(panel(y, starts), Plan(horizon=11))
-    rho, errors = whole_twin(y, starts, study.tidy()["look"].tolist())
+    law, errors = whole_twin(y, starts, study.tidy()["look"].tolist())
     measures = study.details["calibration"].set_index("measure")["value"]
-    assert measures["autocorrelation"] == rho
+    assert (measures["noise_share"], measures["autocorrelation"]) == law
     np.testing.assert_allclose(study.details["expected"]["expected_error"], errors, rtol=1e-10)
 
 
@@ -171,7 +185,7 @@ def test_weights_of_mean_paths_give_the_estimates() -> None:
 
 @pytest.mark.parametrize("before", [6, 7, 13, 26, 105])
 def test_what_residuals_show_rises_with_the_autocorrelation(before: int) -> None:
-    assert (np.diff(tables(Looks(before, (0,), (3, 9), (1,))).shown, axis=1) > 0).all()
+    assert (np.diff(tables(Looks(before, (0,), (3, 9), (1,))).shown[:, 0], axis=1) > 0).all()
 
 
 @pytest.mark.parametrize("ratio", [1.0, 3.0])
@@ -185,13 +199,12 @@ def test_fading_and_variances_are_told_without_bias(rho: float, ratio: float) ->
     total = np.square(residual).sum(axis=(0, 2))
     # shares of sums over 2,000 worlds, standard errors below 0.004 and 1 %
     next_one, halves = fading(residual).sum(axis=1) / total.sum()
-    assert next_one == pytest.approx(known.shown[0, at], abs=0.012)
-    assert halves == pytest.approx(known.shown[1, at], rel=0.03)
-    step, variance = movement(past, kind, known)
-    # the larger of two noisy numbers, rounded up and not below 0
-    assert rho - 0.01 < AUTOCORRELATIONS[step].mean() < rho + 0.10
+    assert next_one == pytest.approx(known.shown[0, 0, at], abs=0.012)
+    assert halves == pytest.approx(known.shown[1, 0, at], rel=0.03)
+    variance = movement(past, kind, known)[1]
     if rho < 0.5:  # beyond, the variance of a path that hardly returns to its mean is itself hard to tell
-        np.testing.assert_allclose(variance.mean(axis=0), [ratio**2, 1.0], rtol=0.05)
+        assert (variance.mean(axis=0) / [ratio**2, 1.0] > 0.97).all()
+        assert (variance.mean(axis=0) / [ratio**2, 1.0] < 1.15).all()  # the law is rounded up
 
 
 def test_the_critical_value_is_that_of_a_gaussian_maximum_where_variances_are_known() -> None:
@@ -279,7 +292,7 @@ def test_no_effect_is_ever_claimed_in_more_than_one_world_in_twenty(groups: int,
     assert found["last"] <= found["band"] <= found["weekly"]
     if ratio >= 1:  # intervals for one look do not hold, or this would show nothing
         assert found["weekly"] > (0.2 if ratio > 1 else 0.1)
-    assert found["wider"] < 1.4
+    assert found["wider"] < 1.8
 
 
 @pytest.mark.parametrize("ratio", [1.0, 3.0])
@@ -290,9 +303,9 @@ def test_pilots_that_become_twice_as_volatile_are_mostly_seen(ratio: float) -> N
 
 
 @pytest.mark.parametrize("ratio", [1.0, 3.0])
-def test_a_slow_movement_beneath_as_much_fast_noise_is_mostly_seen(ratio: float) -> None:
+def test_a_slow_movement_beneath_as_much_fast_noise_is_seen(ratio: float) -> None:
     # one period apart the correlation is 0.45, which would be taken for a movement that is over in three periods
-    assert rates(12, ratio, 0.9, noise=0.5)["band"] < 0.08
+    assert rates(12, ratio, 0.9, noise=0.5)["band"] < 0.05 + 3 * (0.05 * 0.95 / 1_500) ** 0.5
 
 
 def test_without_a_horizon_a_year_of_looks_holds() -> None:
@@ -329,7 +342,7 @@ def test_the_band_is_the_wider_of_interval_and_expected_errors() -> None:
         half = study.law.critical(level) * study.details["expected"]["expected_error"]  # type: ignore[union-attr]
         np.testing.assert_allclose(rows["band_high"], np.maximum(rows["conf_high"], rows["estimate"] + half))
         np.testing.assert_allclose(rows["band_low"], np.minimum(rows["conf_low"], rows["estimate"] - half))
-    rows = study.tidy()
+    rows = pd.concat([weekly_looks(panel(outcomes(seed)), Plan(horizon=LATER)).tidy() for seed in range(4)])
+    assert not {*study.tidy().columns, *study.glance().columns} - set(COLUMNS)
     assert (rows["band_high"] > rows["conf_high"]).any()
     assert (rows["band_high"] == rows["conf_high"]).any()
-    assert not {*rows.columns, *study.glance().columns} - set(COLUMNS)
