@@ -30,7 +30,7 @@ FOREST = {
     "value": "Effect, in units of the outcome",
     "average": "average category",
     "new": "a new category",
-    "note": "lines: 95% intervals; pale bar: where the effect in a new category lies",
+    "note": "lines: 95% intervals; pale bar: 95% interval of the effect in a new category",
     "missing": "no interval",
 }
 METRICS = {
@@ -99,7 +99,7 @@ def metrics_forest(table: pd.DataFrame, *, labels: Mapping[str, str] | None = No
     table
         Of `planning.all_metrics`: family, metric, estimate, conf_low, conf_high, p_adjusted, survives, missing_because.
     labels
-        Words: "value", "note", "p", "primary", "missing", and one per metric and family.
+        Words: "value", "note", "p", "primary", "missing", and one per metric, family and reason of `missing_because`.
 
     Raises
     ------
@@ -115,13 +115,14 @@ def metrics_forest(table: pd.DataFrame, *, labels: Mapping[str, str] | None = No
     columns = ["family", "metric", *BOUNDS, "p_adjusted", "survives", "missing_because"]
     require("metrics_forest", table, dict.fromkeys(columns, ()))
     rows = table[columns].reset_index(drop=True)
-    names = [*rows["family"].astype(str), *rows["metric"].astype(str)]
+    told = rows["missing_because"].astype(str)
+    names = [*rows["family"].astype(str), *rows["metric"].astype(str), *told[told != ""]]
     words = worded({**{name: name for name in names}, **METRICS}, labels)
+    told = told.where(told == "", told.map(words))
     half = (rows["conf_high"] - rows["conf_low"]) / 2
     writes = [writer(row) for row in rows[BOUNDS].to_numpy()]
     p = words["p"] + " " + rows["p_adjusted"].map(lambda p: number(p, 3))
     spans = [_span(row, write, words["missing"]) for row, write in zip(rows.itertuples(), writes, strict=True)]
-    told = rows["missing_because"].astype(str)
     rows["told"] = told.where(told != "", pd.Series(spans) + ", " + p)
     shown = [write(at) for write, at in zip(writes, rows["estimate"], strict=True)]
     rows["value"] = [

@@ -22,6 +22,7 @@ COLUMNS: dict[str, tuple[str, ...]] = dict.fromkeys(["estimate", "conf_low", "co
 WORDS = {
     "value": "Effect, in units of the outcome", "declared": "declared beforehand",
     "interval": "Each line: one specification and its 95% interval, lowest estimate first",
+    "cut": "Intervals at the edge reach further",
     "caution": "They share their data: no share of them is a p-value", "missing": "not run, or the same as another",
     "estimator": "Estimator", "base_window": "Base", "control": "Compared with", "left_out": "Left out",
     "outcome": "Outcome",
@@ -42,8 +43,8 @@ def multiverse(rows: pd.DataFrame, *, percent: bool = False, labels: Mapping[str
     percent
         True where the estimates are shares, to be shown as percentages.
     labels
-        Words: "value" (what is shown, with the unit), "declared", "interval", "caution", "missing", one per part, and one
-        per estimator, base window, control, group or outcome.
+        Words: "value" (what is shown, with the unit), "declared", "interval", "cut" (said where intervals end at the edge),
+        "caution", "missing", one per part, and one per estimator, base window, control, group or outcome.
 
     Raises
     ------
@@ -94,7 +95,9 @@ welch, all before, +5.0% (−1.0% … +10.0%).'
 
 def _head(cells: pd.DataFrame, words: Mapping[str, str], missing: int) -> pd.DataFrame:
     """Lines above the plot: what is shown, how to read it, and the declared specification."""
-    told = [(words["value"], SOFT), (words["interval"], SOFT), (words["caution"], INK)]
+    least, most = _reach(cells)
+    cut = bool(((cells["conf_low"] < least) | (cells["conf_high"] > most)).any())
+    told = [(words["value"], SOFT), (words["interval"], SOFT), *[(words["cut"], SOFT)] * cut, (words["caution"], INK)]
     told += [(f"{number(missing)} {words['missing']}", SOFT)] * bool(missing)
     told += [(f"◆ {words['declared']}: {text}", PILOT) for text in cells.loc[cells["headline"], "told"]]
     lines = pd.DataFrame(told, columns=["text", "ink"]).assign(weight=400)
@@ -104,14 +107,19 @@ def _head(cells: pd.DataFrame, words: Mapping[str, str], missing: int) -> pd.Dat
     return lines.assign(y=LINE * (count.cumsum() - count) + 6.0)
 
 
-def _curve(cells: pd.DataFrame, x: alt.X, under: float, thick: float, *, percent: bool) -> list[Any]:
-    """Intervals and estimates on an axis that holds all estimates, the declared interval and nine ends in ten."""
+def _reach(cells: pd.DataFrame) -> list[float]:
+    """Ends of an axis that holds all estimates, the declared interval and nine ends in ten."""
     own, ends = cells[cells["headline"]], cells[["conf_low", "conf_high"]].replace([np.inf, -np.inf], np.nan)
     low, high = (np.nan_to_num(ends[name].quantile(share)) for name, share in (("conf_low", 0.1), ("conf_high", 0.9)))
     bounds = [0.0, low, high, *cells["estimate"], *own["conf_low"], *own["conf_high"]]
     finite = [value for value in bounds if np.isfinite(value)]
     room = 0.04 * (max(finite) - min(finite) or 1.0)
-    reach = [min(finite) - room, max(finite) + room]
+    return [min(finite) - room, max(finite) + room]
+
+
+def _curve(cells: pd.DataFrame, x: alt.X, under: float, thick: float, *, percent: bool) -> list[Any]:
+    """Intervals, cut where the axis ends, and estimates."""
+    reach = _reach(cells)
     scale = alt.Scale(domain=reach, range=[under + HEIGHT, under], nice=False, zero=False)
     axis = alt.Axis(tickCount=5, title=None, labelExpr=signed_axis("%", 100) if percent else signed_axis())
     shown = cells.assign(left=cells["conf_low"].clip(*reach), right=cells["conf_high"].clip(*reach))

@@ -30,11 +30,16 @@ from strategy_kit.formats import percent as percentage
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-HEIGHT, CELL, LETTERS, ENOUGH = 260, 56, 40, 0.8
+HEIGHT, FOOT, CELL, LETTERS = 260, 50, 56, 40
+ENOUGH, MOST = 0.8, 0.999  # draws cannot show certainty
 INKS, DASHES = (OTHER, SOFT, WARNING, INK), ([6, 4], [2, 3], [10, 3], [8, 3, 2, 3])
 CURVE: dict[str, tuple[str, ...]] = {"effect": (), "power": (), "pilots": (), "weeks": ()}
 DESIGNS: dict[str, tuple[str, ...]] = {**CURVE, "detectable_effect": ()}
 WORDS = {"chance": "Chance of being found", "pilots": "pilots", "weeks": "weeks", "enough": "80 in 100"}
+TABLE = {
+    "value": "Effect found in 80 of 100 cases; below it, for an effect of {effect}",
+    "present": "Framed: the present design",
+}
 
 
 def power_curve(rows: pd.DataFrame, *, percent: bool = False, labels: Mapping[str, str] | None = None) -> Chart:
@@ -92,6 +97,8 @@ def power_curve(rows: pd.DataFrame, *, percent: bool = False, labels: Mapping[st
 def what_if(rows: pd.DataFrame, *, percent: bool = False, labels: Mapping[str, str] | None = None) -> Chart:
     """Draw a small table: detectable effect by pilots and weeks, below it the chance that the effect asked about is found.
 
+    The present design is framed.
+
     Parameters
     ----------
     rows
@@ -100,7 +107,7 @@ def what_if(rows: pd.DataFrame, *, percent: bool = False, labels: Mapping[str, s
     percent
         True where effects are shares, to be shown as percentages.
     labels
-        Words: "value" (what is shown), "chance", "pilots", "weeks", "enough".
+        Words: "value" (what is shown), "chance", "present" (said of the frame), "pilots", "weeks".
 
     Raises
     ------
@@ -115,17 +122,17 @@ def what_if(rows: pd.DataFrame, *, percent: bool = False, labels: Mapping[str, s
 50.0%; 4 pilots, 13 weeks: +8.0%, 65.0%.'
     """
     require("what_if", rows, DESIGNS)
-    words = worded({"value": "Effect found in 80 of 100 cases; below it, for an effect of {effect}", **WORDS}, labels)
+    words = worded({**WORDS, **TABLE}, labels)
     write = writer(rows["detectable_effect"], percent=percent)
     head = f"{words['value'].replace('{effect}', write(rows['effect'].iloc[0]))}: {words['chance'].lower()}"
-    cells = rows[list(DESIGNS)].assign(told=rows["detectable_effect"].map(write), chance=rows["power"].map(percentage))
+    cells = rows[list(DESIGNS)].assign(told=rows["detectable_effect"].map(write), chance=rows["power"].map(_chance))
     cells["line"] = cells["pilots"].astype(str) + f" {words['pilots']}"
     cells["column"] = cells["weeks"].astype(str) + f" {words['weeks']}"
     plain: dict[str, Any] = {"title": None, "domain": False, "ticks": False, "labelColor": INK}
     x = alt.X("column:N", sort=None, axis=alt.Axis(orient="top", labelAngle=0, **plain))
     base = alt.Chart(cells).encode(x=x, y=alt.Y("line:N", sort=None, axis=alt.Axis(**plain)))
     edge = alt.Chart(cells.head(1)).mark_rect(color=TINTS[0.95], stroke=PILOT, strokeWidth=2)
-    lines = wrapped(head, LETTERS)
+    lines = [*wrapped(head, LETTERS), *wrapped(words["present"], LETTERS)]
     return alt.layer(
         base.mark_rect(color=TINTS[0.95], stroke=PAPER, strokeWidth=2),
         edge.encode(x=x, y=alt.Y("line:N", sort=None)),
@@ -139,6 +146,10 @@ def what_if(rows: pd.DataFrame, *, percent: bool = False, labels: Mapping[str, s
         height=CELL * len(cells["line"].unique()),
         description=f"{head}. {'; '.join(_named(rows, words) + ': ' + cells['told'] + ', ' + cells['chance'])}.",
     )
+
+
+def _chance(power: float) -> str:
+    return percentage(power) if power < MOST else f">{percentage(MOST)}"
 
 
 def _named(rows: pd.DataFrame, words: Mapping[str, str]) -> pd.Series[str]:
@@ -160,9 +171,9 @@ def _look(names: list[str]) -> list[Any]:
 
 
 def _key(names: list[str]) -> list[Any]:
-    """Name the lines in the lower right corner, which curves that rise to one leave free."""
-    rows = pd.DataFrame({"name": names, "y": [HEIGHT - LINE * (len(names) - at) for at in range(len(names))]})
+    """Name the lines below the axis, where no curve passes."""
+    rows = pd.DataFrame({"name": names, "y": [HEIGHT + FOOT + LINE * at for at in range(len(names))]})
     y, (ink, dash) = alt.Y("y:Q", axis=None, scale=None), _look(names)
-    text = alt.Chart(rows).mark_text(align="right", x="width", dx=-6, fontWeight=600)
-    stroke = alt.Chart(rows).mark_rule(strokeWidth=2.25, x=alt.ExprRef("width - 150"), x2=alt.ExprRef("width - 124"))
-    return [text.encode(ink, y=y, text="name:N"), stroke.encode(ink, dash, y=y)]
+    text = alt.Chart(rows).mark_text(align="left", x=46, color=INK)
+    stroke = alt.Chart(rows).mark_rule(strokeWidth=2.25, x=0, x2=38)
+    return [text.encode(y=y, text="name:N"), stroke.encode(ink, dash, y=y)]

@@ -42,7 +42,7 @@ def sensitivity(result: Any, *, percent: bool = False, labels: Mapping[str, str]
         A `Sensitivity`: `tidy()` with magnitude, conf_low, conf_high, and `glance()` with restriction, estimate, conf_low,
         conf_high, breakdown.
     percent
-        True where the effects are shares, to be shown as percentages.
+        True where the effects are shares, to be shown as percentages; so are sizes in units of the outcome.
     labels
         Words: "value" (axis title with the unit), "relative_magnitudes" and "smoothness" (titles of the sizes),
         "original", the legend "off" and "holds", and of the breakdown "breakdown", "beyond", "endless", "none".
@@ -64,11 +64,14 @@ def sensitivity(result: Any, *, percent: bool = False, labels: Mapping[str, str]
     theme.require("sensitivity", rows, COLUMNS)
     theme.require("sensitivity", whole, WHOLE)
     one = whole.iloc[0]
-    top, breakdown = float(rows["magnitude"].max()) or 1.0, float(one["breakdown"])
+    factor, unit = (100, "%") if percent and one["restriction"] == "smoothness" else (1, "")  # a multiple has no unit
+    rows = rows.assign(magnitude=rows["magnitude"] * factor)
+    top, breakdown = float(rows["magnitude"].max()) or 1.0, float(one["breakdown"]) * factor
     shown = bool(breakdown <= ROOM * top)
     first, last = -EDGE * top, max(top, breakdown if shown else 0.0)
-    cells = _laid(rows, one, first, writer(rows[["conf_low", "conf_high"]], percent=percent), words)
-    told = f"(abs(datum.value - {first}) < {1e-6 * top}) ? {_quoted(words['original'])} : format(datum.value, '.3~g')"
+    cells = _laid(rows, one, first, writer(rows[["conf_low", "conf_high"]], percent=percent), words, unit)
+    size = f"datum.value == 0 ? '0' : format(datum.value, '.3~g') + '{unit}'"
+    told = f"(abs(datum.value - {first}) < {1e-6 * top}) ? {_quoted(words['original'])} : {size}"
     below = alt.Axis(
         titleAnchor="start", titleLineHeight=17, grid=False, values=cells["magnitude"].tolist(), labelExpr=told
     )
@@ -77,7 +80,7 @@ def sensitivity(result: Any, *, percent: bool = False, labels: Mapping[str, str]
     x = alt.X("magnitude:Q", axis=below, scale=reach)
     signed = theme.signed_axis("%", 100) if percent else theme.signed_axis()
     y = alt.Y("conf_low:Q", axis=alt.Axis(labelExpr=signed, tickCount=6, title=None))
-    mark = _breakdown(breakdown, words, shown=shown)
+    mark = _breakdown(breakdown, words, unit, shown=shown)
     diamond: dict[str, Any] = {"color": theme.PILOT, "fill": theme.PILOT, "opacity": 1, "shape": "diamond", "size": 110}
     layers = [
         alt.Chart(cells.iloc[1:]).mark_area(color=theme.TINTS[0.95], opacity=1).encode(x=x, y=y, y2="conf_high:Q"),
@@ -95,20 +98,20 @@ def _quoted(word: str) -> str:
     return "'" + word.replace("\\", "\\\\").replace("'", "\\'").replace("\n", " ") + "'"
 
 
-def _laid(rows: pd.DataFrame, one: Any, first: float, write: Any, words: Mapping[str, str]) -> pd.DataFrame:
+def _laid(rows: pd.DataFrame, one: Any, first: float, write: Any, words: Mapping[str, str], unit: str) -> pd.DataFrame:
     """Put the original interval before those of each size, with the text of each."""
     head = pd.DataFrame({"magnitude": [first], **{name: [one[name]] for name in ("estimate", "conf_low", "conf_high")}})
     cells = pd.concat([head, rows[[*COLUMNS]]], ignore_index=True).astype(float)
     span = cells["conf_low"].map(write) + " … " + cells["conf_high"].map(write)
-    sizes = cells["magnitude"].map(lambda size: f"{size:.3g}: ")
+    sizes = cells["magnitude"].map(lambda size: f"{size:.3g}{unit}: ")
     told = (sizes + span).where(cells.index > 0, f"{words['original']} {write(one['estimate'])} (" + span + ")")
     return cells.assign(told=told, off=(cells["conf_low"] > 0) | (cells["conf_high"] < 0))
 
 
-def _breakdown(value: float, words: Mapping[str, str], *, shown: bool) -> str:
+def _breakdown(value: float, words: Mapping[str, str], unit: str, *, shown: bool) -> str:
     if np.isnan(value):
         return words["none"]
-    return words["endless"] if np.isinf(value) else f"{words['breakdown' if shown else 'beyond']} {_three(value)}"
+    return words["endless"] if np.isinf(value) else f"{words['breakdown' if shown else 'beyond']} {_three(value)}{unit}"
 
 
 def _three(value: float) -> str:

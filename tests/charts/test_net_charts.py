@@ -195,6 +195,8 @@ def test_metrics_show_what_survives_and_what_could_not_be_computed() -> None:
     names = marks(drawn, "text")[1]
     assert names["lines"].map(" ".join).tolist()[-1] == "minutes nobody measured them"
     assert names["value"].tolist()[1:] == [["+40.0", "p 0.110"], ["−2.0", "p 0.004"], ["not computed"]]
+    translated = spec(metrics_forest(metrics(), labels={"nobody measured them": "没有人测量"}))
+    assert translated["description"].endswith("minutes 没有人测量.")
     scale = marks(drawn, "rule")[0]
     assert (scale["at"] == scale["at"].iloc[0]).all()  # one zero for all families
     lines = marks(drawn, "rule")[1]

@@ -88,11 +88,14 @@ def test_every_specification_run_is_a_line_and_a_mark_in_each_part(rows: pd.Data
 def test_the_curve_says_what_it_is_and_what_it_is_not(rows: pd.DataFrame) -> None:
     said = layers(multiverse(rows), "text")[1][1]["text"].tolist()
     missing = int(rows["estimate"].isna().sum())
-    assert said[2:4] == [
+    assert said[2:5] == [
+        "Intervals at the edge reach further",
         "They share their data: no share of them is a p-value",
         f"{missing} not run, or the same as another",
     ]
-    assert said[4].startswith("◆ declared beforehand: welch, all before, +")
+    narrow = rows.assign(conf_low=rows["estimate"], conf_high=rows["estimate"])
+    assert "reach further" not in str(layers(multiverse(narrow), "text")[1][1]["text"].tolist())
+    assert said[5].startswith("◆ declared beforehand: welch, all before, +")
     described = multiverse(rows, percent=True).description
     run = rows.dropna(subset="estimate")
     zero = ((run["conf_low"] > 0) | (run["conf_high"] < 0)).sum()
@@ -141,6 +144,20 @@ def test_the_table_has_a_cell_a_design_and_marks_the_present_one(designs: pd.Dat
         assert float(cell.told[1:-1]) == pytest.approx(100 * row.detectable_effect, abs=0.051)
         assert float(cell.chance[:-1]) == pytest.approx(100 * row.power, abs=0.051)
     assert "for an effect of +5.0%" in chart.description
+    assert layers(chart, "text")[-1][0]["text"][-1] == "Framed: the present design"
+
+
+def test_no_chance_is_shown_as_certain(designs: pd.DataFrame) -> None:
+    described = what_if(designs.assign(power=[0.9989, 0.9991, 1.0, 0.5, 0.5, 0.5])).description
+    assert ", 99.9%; " in described
+    assert described.count(", >99.9%; ") == 2
+
+
+def test_the_key_stands_below_the_axis_where_no_curve_passes(curves: pd.DataFrame) -> None:
+    chart = power_curve(curves.assign(power=curves["power"] / 10))
+    key = layers(chart, "text")[1][1]
+    assert key["y"].min() > chart.to_dict()["height"] + 40, "below the numbers and the title of the axis"
+    assert key["y"].diff().min() >= 15
 
 
 CHINESE = {

@@ -54,6 +54,14 @@ def test_intervals_that_hold_zero_are_broken_and_the_original_stands_apart() -> 
     assert ">breakdown 1.40<" in svg(spec)
 
 
+def test_a_bend_has_the_unit_of_the_effect_and_a_multiple_has_none() -> None:
+    bends = sensitivity(result(restriction="smoothness"), percent=True).to_dict()
+    assert "; 50%: +2.0% … +8.0%; " in bends["description"]
+    assert bends["description"].endswith("; breakdown 140%.")
+    assert ">200%<" in svg(bends)
+    assert ">200%<" not in svg(sensitivity(result(), percent=True).to_dict())
+
+
 @pytest.mark.parametrize(
     ("breakdown", "said", "lines"),
     [
