@@ -74,7 +74,7 @@ def last_line(capsys: pytest.CaptureFixture[str]) -> tuple[dict[str, Any], str]:
     return json.loads(out.splitlines()[-1]), err
 
 
-def test_a_plan_file_is_read_and_one_in_the_head_says_the_same(folder: Path, sample: Path) -> None:
+def test_a_plan_file_is_read_and_one_in_the_head_says_the_same(folder: Path) -> None:
     assert not sk.open_dataset(folder).plan.declared
     (folder / "plan.toml").write_text(TEXT, encoding="utf-8")
     assert sk.open_dataset(folder).plan == PLAN
@@ -86,7 +86,6 @@ def test_a_plan_file_is_read_and_one_in_the_head_says_the_same(folder: Path, sam
     (folder / "plan.toml").write_text(TEXT, encoding="utf-8")
     with pytest.raises(ContractError, match=r"stands twice, in plan\.toml and as \[plan\]; keep one"):
         sk.open_dataset(folder)
-    assert sk.open_dataset(sample).plan == Plan(threshold=0.03, next_decision=PLAN.next_decision, owner=PLAN.owner)
 
 
 def test_frames_take_a_plan_as_keys_or_made() -> None:
