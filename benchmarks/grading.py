@@ -7,7 +7,7 @@ shock that its whole category shares and that fades slowly, and noise of its own
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -20,6 +20,9 @@ from strategy_kit.plan import Plan
 from strategy_kit.report.claims import Evidence, Spread, claim_for, sentence
 from strategy_kit.report.trust import panel_checks
 from strategy_kit.report.words import Words
+
+if TYPE_CHECKING:
+    from strategy_kit.estimates import Estimates
 
 Array = np.ndarray
 PILOTS, MERCHANTS, BEFORE, AFTER = 3, 100, 26, 26
@@ -83,9 +86,9 @@ def draw(design: Design, effect: float, seed: tuple[int, ...]) -> World:
     return World(np.exp(logs, dtype=np.float64), category, piloted, effect)
 
 
-def headline(panel: Panel, plan: Plan) -> Evidence:
+def headline(panel: Panel, plan: Plan, contrast: Estimates | None = None) -> Evidence:
     """Make the evidence of the weekly report from the categories' paths: the same contrast, width and checks."""
-    contrast, width = did.pilot_contrast(panel), planning.reading_width(panel, plan)
+    contrast, width = contrast or did.pilot_contrast(panel), planning.reading_width(panel, plan)
     row = contrast.glance().iloc[0]
     spread = Spread(*(float(row[c]) for c in ("estimate", "std_error", "degrees_of_freedom")), width.factor)
     checks = panel_checks(panel, contrast, WORDS[0])
@@ -104,24 +107,30 @@ def judged(world: World) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        Columns method, estimate, low, high and claims: of the kit whether the sentence says that sales rose or fell, all
-        checks heeded; of the others whether the interval excludes 0. The first method is the kit's, `welch` its interval.
+        Columns method, estimate, covers (the true effect, by a 95 % interval), claims and asserts. The kit claims what its
+        sentence says, all checks heeded; the others what their interval excludes. `welch` is the kit's interval alone.
     """
     panel = world.panel
-    evidence, contrast = headline(panel, FINAL), did.pilot_contrast(panel)
-    groups = contrast.details["groups"]
+    contrast = did.pilot_contrast(panel)
+    evidence, groups = headline(panel, FINAL, contrast), contrast.details["groups"]
     values, treated = groups["contrast"].to_numpy(), groups["treated"].to_numpy()
-    rows = contrast.tidy(LEVEL).set_index("method")[["estimate", "conf_low", "conf_high"]]
-    found = {
-        "kit": (evidence.spread.estimate, *evidence.spread.interval(LEVEL)),
-        **{name: tuple(rows.loc[name]) for name in rows.index},
+    estimate, spread, pooled = contrast.estimate[0], evidence.spread, contrast.std_error[1]
+    law = contrast.law[2]
+    intervals = {
+        "welch": (estimate, *spread.interval(LEVEL)),
+        "pooled": _interval(estimate, pooled, len(values) - 2),
         **_other_freedoms(values[treated], values[~treated]),
         **_by_merchant(world),
     }
-    frame = pd.DataFrame.from_dict(found, orient="index", columns=["estimate", "low", "high"]).rename_axis("method")
-    frame["claims"] = (frame["low"] > 0) | (frame["high"] < 0)
-    frame.loc["kit", "claims"] = claim_for(evidence).verb in ("rose", "fell")
-    return frame.reset_index()
+    rows = [
+        (name, value, low <= world.effect <= high, low > 0 or high < 0)
+        for name, (value, low, high) in intervals.items()
+    ]
+    refused = [law.p_value_of(effect) <= 1 - LEVEL + 1e-12 for effect in (world.effect, 0.0)]
+    rows += [("randomisation", estimate, not refused[0], refused[1])]
+    rows += [("kit", estimate, rows[0][2], claim_for(evidence).verb in ("rose", "fell"))]
+    frame = pd.DataFrame(rows, columns=["method", "estimate", "covers", "claims"])
+    return frame.assign(asserts=asserted(evidence))
 
 
 def _other_freedoms(treated: Array, other: Array) -> dict[str, tuple[float, float, float]]:
