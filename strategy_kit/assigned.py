@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 Array = np.ndarray
 AssignedAt = Literal["merchant", "category", "hybrid"]
-BY_CHANCE = 1e-3
+BY_CHANCE = 0.05
 """Chance below which categories that start as one are no accident of choosing merchants."""
 _LEAST = 2
 

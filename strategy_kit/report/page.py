@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from strategy_kit import formats
+from strategy_kit import did, formats
+from strategy_kit.errors import DesignError
 from strategy_kit.metrics import METRICS
 from strategy_kit.periods import week_label
 from strategy_kit.report import blocks, claims, drawings
@@ -257,16 +258,19 @@ def _chance_point(reading: Reading) -> str:
 
 
 def _groups_point(reading: Reading) -> str:
-    groups = against_others(reading)
+    say, groups = reading.words, against_others(reading)
     pilots = groups[groups["treated"]].sort_values("contrast", ascending=False)
-    top, bottom = pilots.iloc[0], pilots.iloc[-1]
-    return reading.words(
-        "point_groups",
-        top=reading.words.label(top["group"]),
-        top_value=told(top["contrast"]),
-        bottom=reading.words.label(bottom["group"]),
-        bottom_value=told(bottom["contrast"]),
-    )
+    ends = {"top": pilots.iloc[0], "bottom": pilots.iloc[-1]}
+    values = {name: say.label(row["group"]) for name, row in ends.items()}
+    values |= {f"{name}_value": told(row["contrast"]) for name, row in ends.items()}
+    try:
+        rows = did.category_effects(reading.totals).tidy(reading.level).set_index("group")
+    except DesignError:
+        return say("point_groups_bare", **values)
+    for name, row in ends.items():
+        low, high = rows.loc[row["group"], ["band_low", "band_high"]]
+        values[f"{name}_range"] = say("range_to", low=told(low), high=told(high))
+    return say("point_groups", level=f"{reading.level:.0%}", **values)
 
 
 def against_others(reading: Reading) -> pd.DataFrame:
