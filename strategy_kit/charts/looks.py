@@ -129,7 +129,7 @@ def _edge(base: alt.Chart, bound: str) -> Any:
     line = (
         base.mark_line(color=SOFT, strokeWidth=1, strokeDash=[3, 2])
         if len(base.data) > 1
-        else base.mark_tick(color=SOFT)
+        else base.mark_tick(color=SOFT, orient="horizontal", size=40, thickness=1.5)
     )
     return line.encode(y=f"{bound}:Q")
 

@@ -30,7 +30,7 @@ from strategy_kit.formats import percent as percentage
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-HEIGHT, FOOT, CELL, LETTERS = 260, 50, 56, 40
+HEIGHT, FOOT, CELL, LETTERS, NARROW = 260, 50, 56, 40, 275
 ENOUGH, MOST = 0.8, 0.999  # draws cannot show certainty
 INKS, DASHES = (OTHER, SOFT, WARNING, INK), ([6, 4], [2, 3], [10, 3], [8, 3, 2, 3])
 CURVE: dict[str, tuple[str, ...]] = {"effect": (), "power": (), "pilots": (), "weeks": ()}
@@ -136,7 +136,7 @@ def what_if(rows: pd.DataFrame, *, percent: bool = False, labels: Mapping[str, s
     return alt.layer(
         base.mark_rect(color=TINTS[0.95], stroke=PAPER, strokeWidth=2),
         edge.encode(x=x, y=alt.Y("line:N", sort=None)),
-        base.mark_text(fontSize=17, fontWeight=600, color=PILOT, dy=-7).encode(text="told:N"),
+        base.mark_text(fontSize=_letters(cells), fontWeight=600, color=PILOT, dy=-7).encode(text="told:N"),
         base.mark_text(color=INK, dy=12).encode(text="chance:N"),
         alt.Chart(cells.head(1)).mark_text(
             text=lines, align="left", x=0, y=-26 - LINE * len(lines), lineHeight=LINE, color=SOFT
@@ -146,6 +146,12 @@ def what_if(rows: pd.DataFrame, *, percent: bool = False, labels: Mapping[str, s
         height=CELL * len(cells["line"].unique()),
         description=f"{head}. {'; '.join(_named(rows, words) + ': ' + cells['told'] + ', ' + cells['chance'])}.",
     )
+
+
+def _letters(cells: pd.DataFrame) -> int:
+    """Size at which the longest effect, its letters 0.65 as wide as high, fits into a column on a phone."""
+    columns, longest = len(cells["column"].unique()), int(cells["told"].str.len().max())
+    return max(10, min(17, int(NARROW / columns / longest / 0.65)))
 
 
 def _chance(power: float) -> str:

@@ -89,7 +89,8 @@ def test_one_look_is_enough_and_no_threshold_or_horizon_is_needed() -> None:
     alone = looks(rows(1))
     assert "threshold" not in alone.to_dict()["description"]
     assert len(drawn(alone.to_dict(), "bar")) == 1
-    assert len(drawn(alone.to_dict(), "tick")) == 2
+    ticks = drawn(alone.to_dict(), "tick")
+    assert [layer["mark"]["orient"] for layer in ticks] == ["horizontal"] * 2, "ends of a band lie across"
     assert svg(alone, 330).count("<text") > 3
     assert 'width="330"' in svg(looks(rows(), horizon=26), 330)
 

@@ -213,6 +213,13 @@ def test_no_two_texts_overlap(
     charts += [multiverse(rows.assign(left_out=rows["left_out"] + " and all that goes with it"))]
     charts += [power_curve(curves, percent=True), power_curve(curves, labels=CHINESE["power"])]
     charts += [what_if(designs, percent=True), what_if(designs, labels=CHINESE["table"])]
+    wide = pd.concat(
+        [
+            designs.drop_duplicates("pilots").assign(weeks=weeks, detectable_effect=0.231)
+            for weeks in (8, 21, 34, 47, 60)
+        ]
+    )
+    charts += [what_if(wide, percent=True)]
     page = browser.new_page(viewport={"width": 800, "height": 900})
     page.set_content("".join(svg(chart, width) for chart in charts))
     texts, found = page.locator("svg text").count(), page.evaluate(OVERLAPS)
