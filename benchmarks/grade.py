@@ -108,10 +108,11 @@ def paragraphs(read: pd.DataFrame, seen: pd.DataFrame, ladder: pd.DataFrame, abo
     """Write the page; every figure in it comes from the rows."""
     null = read[read["effect"] == 0]
     kit, ever = null[null["method"] == "kit"], ever_claimed(seen)
-    usual = null[null["method"] == "by_merchant"].groupby("design")["claims"].mean()
-    words = {**about, "few": f"{100 * usual.min():.0f}", "many": f"{100 * usual.max():.0f}"}
+    usual = null[null["method"] == "by_merchant"].groupby(["design", "fading"])["claims"].mean()
+    words = {**about, "few": f"{100 * usual.min():.1f}", "many": f"{100 * usual.max():.1f}"}
     words["worst"] = f"{100 * kit.groupby(['design', 'fading'])['claims'].mean().max():.1f}"
     interval = null[null["method"] == "welch"].groupby(["design", "fading"])["claims"].mean()
+    words["lowest"] = f"{100 * interval.min():.1f}"
     words["interval"], words["ever"] = f"{100 * interval.max():.1f}", f"{100 * ever['kit'].max():.1f}"
     words["asserted"] = f"{100 * kit.groupby(['design', 'fading'])['asserts'].mean().max():.1f}"
     tables = {
