@@ -15,8 +15,13 @@ if TYPE_CHECKING:
 
 Array = np.ndarray
 AssignedAt = Literal["merchant", "category", "hybrid"]
-BY_CHANCE = 0.05
+BY_CHANCE = 0.01
 """Chance below which categories that start as one are no accident of choosing merchants."""
+HYBRID = (
+    "assignment is a hybrid: whole categories were chosen, and merchants inside some of them, so that merchants are no "
+    "independent draws; give all merchants of a chosen category its start to judge categories, or compare inside categories "
+    "with within_categories, or with panel.within(...) first"
+)
 _LEAST = 2
 
 
@@ -97,7 +102,7 @@ def assignment_level(cohort: Array, category: pd.Series | None) -> AssignedAt:
     """
     if category is None or not (cohort >= 0).any():
         return "merchant"
-    table = pd.crosstab(category.fillna("") if category.isna().any() else category, cohort).to_numpy()
+    table = pd.crosstab(_codes(category)[0], cohort).to_numpy()
     uniform = (table > 0).sum(axis=1) == 1
     if len(table) < _LEAST or not uniform.any():
         return "merchant"
@@ -131,7 +136,8 @@ def assigned_groups(panel: Panel) -> AssignedGroups:
     Raises
     ------
     DesignError
-        If the panel is unbalanced, a side has fewer than two groups, or no period lies before the first start.
+        If the panel is unbalanced, its assignment a hybrid, a side has fewer than two groups, or no period lies before
+        the first start.
 
     Examples
     --------
@@ -155,7 +161,7 @@ def group_means(panel: Panel) -> tuple[pd.Index, Array, Array]:
     Raises
     ------
     DesignError
-        If the panel is unbalanced.
+        If the panel is unbalanced, or its assignment a hybrid.
 
     Examples
     --------
@@ -166,6 +172,8 @@ def group_means(panel: Panel) -> tuple[pd.Index, Array, Array]:
     """
     if not panel.balanced:
         raise DesignError("the panel is unbalanced; keep the complete units with panel.complete_units()")
+    if panel.assigned_at == "hybrid":
+        raise DesignError(HYBRID)
     if panel.category is None or panel.assigned_at != "category":
         return panel.units, panel.outcome, panel.cohort
     code, groups = _codes(panel.category)

@@ -191,7 +191,7 @@ def _noise(groups: AssignedGroups, scale: float) -> _Noise:
     else:
         ratio = (gap[treated] ** 2).sum(axis=1) / total
         freedom = _effective(total**2, float((moments**2).sum()), others - 1, past.shape[1] - 1)
-    own = np.maximum(ratio - 1 / others, 0)
+    own = np.maximum(ratio - 1 / others, ratio / 2)  # never 0, or the effects of two calm pilots would be tied
     covariance = shared / others + np.diag(own * np.diag(shared))
     return _Noise(covariance, np.sqrt(own), others, freedom)
 

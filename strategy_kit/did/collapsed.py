@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 import pandas as pd
 
+from strategy_kit.assigned import HYBRID
 from strategy_kit.did.guards import FEW, refuse_few_clusters
 from strategy_kit.errors import DesignError, ParameterError, refuse
 from strategy_kit.estimates import Estimates
@@ -97,6 +98,8 @@ def collapsed(panel: Panel, estimator: str) -> Changes:
         laws.append(
             "treatment was assigned at category level, so merchants are not independent draws; use pilot_contrast"
         )
+    if panel.assigned_at == "hybrid":
+        laws.append(HYBRID)
     if not panel.balanced:
         laws.append("the panel is unbalanced; keep the complete units with panel.complete_units()")
     if (panel.starts < 1).any():

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from strategy_kit.assigned import HYBRID
 from strategy_kit.did.collapsed import summed
 from strategy_kit.did.guards import cautions, refuse_few_clusters, settled
 from strategy_kit.errors import ContractError, DesignError, refuse
@@ -164,6 +165,8 @@ def _panel_laws(panel: Panel, treated: Array, *, gaps: bool) -> list[str]:
         laws.append(
             "support was assigned at category level, so merchants are not independent draws; use pilot_contrast"
         )
+    if panel.assigned_at == "hybrid":
+        laws.append(HYBRID)
     if not (gaps or panel.balanced):
         laws.append("the panel is unbalanced; keep the complete units with panel.complete_units()")
     if starts != 1:

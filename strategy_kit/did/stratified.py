@@ -180,7 +180,7 @@ def _inside(panel: Panel, chosen: Array | None) -> tuple[AssignedGroups, Array, 
     if not usable.any():
         raise DesignError(
             "no category has at least two supported and two other merchants, so that nothing can be compared inside one; use "
-            "group_time across categories, or pilot_contrast where whole categories started"
+            "pilot_contrast where whole categories started, or gather more merchants"
         )
     inside = usable[code]
     notes = list(compared.notes)

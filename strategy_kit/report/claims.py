@@ -22,6 +22,7 @@ Decision = Literal["extend", "hold", "stop", "cannot_tell"]
 State = Literal["holds", "limits", "blocks"]
 Looks = Literal["declared", "undeclared", "late", "no_horizon", "one_look", "unknown"]
 
+_MOST = 700.0  # log points of which the exponential is still a number
 LIKELY = 0.9
 """Chance of one sign from which "may have" is said; below it, "no clear change"."""
 
@@ -161,7 +162,8 @@ def verb_for(spread: Spread, level: float, states: Sequence[State] = ()) -> Verb
         return "cannot_tell"
     low, high = spread.interval(level)
     rising = spread.chance_above(0.0)
-    if (low > 0 or high < 0) and "limits" not in states:
+    limited = any(state != "holds" for state in states)  # what is not known to hold limits
+    if (low > 0 or high < 0) and not limited:
         return "rose" if low > 0 else "fell"
     if low > 0 or rising >= LIKELY:
         return "may_have_risen"
@@ -191,7 +193,7 @@ def claim_for(evidence: Evidence) -> Claim:
         decision = "extend"
     elif (
         verb in ("fell", "may_have_fallen", "no_clear_change")
-        and "limits" not in states
+        and all(state == "holds" for state in states)
         and spread.interval(plan.level)[1] < evidence.threshold
     ):
         decision = "stop"
@@ -212,7 +214,7 @@ def sentence(evidence: Evidence, words: Words) -> str:
     counts |= {"merchants": formats.Count(evidence.merchants), "measure": words(f"metric_{evidence.plan.metric}")}
     if verb == "cannot_tell" and not evidence.placebo:
         return words("headline_cannot_tell", reason=limits(evidence, words), measure=counts["measure"])
-    low, high = (formats.percent(expm1(end), signed=True) for end in spread.interval(evidence.plan.level))
+    low, high = (formats.percent(expm1(min(end, _MOST)), signed=True) for end in spread.interval(evidence.plan.level))
     counts |= {"low": low, "high": high, "interval": interval_name(evidence, words)}
     if evidence.placebo:
         return words("headline_placebo", estimate=formats.percent(expm1(spread.estimate), signed=True), **counts)

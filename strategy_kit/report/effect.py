@@ -13,6 +13,7 @@ import pandas as pd
 from strategy_kit import did, formats, sensitivity
 from strategy_kit.charts.bacon import FORBIDDEN
 from strategy_kit.did.cells import Control
+from strategy_kit.did.guards import uneven
 from strategy_kit.errors import DesignError, ParameterError, nearest
 from strategy_kit.metrics import METRICS, plain_metric
 from strategy_kit.report.claims import Check, Spread, told, verb_for
@@ -219,6 +220,14 @@ def _sensitivity(inside: Inside) -> tuple[str, str, State]:
     return value, say("check_sensitivity_note", worst=worst), "holds"
 
 
+def _uneven(inside: Inside) -> tuple[str, str, State]:
+    panel, say = inside.panel, inside.reading.words
+    category = np.zeros(len(panel.units)) if panel.category is None else panel.category.to_numpy()
+    share = pd.Series(panel.cohort >= 0).groupby(category).mean()
+    ends = {"low": formats.percent(share.min(), 0), "high": formats.percent(share.max(), 0)}
+    return say("range_to", **ends), say("check_uneven_note"), "limits" if uneven(panel) else "holds"
+
+
 def _bases(inside: Inside) -> tuple[str, str, State]:
     rows = did.base_periods(inside.panel, control=inside.control)
     found = rows.loc[(rows["base"] == "varying") | (rows["window"] > 1), "estimate"]  # the universal base says the same
@@ -256,8 +265,8 @@ def _agreement(inside: Inside) -> tuple[str, str, State]:
 
 
 _CHECKS: dict[str, Callable[[Inside], tuple[str, str, State]]] = {
-    "pretrend": _pretrend, "drift": _drift, "sensitivity": _sensitivity, "bases": _bases, "thin": _thin, "forbidden": _forbidden,
-    "agreement": _agreement,
+    "pretrend": _pretrend, "drift": _drift, "sensitivity": _sensitivity, "uneven": _uneven, "bases": _bases,
+    "thin": _thin, "forbidden": _forbidden, "agreement": _agreement,
 }  # fmt: skip
 
 

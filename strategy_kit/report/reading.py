@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from strategy_kit import cohort, did, formats, kpi, planning
+from strategy_kit.did.guards import UNEVEN_NOTE
 from strategy_kit.errors import DesignError, ParameterError, whole_number
 from strategy_kit.periods import period_start, week_label
 from strategy_kit.report.claims import Check, Claim, Evidence, Spread, claim_for, verb_for
@@ -25,9 +26,8 @@ if TYPE_CHECKING:
     from strategy_kit.dataset import Dataset
     from strategy_kit.estimates import Estimates
     from strategy_kit.panel import Panel
-    from strategy_kit.plan import Plan
     from strategy_kit.planning import ReadingWidth
-    from strategy_kit.report.claims import Verb
+    from strategy_kit.report.claims import State, Verb
 
 LEVEL = 0.95
 POOL_BELOW = 0.005
@@ -209,7 +209,7 @@ def read_week(
     words = replace(words, placebo=shop.pilot.placebo)
     since = start - min(weeks_before, (start - shop.data_from) // WEEK + 1) * WEEK
     totals = shop.category_panel(shop.plan.metric, since=since, through=monday, pool_below=POOL_BELOW).logs()
-    contrast, width = did.pilot_contrast(totals), _width(totals, shop.plan)
+    contrast, width = did.pilot_contrast(totals), _width(totals, shop)
     available = [m for m in METRICS if m != "units" or "quantity" in shop.columns("order_lines")]
     return Reading(
         shop=shop,
@@ -226,7 +226,10 @@ def read_week(
     )
 
 
-def _width(totals: Panel, plan: Plan) -> ReadingWidth | None:
+def _width(totals: Panel, shop: Dataset) -> ReadingWidth | None:
+    """Looks that nothing shows to be older than the outcomes may have been chosen by them: they buy no narrower interval."""
+    sealed = shop.plan_seal == "sealed_before"
+    plan = shop.plan if sealed else replace(shop.plan, horizon=None, looks=())
     try:
         return planning.reading_width(totals, plan)
     except DesignError:  # the contrast has refused already what cannot be compared: what is left is a short past
@@ -260,11 +263,11 @@ def _study(shop: Dataset, since: dt.date, through: dt.date) -> Estimates | str:
 def study_verb(reading: Reading) -> Verb:
     """Return the verb that the supported merchants' interval and the checks allow."""
     spread = reading.study_spread
-    return (
-        "no_clear_change"
-        if spread is None
-        else verb_for(spread, reading.level, [check.state for check in reading.checks])
-    )
+    if spread is None or isinstance(reading.study, str):
+        return "no_clear_change"
+    states: list[State] = [check.state for check in reading.checks]
+    states += ["limits" for note in reading.study.notes if note.startswith(UNEVEN_NOTE)]
+    return verb_for(spread, reading.level, states)
 
 
 def told(share: float, *, signed: bool = True) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from strategy_kit.description import read_description
+from strategy_kit.plan import write_seal
 from strategy_kit.simulate.forces import ELSEWHERE, NOTICE_WEEKS
 from strategy_kit.simulate.market import PIECES
 from strategy_kit.simulate.orders import MARKETS, STATUSES, fen
@@ -25,7 +28,7 @@ if TYPE_CHECKING:
     from strategy_kit.simulate.market import Market
 
 TABLES = ("order_lines", "merchants", "support", "calendar", "policies", "targets", "offplatform_sales")
-FILES = {"dataset.toml", "truth.json", *(f"{table}.parquet" for table in TABLES)}
+FILES = {"dataset.toml", "plan.seal", "truth.json", *(f"{table}.parquet" for table in TABLES)}
 _REGIONS = ["Zhejiang", "Guangdong", "Jiangsu", "Shanghai", "Fujian", "Shandong", "Beijing", "Hebei"]
 _LEVERS = ["display", "marketing", "service", "overseas"]
 _TIMES = ("second", "refunded")
@@ -90,6 +93,8 @@ def write_dataset(
     head = _HEAD.format(folder.name, clock.monday(0), last, source, pilots, pilot, decision)
     listed = "".join(f'{table} = "{table}.parquet"\n' for table in tables)
     (folder / "dataset.toml").write_text(head + listed, encoding="utf-8", newline="\n")
+    about, _ = read_description(folder)
+    write_seal(folder, about.plan, dict.fromkeys(PILOTS, pilot), pilot - dt.timedelta(days=1))
 
 
 def _calendar(market: Market) -> dict[str, list[Any]]:

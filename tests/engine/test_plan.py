@@ -60,9 +60,9 @@ FREE: dict[str, Any] = {"next_decision": None, "owner": None, "declared": False}
 
 @pytest.fixture
 def folder(sample: Path, tmp_path: Path) -> Path:
-    """The sample data set in a folder that may be written to, without its plan."""
+    """The sample data set in a folder that may be written to, without its plan and seal."""
     copy = tmp_path / "sample"
-    shutil.copytree(sample, copy)
+    shutil.copytree(sample, copy, ignore=shutil.ignore_patterns("plan.seal"))
     text = (copy / "dataset.toml").read_text(encoding="utf-8")
     start, stop = text.index("[plan]"), text.index("[tables]")
     (copy / "dataset.toml").write_text(text[:start] + text[stop:], encoding="utf-8")

@@ -71,7 +71,7 @@ def test_it_equals_slow_sums(start: list[float]) -> None:
         assert result.estimate[k] == pytest.approx(change(y, s)[i] - change(y, s)[others].mean())
         ratio = np.var(past[i] - centre, ddof=1) / noise
         spread = change(y, s)[others].var(ddof=1)
-        assert result.std_error[k] == pytest.approx(np.sqrt(spread * max(ratio, 1 / m)))
+        assert result.std_error[k] == pytest.approx(np.sqrt(spread * (max(ratio - 1 / m, ratio / 2) + 1 / m)))
         for j, (_, t) in enumerate(rows):
             if j != k:
                 shared = np.cov(change(y, s)[others], change(y, t)[others])[0, 1] / m
@@ -348,3 +348,12 @@ def test_refusals(case: str) -> None:
     make, words = REFUSED[case]
     with pytest.raises(DesignError, match=words):
         category_effects(make())
+
+
+def test_calm_pilots_are_not_tied() -> None:
+    # What they move by themselves is less than a share of the others' mean does: each keeps a noise of its own.
+    y = np.random.default_rng(2).normal(size=(8, 20))
+    y[:3, :12] = y[3:, :12].mean(axis=0) + 1e-3 * y[:3, :12]
+    result = category_effects(Panel.from_matrix(y, treated_from=[13.0] * 3 + [0.0] * 5))
+    correlation = result.covariance / np.outer(result.std_error, result.std_error)
+    assert (correlation[np.triu_indices(3, 1)] < 1).all()

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
-from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from strategy_kit import did
 from strategy_kit import moments as moments_module
-from strategy_kit.assigned import _log_choices, assignment_level
 from strategy_kit.errors import ContractError, DesignError
 from strategy_kit.moments import Moments
 from strategy_kit.panel import Panel
@@ -213,52 +210,6 @@ def test_where_treatment_was_assigned(starts: list[int], category: str | None, l
     )
     assert panel.assigned_at == level
     assert repr(panel).endswith(f"assigned at {level} level")
-
-
-HYBRID = {
-    "one whole category, half of another": [20, 10, 0, 0, 0, 0],
-    "merchants inside two of six categories": [6, 7, 0, 0, 0, 0],
-    "whole categories, and merchants of one": [20, 20, 8, 0, 0, 0],
-    "two whole at different times, one in part": [-20, 20, 9, 0, 0, 0],
-}
-
-
-@pytest.mark.parametrize("treated", HYBRID.values(), ids=HYBRID)
-def test_a_hybrid_is_named(treated: list[int]) -> None:
-    """How many of twenty merchants of each category start in period 3, or if negative in 4."""
-    start = np.concatenate([np.r_[np.full(abs(n), 3 if n > 0 else 4), np.zeros(20 - abs(n))] for n in treated])
-    order = np.random.default_rng(1).permutation(120)
-    panel = Panel.from_matrix(
-        np.random.default_rng(2).normal(size=(120, 5)),
-        treated_from=start[order],
-        category=np.repeat(list("abcdef"), 20)[order],
-    )
-    assert panel.assigned_at == "hybrid"
-    assert "hybrid" in repr(panel)
-    assert any(note.startswith("hybrid assignment") for note in did.group_time(panel).notes)
-
-
-def test_merchants_chosen_by_chance_make_no_hybrid() -> None:
-    # 400 draws of an event with a chance of at most 5 in 100: more than 34 has a chance below 1e-3.
-    found = 0
-    for seed in range(400):
-        rng = np.random.default_rng(seed)
-        start, category = np.where(rng.random(60) < 0.25, 3, 0), rng.integers(0, 12, 60)
-        found += assignment_level(np.where(start > 0, 0, -1), pd.Series(category)) == "hybrid"
-    assert found <= 34
-
-
-def test_the_chance_of_a_hybrid_equals_drawing_lots() -> None:
-    # Two categories of three and one of four; five of ten treated: enumerate all 252 ways.
-    code = pd.Series(list("aaabbbcccc"))
-    ways = [np.isin(np.arange(10), chosen) for chosen in combinations(range(10), 5)]
-    same = np.mean([w[:3].all() or not w[:3].any() for w in ways])
-    size, total = np.array([[3]]), np.array([[5, 5]])
-    chance = np.exp(_log_choices(total, size) - _log_choices(np.array(10), size)).sum()
-    assert chance == pytest.approx(same, rel=1e-12)
-    # two whole categories of three happen in about 3 of 100 ways, one in about a third of them
-    assert assignment_level(np.where(ways[0], 0, -1), code) == "hybrid"
-    assert assignment_level(np.where(np.isin(np.arange(10), [0, 1, 2, 3, 6]), 0, -1), code) == "merchant"
 
 
 @pytest.mark.parametrize(

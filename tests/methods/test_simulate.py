@@ -241,7 +241,11 @@ def test_same_numbers_same_bytes(tmp_path: Path) -> None:
     first = hashes(simulate(tmp_path / "a" / "tiny", seed=3, **size))
     assert first == hashes(simulate(tmp_path / "b" / "deep" / "tiny", seed=3, **size))
     other = hashes(simulate(tmp_path / "c" / "tiny", seed=4, **size))
-    assert [name for name in first if first[name] == other[name]] == ["calendar.parquet", "policies.parquet"]
+    assert [name for name in first if first[name] == other[name]] == [
+        "calendar.parquet",
+        "plan.seal",
+        "policies.parquet",
+    ]
     named = hashes(simulate(tmp_path / "named", seed=3, **size))
     assert [name for name in first if first[name] != named[name]] == ["dataset.toml"]
 
@@ -268,7 +272,7 @@ def test_only_simulated_folders_are_replaced(tmp_path: Path) -> None:
     size = {"merchants": 45, "weeks": 12}
     mine = tmp_path / "mine"
     (tmp_path / "empty").mkdir()
-    assert len(hashes(simulate(tmp_path / "empty", **size))) == 7
+    assert len(hashes(simulate(tmp_path / "empty", **size))) == 8
     before = hashes(simulate(mine, **size))
     assert hashes(simulate(mine, seed=8, **size)) != before
     (mine / "notes.txt").write_text("keep me")

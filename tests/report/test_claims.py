@@ -195,6 +195,17 @@ def test_flipping_any_check_changes_the_verb(size: float, place: int, added: Sta
         assert sentence(before, words) != sentence(after, words)
 
 
+@pytest.mark.parametrize("state", ["red", "LIMITS", None])
+def test_a_check_of_an_unknown_state_limits(state: Any) -> None:
+    assert verb_for(Spread(5 * ERROR, ERROR, FREEDOM), LEVEL, [state]) == "may_have_risen"
+    made = evidence(Spread(5 * ERROR, ERROR, FREEDOM), ["holds", state])
+    assert claim_for(made).decision == "hold"
+
+
+def test_an_interval_without_bound_is_still_a_sentence() -> None:
+    assert "95% interval" in sentence(evidence(Spread(0.0, 60.0, 1.0)), Words("en"))
+
+
 @pytest.mark.parametrize("widening", [1.0, 1.2, 1.5, 2.6])
 def test_the_interval_of_all_looks_is_the_one_that_counts(widening: float) -> None:
     spread = Spread(3.0 * ERROR, ERROR, FREEDOM, widening)  # 2.31 errors are the interval of one look

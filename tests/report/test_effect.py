@@ -125,13 +125,13 @@ def test_a_clear_effect_is_told_as_one_unless_a_check_limits_it(reading: Reading
     clear = made(reading, outcome, starts)
     assert set(states(clear).values()) == {"holds"}
     assert clear.verb == "rose"
-    assert "None of 7 checks limits" in str(effect_page.finding(clear.reading, clear, ""))
+    assert "None of 8 checks limits" in str(effect_page.finding(clear.reading, clear, ""))
     drifting = made(reading, outcome + 2.0 * np.outer(starts >= 0, np.arange(WEEKS)), starts)
     assert states(drifting)["pretrend"] == "limits"
     assert drifting.verb == "may_have_risen"
     limits = list(states(drifting).values()).count("limits")
     said = str(effect_page.finding(drifting.reading, drifting, ""))
-    assert re.search(rf"{limits} of 7 checks limits? the words: Trends before support", said)
+    assert re.search(rf"{limits} of 8 checks limits? the words: Trends before support", said)
     few = made(reading, noise(200), np.where(np.arange(200) < 4, -1, np.where(np.arange(200) % 2, 8, 16)))
     assert states(few)["forbidden"] == "limits"
     dipped = outcome.copy()

@@ -138,7 +138,10 @@ def test_the_claim_follows_the_headline_interval_and_the_checks(sample: Path) ->
         assert re.search("may have|no clear change", said)
     assert reading.claim.decision in ("hold", "stop") or not capped
     row = reading.contrast.tidy().iloc[0]
-    assert (low, high) == pytest.approx((row["conf_low"], row["conf_high"]), rel=1e-12)  # the same t quantile twice
+    assert reading.width is not None
+    assert (reading.width.kind, reading.widening) == ("declared", reading.width.factor)
+    half = (row["conf_high"] - row["conf_low"]) / 2 * reading.widening
+    assert (low, high) == pytest.approx((row["estimate"] - half, row["estimate"] + half), rel=1e-12)  # the same t twice
 
 
 def test_money_adds_up_to_the_sales_that_were_made(sample: Path) -> None:
