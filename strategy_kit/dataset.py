@@ -70,7 +70,7 @@ class Dataset:
         Examples
         --------
         >>> open_dataset("data/sample").plan_seal
-        'unsealed'
+        'sealed_before'
         """
         return self.description.plan_seal
 
