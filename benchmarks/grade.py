@@ -17,7 +17,9 @@ import altair as alt
 import grading
 import numpy as np
 import pandas as pd
-from grading import AFTER, KINDS, UNPLANNED, WEEKLY, Design
+from grading import KINDS, UNPLANNED, WEEKLY, Design
+
+from strategy_kit.inference import FREEDOM_CAP
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -109,7 +111,7 @@ def paragraphs(read: pd.DataFrame, seen: pd.DataFrame, ladder: pd.DataFrame, abo
     null = read[read["effect"] == 0]
     kit, ever = null[null["method"] == "kit"], ever_claimed(seen)
     usual = null[null["method"] == "by_merchant"].groupby(["design", "fading"])["claims"].mean()
-    words = {**about, "few": f"{100 * usual.min():.1f}", "many": f"{100 * usual.max():.1f}"}
+    words = {**setting(), **about, "few": f"{100 * usual.min():.1f}", "many": f"{100 * usual.max():.1f}"}
     words["worst"] = f"{100 * kit.groupby(['design', 'fading'])['claims'].mean().max():.1f}"
     interval = null[null["method"] == "welch"].groupby(["design", "fading"])["claims"].mean()
     words["lowest"] = f"{100 * interval.min():.1f}"
@@ -216,11 +218,28 @@ def main() -> None:
         seen = spread_out(pool, weekly, [(d, 0.0) for d in [*DESIGNS, *FADING]], given.worlds // 4)
         ladder = spread_out(pool, net, [(share,) for share in CANNIBALISED], given.worlds // 4)
     read = pd.concat([read, found], ignore_index=True)
-    about = {"worlds": f"{given.worlds:,}", "some": f"{some:,}", "half": f"{given.worlds // 4:,}", "after": str(AFTER),
+    about = {"worlds": f"{given.worlds:,}", "some": f"{some:,}", "half": f"{given.worlds // 4:,}",
              "speed": f"{1000 * headline_seconds():.0f}", "command": "make grade"}  # fmt: skip
     (given.out / "grading.md").write_text(paragraphs(read, seen, ladder, about), encoding="utf-8")
     picture(read).save(given.out / "grading.png", scale_factor=2)
     print(f"{given.out / 'grading.md'} written in {time.perf_counter() - began:.0f} s on {processes} processes")
+
+
+def setting() -> dict[str, str]:
+    """Return what the worlds of the page are made of."""
+    return {
+        "merchants": str(grading.MERCHANTS),
+        "pilots": str(grading.PILOTS),
+        "before": str(grading.BEFORE),
+        "after": str(grading.AFTER),
+        "shock": f"{100 * grading.SHOCK:.0f}",
+        "noise": f"{100 * grading.NOISE:.0f}",
+        "fading": f"{DESIGNS[0].fading:g}",
+        "big": str(grading.BIG),
+        "volatile": str(grading.VOLATILE),
+        "gain": f"{100 * grading.GAIN:.0f}",
+        "cap": f"{FREEDOM_CAP:g}",
+    }
 
 
 def headline_seconds() -> float:

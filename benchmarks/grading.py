@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 Array = np.ndarray
 PILOTS, MERCHANTS, BEFORE, AFTER = 3, 100, 26, 26
 SHOCK, NOISE, LEVELS = 0.06, 0.5, 0.7
-LEVEL, GAIN = 0.95, 0.2
+LEVEL, GAIN, BIG, VOLATILE = 0.95, 0.2, 4, 2
 KINDS = ("equal", "big", "volatile")
 WORDS = Words("en"), Words("zh")
 ASSERTED = "rose", "上升了"
@@ -68,12 +68,12 @@ class World:
 
 
 def draw(design: Design, effect: float, seed: tuple[int, ...]) -> World:
-    """Draw a world: three pilots first. Big pilots have four times the merchants, volatile ones shocks of twice the size."""
+    """Draw a world, pilots first. Big pilots have more merchants, volatile ones larger shocks."""
     random = np.random.default_rng(seed)
     size = np.full(design.groups, MERCHANTS)
-    size[:PILOTS] *= 4 if design.kind == "big" else 1
+    size[:PILOTS] *= BIG if design.kind == "big" else 1
     spread = np.full(design.groups, SHOCK)
-    spread[:PILOTS] *= 2 if design.kind == "volatile" else 1
+    spread[:PILOTS] *= VOLATILE if design.kind == "volatile" else 1
     category, weeks = np.repeat(np.arange(design.groups), size), BEFORE + AFTER
     shock = random.standard_normal((design.groups, weeks))
     for week in range(1, weeks):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 Array = np.ndarray
 AssignedAt = Literal["merchant", "category", "hybrid"]
 BY_CHANCE = 0.01
-"""Chance below which categories that start as one are no accident of choosing merchants."""
+"""Chance below which what categories have in common is no accident of choosing merchants."""
 HYBRID = (
     "assignment is a hybrid: whole categories were chosen, and merchants inside some of them, so that merchants are no "
     "independent draws; give all merchants of a chosen category its start to judge categories, or compare inside categories "
@@ -47,8 +47,8 @@ class AssignedGroups:
     >>> from strategy_kit.panel import Panel
     >>> y = np.array([[1.0, 3.0], [2.0, 4.5], [1.0, 1.0], [2.0, 2.5], [3.0, 3.1]])
     >>> groups = assigned_groups(Panel.from_matrix(y, treated_from=[2, 2, 0, 0, 0]))
-    >>> groups.treated.sum(), groups.changes[:, 0].round(2).tolist()
-    (np.int64(2), [2.0, 2.5, 0.0, 0.5, 0.1])
+    >>> groups.treated.tolist(), groups.contrasts.round(2).tolist()
+    ([True, True, False, False, False], [2.0, 2.5, 0.0, 0.5, 0.1])
     """
 
     names: pd.Index
@@ -79,38 +79,76 @@ class AssignedGroups:
         result: Array = self.paths @ self.weights.T
         return result
 
+    @property
+    def contrasts(self) -> Array:
+        """(G,) mean after minus mean before, of each group at its own start, or averaged over those that happened."""
+        return self.at_own_start(self.changes)
 
-def assignment_level(cohort: Array, category: pd.Series | None) -> AssignedAt:
-    """Say at which level treatment was assigned.
+    def over_starts(self, values: Array) -> Array:
+        """Return (G, ...) of values (G, S, ...): the average over the starts that happened, by the groups of each."""
+        counts = np.bincount(self.start[self.treated], minlength=len(self.firsts))
+        return np.tensordot(values, counts / counts.sum(), axes=(1, 0))
+
+    def at_own_start(self, values: Array) -> Array:
+        """Return (G, ...) of values (G, S, ...): a treated group's at its own start, another's averaged over the starts."""
+        result = self.over_starts(values)
+        result[self.treated] = values[self.treated, self.start[self.treated]]
+        return result
+
+
+def starts_by_category(cohort: Array, category: pd.Series) -> Array:
+    """Return (C, G + 1) how many units of each category were never treated (first column) or started with each cohort.
+
+    Examples
+    --------
+    >>> starts_by_category(np.array([0, -1, -1]), pd.Series(list("aab"))).tolist()
+    [[1, 1], [1, 0]]
+    """
+    code, names = pd.factorize(category, use_na_sentinel=False)
+    width = int(cohort.max(initial=-1)) + 2
+    return np.bincount(code * width + cohort + 1, minlength=len(names) * width).reshape(-1, width)
+
+
+def assignment_level(table: Array) -> AssignedAt:
+    """Say at which level treatment was assigned, from `starts_by_category`.
 
     "category": the start is the same within every category, and differs between some. "hybrid": it varies inside some
     categories, but more categories start as one, or not at all, than choosing merchants would leave: categories were
     chosen first and merchants inside them, or some categories whole. "merchant": all else.
 
-    Parameters
-    ----------
-    cohort
-        (N,) code of each unit's start, -1 for never treated.
-    category
-        (N,) category of each unit.
-
     Examples
     --------
     >>> starts = np.repeat([0, -1, 0, -1, -1, -1], [12, 8, 9, 11, 20, 20])
-    >>> assignment_level(starts, pd.Series(np.repeat(list("abcd"), 20)))
+    >>> assignment_level(starts_by_category(starts, pd.Series(np.repeat(list("abcd"), 20))))
     'hybrid'
     """
-    if category is None or not (cohort >= 0).any():
-        return "merchant"
-    table = pd.crosstab(_codes(category)[0], cohort).to_numpy()
     uniform = (table > 0).sum(axis=1) == 1
-    if len(table) < _LEAST or not uniform.any():
+    if len(table) == 1 or not table[:, 1:].any() or not uniform.any():
         return "merchant"
     if uniform.all():
-        return "category" if (table > 0).any(axis=0).sum() > 1 else "merchant"
+        return "category" if table.any(axis=0).sum() > 1 else "merchant"
     size, total = table.sum(axis=1)[:, None], table.sum(axis=0)[None, :]
     chance = np.exp(_log_choices(total, size) - _log_choices(np.array(total.sum()), size)).sum(axis=1)
     return "hybrid" if _at_least(int(uniform.sum()), np.minimum(chance, 1.0)) < BY_CHANCE else "merchant"
+
+
+def uneven(table: Array) -> bool:
+    """Whether shares of units that start differ between categories by more than choosing units would leave.
+
+    Pearson's test at 1 in 100, from `starts_by_category`.
+
+    Examples
+    --------
+    >>> uneven(np.array([[80, 120], [140, 60], [180, 20]])), uneven(np.array([[80, 120], [85, 115], [75, 125]]))
+    (True, False)
+    """
+    from scipy.special import chdtrc
+
+    seen = np.stack([table[:, 0], table[:, 1:].sum(axis=1)], axis=1)
+    if len(seen) == 1 or not seen.any(axis=0).all():
+        return False
+    expected = np.outer(seen.sum(axis=1), seen.sum(axis=0)) / seen.sum()
+    return bool(chdtrc(len(seen) - 1, ((seen - expected) ** 2 / expected).sum()) < BY_CHANCE)
 
 
 def _log_choices(among: Array, chosen: Array) -> Array:

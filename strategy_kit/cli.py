@@ -150,6 +150,13 @@ def _laws_table(issues: Any) -> str:
     return str(shown.to_string(index=False, justify="left", formatters={"share": "{:.4%}".format}))
 
 
+_SEALS = {
+    "unsealed": "nothing shows that this plan is older than the outcomes",
+    "sealed_after": "this plan was sealed when outcomes could be known already",
+    "changed": "this plan is not the one that was sealed",
+}
+
+
 def _plan(given: argparse.Namespace) -> Result:
     from strategy_kit.dataset import open_dataset
     from strategy_kit.plan import write_seal
@@ -164,6 +171,8 @@ def _plan(given: argparse.Namespace) -> Result:
     shown = {**plan.binding, **decided, "fingerprint": plan.fingerprint, "seal": state, "sealed_through": through}
     if not plan.declared:
         print("no plan was declared; these values stand in for one")
+    elif state != "sealed_before":
+        print(f"{_SEALS[state]}: its looks buy no narrower interval")
     for name, value in shown.items():
         print(f"{name:15} {'-' if value is None else value}")
     return {"declared": plan.declared, **shown}

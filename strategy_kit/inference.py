@@ -199,6 +199,15 @@ def welch(treated: Array, comparison: Array) -> tuple[Array, Array, Array]:
     return treated.mean(axis=-1) - comparison.mean(axis=-1), np.sqrt(first + second), np.minimum(freedom, most)
 
 
+def pooled(treated: Array, comparison: Array) -> tuple[Array, Array, Array]:
+    """Return difference of means, its standard error and degrees of freedom, as `welch`, with one spread for both sides."""
+    size, other = treated.shape[-1], comparison.shape[-1]
+    freedom = size + other - 2
+    spread = (treated.var(axis=-1) * size + comparison.var(axis=-1) * other) / freedom
+    error = np.sqrt(spread * (1 / size + 1 / other))
+    return treated.mean(axis=-1) - comparison.mean(axis=-1), error, np.full(np.shape(error), float(freedom))
+
+
 def bell_mccaffrey(size: int, other: int) -> float:
     """Return the degrees of freedom of a difference of two means, were the spread the same on both sides.
 

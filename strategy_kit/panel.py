@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from strategy_kit import outcomes
+from strategy_kit import assigned, outcomes
 from strategy_kit import panel_input as reading
-from strategy_kit.assigned import AssignedAt, assignment_level
 from strategy_kit.errors import ContractError, DesignError, nearest, refuse
 from strategy_kit.moments import Moments
 from strategy_kit.periods import ages, weekly
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from strategy_kit.assigned import AssignedAt
 
 Array = np.ndarray
 _BY_UNIT = ("category", "covariates", "weight", "cluster", "late")
@@ -257,9 +258,21 @@ class Panel:
         return Moments.of(self.outcome, self.cohort_codes, len(self.cohorts) + int((self.cohort < 0).any()))
 
     @cached_property
+    def starts_by_category(self) -> Array | None:
+        """(C, G + 1) units of each category that were never treated, or started with each cohort; None without categories."""
+        return None if self.category is None else assigned.starts_by_category(self.cohort, self.category)
+
+    @cached_property
     def assigned_at(self) -> AssignedAt:
         """Return "category", "merchant" or "hybrid", as `assigned.assignment_level` tells them apart."""
-        return assignment_level(self.cohort, self.category)
+        table = self.starts_by_category
+        return "merchant" if table is None else assigned.assignment_level(table)
+
+    @cached_property
+    def uneven(self) -> bool:
+        """Whether merchants were chosen more often in some categories than in others, beyond chance."""
+        table = self.starts_by_category
+        return table is not None and self.assigned_at == "merchant" and assigned.uneven(table)
 
     def complete_units(self) -> Panel:
         """Return the panel of the units observed in every period; its notes count the others."""

@@ -55,30 +55,16 @@ class Randomisation:
 
         v is a contrast less the average, e its exposure: with these the statistic at any effect costs nothing per group.
         """
+        real = self.start[self.start >= 0]
+        shares = np.bincount(real, minlength=self.contrasts.shape[1]) / len(real)
         centred = self.contrasts - self.contrasts.mean()
-        if centred.shape[1] == 1:
-            return self._sums_at_one_start(centred[:, 0])
+        value, effect = (np.column_stack([own, own @ shares]) for own in (centred, self.exposure))
+        terms = np.stack([value, effect, value * value, value * effect, effect * effect], axis=2)  # (G, S + 1, 5)
         blocks = []
         for assigned in self._blocks():
-            value, effect = (
-                own_and_pooled(centred, assigned, self.start),
-                own_and_pooled(self.exposure, assigned, self.start),
-            )
-            terms = (value, effect, value * value, value * effect, effect * effect)
-            treated = assigned >= 0
-            sides = [
-                np.stack([np.where(side, term, 0.0).sum(axis=1) for term in terms], axis=1)
-                for side in (treated, ~treated)
-            ]
-            blocks.append(np.stack(sides, axis=1))
+            sides = [(assigned == at).astype(float) @ terms[:, at] for at in (*range(len(shares)), -1)]
+            blocks.append(np.stack([np.sum(sides[:-1], axis=0), sides[-1]], axis=1))
         return np.concatenate(blocks)
-
-    def _sums_at_one_start(self, value: Array) -> Array:
-        """As `_sums`, where a group's contrast is the same in every assignment: the sides are products with zeros and ones."""
-        effect = self.exposure[:, 0]
-        terms = np.stack([value, effect, value * value, value * effect, effect * effect], axis=1)
-        treated = np.concatenate([(block >= 0).astype(float) @ terms for block in self._blocks()])
-        return np.stack([treated, terms.sum(axis=0) - treated], axis=1)
 
     def _blocks(self) -> Iterator[Array]:
         yield self.start[None, :]
@@ -146,14 +132,6 @@ class Randomisation:
             else:
                 inside = middle
         return float(outside)
-
-
-def own_and_pooled(contrasts: Array, assignments: Array, real: Array) -> Array:
-    """Return (M, G) the contrast each group has when dealt: at its start, or averaged over the real starts if at none."""
-    counts = np.bincount(real[real >= 0], minlength=contrasts.shape[1])
-    own = contrasts[np.arange(len(contrasts)), np.maximum(assignments, 0)]
-    result: Array = np.where(assignments >= 0, own, contrasts @ (counts / counts.sum()))
-    return result
 
 
 def number_of_deals(start: Array) -> int:

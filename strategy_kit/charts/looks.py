@@ -30,7 +30,8 @@ WORDS = {
     "value": "Effect, in units of the outcome",
     "look": "Complete periods since the start",
     "interval": "Shaded: interval for one look, 95%",
-    "band": "Broken lines: band for all looks together, 95%",
+    "band": "Broken lines: band for all looks up to the horizon, 95%",
+    "band_without_horizon": "Broken lines: band for every week of three years, no horizon declared, 95%",
     "threshold": "Long dashes: threshold",
     "horizon": "horizon",
 }
@@ -54,11 +55,12 @@ def looks(
     threshold
         In the units of the estimate; None draws none.
     horizon
-        Look at which the answer is final; None where none was declared.
+        Look at which the answer is final; None where none was declared. The band is named by it.
     percent
         True where the estimates are shares, to be shown as percentages.
     labels
-        Words: "value" (axis title with the unit), "look", the legend "interval", "band" and "threshold", and "horizon".
+        Words: "value" (axis title with the unit), "look", the legend "interval", "band", "band_without_horizon" and
+        "threshold", and "horizon".
 
     Raises
     ------
@@ -83,9 +85,10 @@ def looks(
     for bounds in ("conf", "band"):
         rows[bounds] = rows[f"{bounds}_low"].map(told) + " … " + rows[f"{bounds}_high"].map(told)
     rows["shown"] = rows["estimate"].map(told)
+    band = words["band_without_horizon" if horizon is None else "band"]
     legend = [
         words["interval"],
-        words["band"],
+        band,
         *([] if threshold is None else [f"{words['threshold']} {told(threshold)}"]),
     ]
     domain = [min(rows["look"].min(), 1) - 0.5, max(rows["look"].max(), horizon or 0) + 0.5]
@@ -94,7 +97,7 @@ def looks(
     )
     y = alt.Axis(labelExpr=signed_axis(unit, factor), tickCount=6, title=None)
     base = alt.Chart(rows).encode(x=x)
-    tips = {"look:Q": words["look"], "shown:N": words["value"], "conf:N": words["interval"], "band:N": words["band"]}
+    tips = {"look:Q": words["look"], "shown:N": words["value"], "conf:N": words["interval"], "band:N": band}
     dots = base.mark_point(color=PILOT, fill=PILOT, size=18, opacity=1)
     last = rows.iloc[-1]
     described = (

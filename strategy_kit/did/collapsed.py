@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 import pandas as pd
 
-from strategy_kit.assigned import HYBRID
-from strategy_kit.did.guards import FEW, refuse_few_clusters
+from strategy_kit.did.guards import FEW, assignment_laws, refuse_few_clusters
 from strategy_kit.errors import DesignError, ParameterError, refuse
 from strategy_kit.estimates import Estimates
 from strategy_kit.inference import Student
@@ -93,13 +92,7 @@ def collapsed(panel: Panel, estimator: str) -> Changes:
         two were never treated, or treatment was assigned at category level.
     """
     treated = panel.cohort >= 0
-    laws = []
-    if panel.assigned_at == "category":
-        laws.append(
-            "treatment was assigned at category level, so merchants are not independent draws; use pilot_contrast"
-        )
-    if panel.assigned_at == "hybrid":
-        laws.append(HYBRID)
+    laws = assignment_laws(panel)
     if not panel.balanced:
         laws.append("the panel is unbalanced; keep the complete units with panel.complete_units()")
     if (panel.starts < 1).any():

@@ -20,23 +20,22 @@ FEW = 5
 """Units, or clusters, below which a standard error says little."""
 LEAST_CLUSTERS = 10
 """Clusters a side below which a clustered error is refused: with nine, nominal 95% intervals miss in one of ten cases."""
-UNEVEN = 0.01
-UNEVEN_NOTE = "shares of treated units differ between categories"
-"""How a note begins that limits what may be said of the estimate."""
-_SIDES = 2
 ROUNDING = 4e-15
 """Share of the outcome's size up to which a spread is taken for rounding: sums of doubles leave about 1e-16 of it."""
 
 
+def assignment_laws(panel: Panel, way_out: str = "pilot_contrast") -> list[str]:
+    """Return what forbids errors that take merchants as draws: categories were drawn, all or in part."""
+    if panel.assigned_at == "category":
+        law = "merchants are not independent draws and intervals clustered by merchant would be wrong about half of the time"
+        return [f"treatment was assigned at category level, so {law}; use {way_out}"]
+    return [HYBRID] if panel.assigned_at == "hybrid" else []
+
+
 def refuse_category_level(panel: Panel, *, points_only: bool = False, way_out: str = "pilot_contrast") -> None:
     """Refuse errors that take merchants as draws where categories were drawn, all or in part."""
-    if panel.assigned_at == "hybrid" and not points_only:
-        raise DesignError(f"{HYBRID}; inference='none' gives points alone, where the estimator has it")
-    if panel.assigned_at == "category" and not points_only:
-        raise DesignError(
-            "treatment was assigned at category level, so merchants are not independent draws and intervals clustered by "
-            f"merchant would be wrong about half of the time; use {way_out}, or inference='none' for points alone"
-        )
+    for law in [] if points_only else assignment_laws(panel, way_out):
+        raise DesignError(f"{law}, or inference='none' for points alone")
 
 
 def refuse_no_cohort(panel: Panel) -> None:
@@ -85,8 +84,8 @@ def cautions(panel: Panel) -> tuple[str, ...]:
     small = [name for name, n in zip(names, count, strict=False) if n < FEW]
     law = f"cohorts of fewer than {FEW} {what} ({', '.join(small)}): their standard errors say little"
     notes = [law] if small else []
-    if panel.category is not None and panel.assigned_at != "category":
-        treated = pd.Series(panel.cohort >= 0, index=panel.category.index).groupby(panel.category).any()
+    if panel.starts_by_category is not None and panel.assigned_at != "category":
+        treated = np.atleast_1d(panel.starts_by_category[:, 1:].any(axis=1))
         if not treated.all():
             notes.append(
                 f"treated units are in {int(treated.sum())} of {len(treated)} categories only, and standard errors leave out "
@@ -94,10 +93,10 @@ def cautions(panel: Panel) -> tuple[str, ...]:
             )
     if panel.assigned_at == "hybrid":
         notes.append("hybrid assignment: whole categories were chosen, and merchants inside some of them")
-    elif uneven(panel):
+    elif panel.uneven:
         notes.append(
-            f"{UNEVEN_NOTE} by more than chance, and what moves whole categories enters the comparison; compare within each "
-            "with within_categories"
+            "shares of treated units differ between categories by more than chance, and what moves whole categories enters the "
+            "comparison; compare within each with within_categories"
         )
     return tuple(notes)
 
@@ -107,20 +106,6 @@ def unused_by_means(panel: Panel) -> tuple[str, ...]:
     given = {"covariates": panel.covariates, "weights": panel.weight, "clusters": panel.cluster}
     named = [name for name, value in given.items() if value is not None]
     return (f"groups are compared by their plain means, without {' and '.join(named)}",) if named else ()
-
-
-def uneven(panel: Panel) -> bool:
-    """Whether the shares of units that start differ between categories by more than choosing units would leave (1 in 100)."""
-    if panel.category is None or panel.assigned_at == "category" or not len(panel.cohorts):
-        return False
-    table = pd.crosstab(pd.factorize(panel.category, use_na_sentinel=False)[0], panel.cohort >= 0).to_numpy()
-    if min(table.shape) < _SIDES:
-        return False
-    from scipy.special import chdtrc
-
-    total = table.sum()
-    expected = np.outer(table.sum(axis=1), table.sum(axis=0)) / total
-    return float(chdtrc(len(table) - 1, ((table - expected) ** 2 / expected).sum())) < UNEVEN
 
 
 def settled(result: Estimates, scale: float) -> Estimates:

@@ -19,9 +19,8 @@ from strategy_kit.did.regression import saturated, sun_abraham, two_way
 from strategy_kit.did.stacked import stacked
 from strategy_kit.did.synthetic import synthetic, synthetic_control
 from strategy_kit.errors import DesignError, ParameterError, nearest, refuse, whole_number
-from strategy_kit.inference import Student, welch
+from strategy_kit.inference import Student, pooled, welch
 from strategy_kit.panel import Panel
-from strategy_kit.randomisation import own_and_pooled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -268,14 +267,10 @@ def _start(panel: Panel, window: _Window) -> int:
 def _contrast(panel: Panel, window: _Window, held: Array, method: str, level: float) -> dict[str, Any]:
     """Welch's or the pooled comparison of the groups' changes, as `pilot_contrast` has them."""
     groups = assigned_groups(_cut(panel.only(held), window))
-    values, treated = own_and_pooled(groups.changes, groups.start[None, :], groups.start)[0], groups.treated
-    estimate, error, freedom = welch(values[treated], values[~treated])
-    size, other = int(treated.sum()), int((~treated).sum())
-    if method == "pooled":
-        squares = values[treated].var() * size + values[~treated].var() * other
-        freedom = np.asarray(size + other - 2)
-        error = np.sqrt(squares / freedom * (1 / size + 1 / other))
-    return _told(estimate, error, Student(float(freedom)), (size, other), level)
+    values, treated = groups.contrasts, groups.treated
+    compared = pooled if method == "pooled" else welch
+    estimate, error, freedom = compared(values[treated], values[~treated])
+    return _told(estimate, error, Student(float(freedom)), (int(treated.sum()), int((~treated).sum())), level)
 
 
 def _told(estimate: Any, error: Any, law: Student, clusters: tuple[int, int], level: float) -> dict[str, Any]:

@@ -122,13 +122,13 @@ def pilot_path(panel: Panel, *, seed: int = 0) -> Estimates:
         raise ParameterError(f"a seed is a whole number, 0 or more, not {seed!r}")
     groups = assigned_groups(panel)
     contrasts = _contrasts(panel, groups)
-    values = _own_and_pooled(contrasts.value, groups.start)[0]
+    values = groups.at_own_start(contrasts.value)
     judged = contrasts.judged & (np.ptp(values, axis=0) > ROUNDING * panel.scale)
     if not judged.any():
         raise DesignError(
             "all groups moved alike, so chance cannot be measured; check that the outcome is not filled in"
         )
-    gap, unit = _dealt(contrasts.value[:, :, judged], groups.start, seed)
+    gap, unit = _dealt(contrasts.value[:, :, judged], groups, seed)
     with np.errstate(divide="ignore", invalid="ignore"):
         size = np.nan_to_num(np.abs(gap) / unit[:, None], nan=0.0, posinf=np.inf)
     treated, age = groups.treated, contrasts.age
@@ -161,12 +161,6 @@ def pilot_path(panel: Panel, *, seed: int = 0) -> Estimates:
     return settled(result.without_errors(~judged), panel.scale)
 
 
-def _own_and_pooled(contrasts: Array, start: Array) -> tuple[Array, Array]:
-    """Return (G, A) values, at a group's own start or averaged over those that happened if at none, and all of the latter."""
-    pooled = np.tensordot(contrasts, np.bincount(start[start >= 0]) / (start >= 0).sum(), axes=(1, 0))
-    return np.where((start >= 0)[:, None], contrasts[np.arange(len(start)), start], pooled), pooled
-
-
 def _contrasts(panel: Panel, groups: AssignedGroups) -> _Contrasts:
     ages = panel.ages[np.isin(panel.starts, groups.firsts)]
     common = reduce(np.intersect1d, ages)
@@ -182,12 +176,12 @@ def _contrasts(panel: Panel, groups: AssignedGroups) -> _Contrasts:
     return _Contrasts(common, value, judged, len(np.unique(ages)) - len(common))
 
 
-def _dealt(contrasts: Array, start: Array, seed: int) -> tuple[Array, Array]:
+def _dealt(contrasts: Array, groups: AssignedGroups, seed: int) -> tuple[Array, Array]:
     """Return (M, A) gaps of every assignment, the real one first, and the (M,) error that the ages of each share."""
     own = contrasts - contrasts.mean(axis=(0, 1))
-    terms = [(values, values**2) for values in (*np.moveaxis(own, 1, 0), _own_and_pooled(own, start)[1])]
+    terms = [(values, values**2) for values in (*np.moveaxis(own, 1, 0), groups.over_starts(own))]
     gaps, units = [], []
-    for dealt in _blocks(start, seed, max(1, _CELLS // own.shape[2])):
+    for dealt in _blocks(groups.start, seed, max(1, _CELLS // own.shape[2])):
         sides = []
         for codes in (range(own.shape[1]), (-1,)):
             marked = [(dealt == code).astype(float) for code in codes]

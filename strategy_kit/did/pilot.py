@@ -11,8 +11,8 @@ from strategy_kit.assigned import assigned_groups
 from strategy_kit.did.guards import ROUNDING, unused_by_means
 from strategy_kit.errors import DesignError, ParameterError, whole_number
 from strategy_kit.estimates import Estimates
-from strategy_kit.inference import Student, welch
-from strategy_kit.randomisation import Randomisation, own_and_pooled
+from strategy_kit.inference import Student, pooled, welch
+from strategy_kit.randomisation import Randomisation
 
 if TYPE_CHECKING:
     from strategy_kit.assigned import AssignedGroups
@@ -66,22 +66,21 @@ def pilot_contrast(panel: Panel, *, seed: int = 0) -> Estimates:
         raise ParameterError(f"a seed is a whole number, 0 or more, not {seed!r}")
     groups = assigned_groups(panel)
     law = Randomisation(groups.changes, _exposure(groups), groups.start, seed)
-    values = own_and_pooled(groups.changes, groups.start[None, :], groups.start)[0]
-    treated = groups.treated
+    values, treated = groups.contrasts, groups.treated
     _refuse_no_spread(values, treated, ROUNDING * panel.scale)
     estimate, error, freedom = welch(values[treated], values[~treated])
-    pooled = _pooled_error(values, treated)
+    _, alike, degrees = pooled(values[treated], values[~treated])
     return Estimates(
         estimator="pilot_contrast",
         outcome=panel.name,
         labels=pd.DataFrame({"method": ["welch", "pooled", "randomisation"]}),
         estimate=np.repeat(estimate, 3),
-        spread=np.diag(np.array([error, pooled, error]) ** 2),
+        spread=np.diag(np.array([error, alike, error]) ** 2),
         n_units=np.repeat(int((panel.cohort >= 0).sum()), 3),
         assigned_at=panel.assigned_at,
         clusters=(int(treated.sum()), int((~treated).sum())),
         average=(float(estimate), float(error)),
-        law=(Student(float(freedom)), Student(float(len(values) - 2)), law),
+        law=(Student(float(freedom)), Student(float(degrees)), law),
         details={
             "groups": pd.DataFrame({"group": groups.names, "treated": treated, "contrast": values}),
             "placebo": pd.DataFrame({"statistic": law.statistics()[0]}),
@@ -104,12 +103,6 @@ def _exposure(groups: AssignedGroups) -> Array:
     own = np.where(groups.treated[:, None], groups.after[np.maximum(groups.start, 0)], 0.0)
     result: Array = own @ groups.weights.T
     return result
-
-
-def _pooled_error(values: Array, treated: Array) -> float:
-    size, other = int(treated.sum()), int((~treated).sum())
-    squares = values[treated].var() * size + values[~treated].var() * other
-    return float(np.sqrt(squares / (size + other - 2) * (1 / size + 1 / other)))
 
 
 def _balance(groups: AssignedGroups, law: Randomisation) -> pd.DataFrame:

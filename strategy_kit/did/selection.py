@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from strategy_kit.assigned import HYBRID
 from strategy_kit.did.collapsed import summed
-from strategy_kit.did.guards import cautions, refuse_few_clusters, settled
+from strategy_kit.did.guards import assignment_laws, cautions, refuse_few_clusters, settled
 from strategy_kit.errors import ContractError, DesignError, refuse
 from strategy_kit.estimates import Estimates
 from strategy_kit.panel_input import times_of
@@ -160,13 +159,7 @@ def _placed(panel: Panel, window: Window, name: str) -> tuple[int, int]:
 
 
 def _panel_laws(panel: Panel, treated: Array, *, gaps: bool) -> list[str]:
-    laws, starts = [], len(panel.cohorts)
-    if panel.assigned_at == "category":
-        laws.append(
-            "support was assigned at category level, so merchants are not independent draws; use pilot_contrast"
-        )
-    if panel.assigned_at == "hybrid":
-        laws.append(HYBRID)
+    laws, starts = assignment_laws(panel), len(panel.cohorts)
     if not (gaps or panel.balanced):
         laws.append("the panel is unbalanced; keep the complete units with panel.complete_units()")
     if starts != 1:

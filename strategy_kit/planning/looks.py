@@ -24,7 +24,6 @@ from strategy_kit.planning.movement import (
     spreads,
     tables,
 )
-from strategy_kit.randomisation import own_and_pooled
 
 if TYPE_CHECKING:
     from strategy_kit.assigned import AssignedGroups
@@ -305,7 +304,7 @@ def _at(groups: AssignedGroups, look: int, least: float) -> tuple[float, float, 
     begun = groups.firsts < seen
     start = np.where(groups.treated & begun[groups.start], groups.start, -1)
     now = replace(groups, paths=groups.paths[:, :seen], start=start, firsts=groups.firsts[begun])
-    values = own_and_pooled(now.changes, start[None, :], start)[0]
+    values = now.contrasts
     difference, error, freedom = welch(values[start >= 0], values[start < 0])
     if not error > least:
         raise DesignError(

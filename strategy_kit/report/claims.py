@@ -123,7 +123,8 @@ class Evidence:
     @property
     def states(self) -> list[State]:
         """What each check allows; a placebo blocks."""
-        return [*(check.state for check in self.checks), *(["blocks"] * self.placebo)]  # type: ignore[list-item]
+        states: list[State] = [check.state for check in self.checks]
+        return [*states, "blocks"] if self.placebo else states
 
     @property
     def threshold(self) -> float:
@@ -214,11 +215,24 @@ def sentence(evidence: Evidence, words: Words) -> str:
     counts |= {"merchants": formats.Count(evidence.merchants), "measure": words(f"metric_{evidence.plan.metric}")}
     if verb == "cannot_tell" and not evidence.placebo:
         return words("headline_cannot_tell", reason=limits(evidence, words), measure=counts["measure"])
-    low, high = (formats.percent(expm1(min(end, _MOST)), signed=True) for end in spread.interval(evidence.plan.level))
+    low, high = map(in_percent, spread.interval(evidence.plan.level))
     counts |= {"low": low, "high": high, "interval": interval_name(evidence, words)}
     if evidence.placebo:
-        return words("headline_placebo", estimate=formats.percent(expm1(spread.estimate), signed=True), **counts)
-    return words("headline", verb=told(verb, spread, formats.percent(abs(expm1(spread.estimate))), words), **counts)
+        return words("headline_placebo", estimate=in_percent(spread.estimate), **counts)
+    return words(
+        "headline", verb=told(verb, spread, formats.percent(abs(expm1(min(spread.estimate, _MOST)))), words), **counts
+    )
+
+
+def in_percent(log_points: float, *, signed: bool = True) -> str:
+    """Write log points as a percentage change.
+
+    Examples
+    --------
+    >>> in_percent(0.0953), in_percent(0.0953, signed=False)
+    ('+10.0%', '10.0%')
+    """
+    return formats.percent(expm1(min(log_points, _MOST)), signed=signed)
 
 
 def told(verb: Verb, spread: Spread, effect: str, words: Words) -> str:

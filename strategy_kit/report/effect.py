@@ -13,7 +13,6 @@ import pandas as pd
 from strategy_kit import did, formats, sensitivity
 from strategy_kit.charts.bacon import FORBIDDEN
 from strategy_kit.did.cells import Control
-from strategy_kit.did.guards import uneven
 from strategy_kit.errors import DesignError, ParameterError, nearest
 from strategy_kit.metrics import METRICS, plain_metric
 from strategy_kit.report.claims import Check, Spread, told, verb_for
@@ -225,7 +224,7 @@ def _uneven(inside: Inside) -> tuple[str, str, State]:
     category = np.zeros(len(panel.units)) if panel.category is None else panel.category.to_numpy()
     share = pd.Series(panel.cohort >= 0).groupby(category).mean()
     ends = {"low": formats.percent(share.min(), 0), "high": formats.percent(share.max(), 0)}
-    return say("range_to", **ends), say("check_uneven_note"), "limits" if uneven(panel) else "holds"
+    return say("range_to", **ends), say("check_uneven_note"), "limits" if panel.uneven else "holds"
 
 
 def _bases(inside: Inside) -> tuple[str, str, State]:

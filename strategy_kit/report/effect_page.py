@@ -8,8 +8,9 @@ import pandas as pd
 
 from strategy_kit import did, formats
 from strategy_kit.report import blocks, claims, page
+from strategy_kit.report.claims import in_percent
 from strategy_kit.report.effect import COMPARED, Inside
-from strategy_kit.report.reading import LEVEL, listed, told
+from strategy_kit.report.reading import LEVEL, listed
 from strategy_kit.report.words import marked
 
 if TYPE_CHECKING:
@@ -72,8 +73,8 @@ def pair_head(reading: Reading, pair: Estimates | str) -> Block:
 def pair_words(pair: Estimates) -> dict[str, str]:
     """Write the gap to the synthetic pair and its interval, in percent."""
     row: Any = pair.glance(LEVEL).iloc[0]
-    ends = {"low": told(row.conf_low), "high": told(row.conf_high)}
-    return {"estimate": told(row.estimate), "level": _LEVEL_WORD, **ends}
+    ends = {"low": in_percent(row.conf_low), "high": in_percent(row.conf_high)}
+    return {"estimate": in_percent(row.estimate), "level": _LEVEL_WORD, **ends}
 
 
 def checks(reading: Reading, inside: Inside | str) -> Block:

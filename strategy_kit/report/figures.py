@@ -11,8 +11,9 @@ import pandas as pd
 
 from strategy_kit import charts, formats
 from strategy_kit.report import blocks, claims
+from strategy_kit.report.claims import in_percent
 from strategy_kit.report.page import against_others, kept_selling, measured, shown_cohorts
-from strategy_kit.report.reading import Reading, listed, study_verb, told
+from strategy_kit.report.reading import Reading, listed, study_verb
 
 _AGES_BEFORE = 12
 
@@ -25,7 +26,7 @@ def placebo_strip(reading: Reading) -> Any:
     groups["percent"] = 100 * np.expm1(groups["contrast"])
     placebo = 100 * np.expm1(reading.contrast.details["placebo"]["statistic"])
     n, total = reading.rank
-    average = told(reading.spread.estimate)
+    average = in_percent(reading.spread.estimate)
     days = sorted(set(reading.shop.pilot.starts.values()))
     start = " / ".join(formats.day(day, say.language) for day in days)
     before = len(reading.totals.periods) - reading.weeks_after
@@ -46,11 +47,12 @@ def placebo_strip(reading: Reading) -> Any:
         {
             say("column_category"): rows["group"],
             say("column_role"): [say("strip_pilots" if treated else "strip_others") for treated in rows["treated"]],
-            say("column_change"): [told(value) for value in rows["contrast"]],
+            say("column_change"): [in_percent(value) for value in rows["contrast"]],
         }
     )
     pilots = listed(
-        say, [f"{name} {told(value)}" for name, value in rows.loc[rows["treated"], ["group", "contrast"]].to_numpy()]
+        say,
+        [f"{name} {in_percent(value)}" for name, value in rows.loc[rows["treated"], ["group", "contrast"]].to_numpy()],
     )
     return charts.figure(
         chart,

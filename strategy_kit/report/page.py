@@ -12,7 +12,8 @@ from strategy_kit.errors import DesignError
 from strategy_kit.metrics import METRICS
 from strategy_kit.periods import week_label
 from strategy_kit.report import blocks, claims, drawings
-from strategy_kit.report.reading import RANGE_WEEKS, Reading, listed, study_verb, told
+from strategy_kit.report.claims import in_percent
+from strategy_kit.report.reading import RANGE_WEEKS, Reading, listed, study_verb
 from strategy_kit.report.words import marked, plain
 
 if TYPE_CHECKING:
@@ -220,7 +221,7 @@ def _dots(reading: Reading) -> str:
     threshold = 100 * reading.shop.plan.threshold
     shown = formats.percent(threshold / 100, signed=True)
     above = int((values > threshold).sum())
-    ends = {"low": told(np.log1p(values[0] / 100)), "high": told(np.log1p(values[-1] / 100))}
+    ends = {"low": in_percent(np.log1p(values[0] / 100)), "high": in_percent(np.log1p(values[-1] / 100))}
     words = {
         "threshold": say("dots_threshold", threshold=shown),
         "above": say("dots_above", n=above),
@@ -262,14 +263,14 @@ def _groups_point(reading: Reading) -> str:
     pilots = groups[groups["treated"]].sort_values("contrast", ascending=False)
     ends = {"top": pilots.iloc[0], "bottom": pilots.iloc[-1]}
     values = {name: say.label(row["group"]) for name, row in ends.items()}
-    values |= {f"{name}_value": told(row["contrast"]) for name, row in ends.items()}
+    values |= {f"{name}_value": in_percent(row["contrast"]) for name, row in ends.items()}
     try:
         rows = did.category_effects(reading.totals).tidy(reading.level).set_index("group")
     except DesignError:
         return say("point_groups_bare", **values)
     for name, row in ends.items():
         low, high = rows.loc[row["group"], ["band_low", "band_high"]]
-        values[f"{name}_range"] = say("range_to", low=told(low), high=told(high))
+        values[f"{name}_range"] = say("range_to", low=in_percent(low), high=in_percent(high))
     return say("point_groups", level=f"{reading.level:.0%}", **values)
 
 

@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 
 from strategy_kit import cohort, did, formats, kpi, planning
-from strategy_kit.did.guards import UNEVEN_NOTE
 from strategy_kit.errors import DesignError, ParameterError, whole_number
 from strategy_kit.periods import period_start, week_label
 from strategy_kit.report.claims import Check, Claim, Evidence, Spread, claim_for, verb_for
@@ -53,6 +52,8 @@ class Reading:
     study
         Event study of supported merchants inside the pilot categories, in currency a week; where there is none, the
         sentence that says why, empty without support table.
+    uneven
+        Whether the study's merchants were chosen more often in some categories than in others, which limits its verb.
     measures
         Weekly KPIs of pilots and others.
     cohorts
@@ -72,6 +73,7 @@ class Reading:
     contrast: Estimates
     width: ReadingWidth | None
     study: Estimates | str
+    uneven: bool
     measures: pd.DataFrame
     cohorts: pd.DataFrame
     laws: pd.DataFrame
@@ -210,6 +212,7 @@ def read_week(
     since = start - min(weeks_before, (start - shop.data_from) // WEEK + 1) * WEEK
     totals = shop.category_panel(shop.plan.metric, since=since, through=monday, pool_below=POOL_BELOW).logs()
     contrast, width = did.pilot_contrast(totals), _width(totals, shop)
+    study, uneven = _study(shop, since, monday)
     available = [m for m in METRICS if m != "units" or "quantity" in shop.columns("order_lines")]
     return Reading(
         shop=shop,
@@ -218,7 +221,8 @@ def read_week(
         totals=totals,
         contrast=contrast,
         width=width,
-        study=_study(shop, since, monday),
+        study=study,
+        uneven=uneven,
         measures=_until(shop, monday, kpi.table(shop, by=["pilot", "week"], metrics=available)),
         cohorts=_known_by(monday + WEEK, cohort.triangle(shop, unit="merchant", period="month")),
         laws=laws,
@@ -248,37 +252,27 @@ def _known_by(day: dt.date, cohorts: pd.DataFrame) -> pd.DataFrame:
     return cohorts.assign(observed=cohorts["observed"] & (month < day.year * 12 + day.month))
 
 
-def _study(shop: Dataset, since: dt.date, through: dt.date) -> Estimates | str:
+def _study(shop: Dataset, since: dt.date, through: dt.date) -> tuple[Estimates | str, bool]:
+    """Return the study, or why there is none, and whether merchants were chosen unevenly over the pilots."""
     if "support" not in shop.tables or shop.pilot.placebo:
-        return ""
+        return "", False
     try:
         panel = shop.panel(categories=shop.pilot.categories, since=since, through=through).untreated_at_first()
         study = did.event_study(did.group_time(panel, control="not_yet"))
     except DesignError as reason:
-        return str(reason)
+        return str(reason), False
     treated = study.clusters[0]
-    return study if treated >= FEWEST_SUPPORTED else f"only {treated} supported merchants can be compared"
+    few = f"only {treated} supported merchants can be compared"
+    return study if treated >= FEWEST_SUPPORTED else few, panel.uneven
 
 
 def study_verb(reading: Reading) -> Verb:
     """Return the verb that the supported merchants' interval and the checks allow."""
     spread = reading.study_spread
-    if spread is None or isinstance(reading.study, str):
+    if spread is None:
         return "no_clear_change"
     states: list[State] = [check.state for check in reading.checks]
-    states += ["limits" for note in reading.study.notes if note.startswith(UNEVEN_NOTE)]
-    return verb_for(spread, reading.level, states)
-
-
-def told(share: float, *, signed: bool = True) -> str:
-    """Write log points as a percentage change.
-
-    Examples
-    --------
-    >>> told(0.0953, signed=False)
-    '10.0%'
-    """
-    return formats.percent(expm1(share), signed=signed)
+    return verb_for(spread, reading.level, [*states, "limits"] if reading.uneven else states)
 
 
 def listed(words: Words, parts: Sequence[str]) -> str:

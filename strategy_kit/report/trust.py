@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from math import expm1, log1p
+from math import log1p
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from strategy_kit import formats, planning
 from strategy_kit.did import pilot_contrast
 from strategy_kit.errors import DesignError
-from strategy_kit.report.claims import Check
+from strategy_kit.report.claims import Check, in_percent
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -98,7 +98,7 @@ def _power(shop: Dataset, panel: Panel, width: ReadingWidth | None, words: Words
         return Check(label, "–", words("check_power_short"))
     found = rows.set_index(["pilots", "weeks"])
     pilots, weeks = found.index[0]
-    sizes = [formats.percent(expm1(found.loc[at, "detectable_effect"])) for at in
+    sizes = [in_percent(found.loc[at, "detectable_effect"], signed=False) for at in
              ((pilots, weeks), (pilots + 1, weeks), (pilots, weeks + MORE_WEEKS))]  # fmt: skip
     note = words("check_power_note", pilot=sizes[1], weeks=sizes[2], n=formats.Count(MORE_WEEKS))
     return Check(label, sizes[0], note)
@@ -143,10 +143,10 @@ def _past(panel: Panel, words: Words) -> Check:
         return Check(words("check_past"), "–", words("check_past_short", weeks=first), "limits")
     past = panel.restarted(first // 2, first)
     row = pilot_contrast(past).glance(_LEVEL).iloc[0]
-    low, high = (formats.percent(expm1(row[end]), signed=True) for end in ("conf_low", "conf_high"))
+    low, high = (in_percent(row[end]) for end in ("conf_low", "conf_high"))
     return Check(
         words("check_past"),
-        formats.percent(expm1(row["estimate"]), signed=True),
+        in_percent(row["estimate"]),
         words("check_past_note", level="95%", low=low, high=high, weeks=first),
         "limits" if row["conf_low"] > 0 or row["conf_high"] < 0 else "holds",
     )

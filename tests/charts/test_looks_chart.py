@@ -19,7 +19,8 @@ CHINESE = {
     "value": "对成交总额的影响（%）",
     "look": "开始后的完整周数",
     "interval": "阴影：单次查看的 95% 区间",
-    "band": "虚线：所有查看同时成立的 95% 区间",
+    "band": "虚线：期限内所有查看同时成立的 95% 区间",
+    "band_without_horizon": "虚线：未声明期限，三年内每周均成立的 95% 区间",
     "threshold": "长虚线：门槛",
     "horizon": "终点",
 }
@@ -54,14 +55,20 @@ def test_it_draws_describes_and_takes_words() -> None:
     # at the last look: 0.05 - 0.0025, ± 0.03625 and ± 0.0525
     assert chart.to_dict()["description"] == (
         "Effect, in units of the outcome, by complete periods since the start from 1 to 8; the last estimate is +4.8%, "
-        "interval +1.1% … +8.4%, band −0.5% … +10.0%. Shaded: interval for one look, 95%. Broken lines: band for all looks "
-        "together, 95%. Long dashes: threshold +3.0%."
+        "interval +1.1% … +8.4%, band −0.5% … +10.0%. Shaded: interval for one look, 95%. Broken lines: band for all looks up "
+        "to the horizon, 95%. Long dashes: threshold +3.0%."
     )
-    chinese = looks(given, threshold=0.03, horizon=26, labels=CHINESE)
+    chinese = [svg(looks(given, threshold=0.03, horizon=horizon, labels=CHINESE)) for horizon in (26, None)]
     for word in CHINESE.values():
-        assert word in svg(chinese)
+        assert word in "".join(chinese)
     with pytest.raises(ParameterError, match=r"no word is called 'valu'.*did you mean 'value'"):
         looks(given, labels={"valu": "x"})
+
+
+def test_both_kinds_of_band_are_labelled() -> None:
+    told = [looks(rows(), horizon=horizon).to_dict()["description"] for horizon in (26, None)]
+    assert "band for all looks up to the horizon" in told[0]
+    assert "band for every week of three years, no horizon declared" in told[1]
 
 
 def test_interval_and_band_differ_in_form_not_in_colour_alone() -> None:

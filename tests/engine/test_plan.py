@@ -276,6 +276,7 @@ def test_the_command_shows_seals_and_refuses(folder: Path, capsys: pytest.Captur
     out = capsys.readouterr().out
     found = json.loads(out.splitlines()[-1])
     assert f"fingerprint     {PLAN.fingerprint}\n" in out
+    assert "sealed when outcomes could be known already: its looks buy no narrower interval" in out
     assert {name: found[name] for name in PLAN.binding} == PLAN.binding
     # the sample's data reach beyond the pilots' start
     assert (found["seal"], found["sealed_through"], found["next_decision"]) == (
@@ -285,7 +286,9 @@ def test_the_command_shows_seals_and_refuses(folder: Path, capsys: pytest.Captur
     assert main(["plan", str(folder), "--seal"]) == 0
     (folder / "plan.toml").write_text(TEXT.replace("26", "25"), encoding="utf-8")
     assert main(["plan", str(folder), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out.splitlines()[-1])["seal"] == "changed"
+    out = capsys.readouterr().out
+    assert "not the one that was sealed: its looks buy no narrower interval" in out
+    assert json.loads(out.splitlines()[-1])["seal"] == "changed"
     assert main(["plan", str(folder), "--seal"]) == 4
     assert "delete plan.seal, seal anew" in capsys.readouterr().err
     assert (folder / "plan.seal").read_bytes() == kept

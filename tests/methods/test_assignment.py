@@ -9,10 +9,14 @@ import pandas as pd
 import pytest
 
 from strategy_kit import did
-from strategy_kit.assigned import _log_choices, assignment_level
-from strategy_kit.did.guards import UNEVEN_NOTE
+from strategy_kit.assigned import _log_choices, assignment_level, starts_by_category
 from strategy_kit.errors import DesignError
 from strategy_kit.panel import Panel
+
+
+def level(cohort: np.ndarray, category: pd.Series) -> str:
+    return assignment_level(starts_by_category(cohort, category))
+
 
 HYBRID = {
     "one whole category, half of another": [20, 10, 0, 0, 0, 0],
@@ -71,7 +75,8 @@ def test_uneven_shares_of_treated_units_are_told() -> None:
     told = []
     for treated in (even, uneven):
         panel = Panel.from_matrix(rng.normal(size=(600, 5)), treated_from=np.where(treated, 4, 0), category=category)
-        told.append(any(note.startswith(UNEVEN_NOTE) for note in did.group_time(panel).notes))
+        told.append(any("compare within each" in note for note in did.group_time(panel).notes))
+        assert panel.uneven == told[-1]
     assert told == [False, True]
 
 
@@ -81,7 +86,7 @@ def test_merchants_chosen_by_chance_make_no_hybrid() -> None:
     for seed in range(400):
         rng = np.random.default_rng(seed)
         start, category = np.where(rng.random(60) < 0.25, 3, 0), rng.integers(0, 12, 60)
-        found += assignment_level(np.where(start > 0, 0, -1), pd.Series(category)) == "hybrid"
+        found += level(np.where(start > 0, 0, -1), pd.Series(category)) == "hybrid"
     assert found <= 11
 
 
@@ -93,4 +98,26 @@ def test_the_chance_of_a_hybrid_equals_drawing_lots() -> None:
     size, total = np.array([[3]]), np.array([[5, 5]])
     chance = np.exp(_log_choices(total, size) - _log_choices(np.array(10), size)).sum()
     assert chance == pytest.approx(same, rel=1e-12)
-    assert assignment_level(np.where(ways[0], 0, -1), code) == "merchant"
+    assert level(np.where(ways[0], 0, -1), code) == "merchant"
+
+
+def test_the_ways_out_of_a_hybrid_lead_somewhere() -> None:
+    # Merchants inside three of twelve categories: compare inside them, or judge the categories as a whole.
+    rng = np.random.default_rng(5)
+    category = np.repeat(np.arange(12), 30)
+    supported = (category < 3) & (rng.random(360) < 0.4)
+    y = rng.normal(size=(360, 8))
+    hybrid = Panel.from_matrix(y, treated_from=np.where(supported, 5, 0), category=category)
+    with pytest.raises(DesignError, match=r"within_categories, or with panel\.within"):
+        did.group_time(hybrid)
+    inside, within = did.within_categories(hybrid), did.group_time(hybrid.within([0, 1, 2]))
+    assert inside.clusters[0] == within.clusters[0] == supported.sum()
+    assert np.isfinite(inside.std_error).all()
+    whole = Panel.from_matrix(y, treated_from=np.where(category < 3, 5, 0), category=category)
+    assert did.pilot_contrast(whole).clusters == (3, 9)
+
+
+def test_the_table_of_starts_counts_every_unit() -> None:
+    category = pd.Series(["a", None, "a", "b", None])
+    table = starts_by_category(np.array([1, -1, -1, 0, 1]), category)
+    assert table.tolist() == [[1, 0, 1], [1, 0, 1], [0, 1, 0]]
