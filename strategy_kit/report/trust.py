@@ -11,6 +11,7 @@ import numpy as np
 from strategy_kit import formats, planning
 from strategy_kit.did import pilot_contrast
 from strategy_kit.errors import DesignError
+from strategy_kit.planning.power import FOUND
 from strategy_kit.report.claims import Check, in_percent
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def panel_checks(panel: Panel, contrast: Estimates, words: Words) -> list[Check]
 
 def _power(shop: Dataset, panel: Panel, width: ReadingWidth | None, words: Words) -> Check:
     """Tell which effect such a pilot can show, by the weeks before it alone."""
-    label = words("check_power")
+    label = words("check_power", found=f"{100 * FOUND:.0f}")
     try:
         rows = planning.what_if(
             panel,
