@@ -23,7 +23,11 @@ def catalogue() -> dict[str, dict[str, str]]:
     >>> catalogue()["decision_hold"]["en"]
     'Hold'
     """
-    return tomllib.loads((Path(__file__).parent / "words.toml").read_text(encoding="utf-8"))
+    books = [
+        tomllib.loads(file.read_text(encoding="utf-8"))
+        for file in sorted((Path(__file__).parent / "words").glob("*.toml"))
+    ]
+    return {key: entry for book in books for key, entry in book.items()}
 
 
 @dataclass(frozen=True, slots=True)

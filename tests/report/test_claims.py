@@ -313,6 +313,12 @@ def test_both_languages_say_the_same(key: str) -> None:
     assert not re.search(r"[\u4e00-\u9fff]", english)
 
 
+def test_no_sentence_stands_in_two_files(root: Path) -> None:
+    books = (root / "strategy_kit" / "report" / "words").glob("*.toml")
+    keys = [key for book in books for key in re.findall(r"^\[(.+)\]$", book.read_text(encoding="utf-8"), re.MULTILINE)]
+    assert len(keys) == len(set(keys)) == len(catalogue())
+
+
 CALL = re.compile(r"""\b(?:say|words)\(\s*(?=f?["'])((?:f?"[^"]*"|f?'[^']*'|[^"'(),]+)+)""")
 LITERAL = re.compile(r"""f?(?:"([^"]*)"|'([^']*)')""")
 SUMS = tuple(name for name, metric in METRICS.items() if metric.plain)
