@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from strategy_kit.charts.bacon import bacon
+from strategy_kit.charts.cohort_paths import cohort_paths
 from strategy_kit.charts.control import process_control
 from strategy_kit.charts.curves import retention_curves
 from strategy_kit.charts.effects_grid import effects_grid
 from strategy_kit.charts.estimators import estimator_comparison
 from strategy_kit.charts.event_study import event_study
 from strategy_kit.charts.figure import figure
+from strategy_kit.charts.fitting import fitting
 from strategy_kit.charts.forest import forest, metrics_forest, rank_intervals
 from strategy_kit.charts.ladder import ladder_transitions
 from strategy_kit.charts.looks import looks
@@ -20,6 +22,7 @@ from strategy_kit.charts.selection import selection_windows
 from strategy_kit.charts.sensitivity import sensitivity
 from strategy_kit.charts.synthetic import synthetic_pair
 from strategy_kit.charts.theme import enable
+from strategy_kit.charts.timeline import effect_timeline
 from strategy_kit.charts.trend import kpi_trend
 from strategy_kit.charts.triangle import triangle
 from strategy_kit.charts.waterfall import growth_waterfall
@@ -29,10 +32,13 @@ enable()
 
 __all__ = [
     "bacon",
+    "cohort_paths",
+    "effect_timeline",
     "effects_grid",
     "estimator_comparison",
     "event_study",
     "figure",
+    "fitting",
     "forest",
     "gross_to_net",
     "growth_waterfall",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from strategy_kit.kpi.control import process_control, year_on_year
+from strategy_kit.kpi.control import control_limits, process_control, year_on_year
 from strategy_kit.kpi.decompositions import entry_and_exit, merchant_ladder, mix_and_rate
 from strategy_kit.kpi.growth import drivers, merchant_growth
 from strategy_kit.kpi.table import table
@@ -10,6 +10,7 @@ from strategy_kit.kpi.uncertainty import change, uncertainty, yardsticks
 
 __all__ = [
     "change",
+    "control_limits",
     "drivers",
     "entry_and_exit",
     "merchant_growth",

@@ -76,10 +76,44 @@ def process_control(
     asked = chosen([metric], shop.columns("order_lines"))[0]
     period = checked_period(period)
     grouping(shop, by, ("period", "value", "centre", "lower", "upper", "signal", "cause", "festival", "complete"))
-    known = table(shop, by=[*by, period], metrics=[asked], through=through).rename(columns={asked.name: "value"})
+    known = table(shop, by=[*by, period], metrics=[asked], through=through)
+    return control_limits(shop, known, metric=asked, period=period, by=by)
+
+
+def control_limits(
+    shop: Dataset, known: pd.DataFrame, *, metric: str | Metric, period: Period = "week", by: Sequence[str] = ()
+) -> pd.DataFrame:
+    """Set the limits of `process_control` for a metric of a table that is there already.
+
+    Parameters
+    ----------
+    known
+        From `table`, by the columns of `by` and the period; further metrics in it are left alone.
+
+    Returns
+    -------
+    DataFrame
+        As `process_control` returns.
+
+    Raises
+    ------
+    DesignError
+        If the table is empty, or a group has fewer than eight periods to compute limits from.
+
+    Examples
+    --------
+    >>> import strategy_kit as sk
+    >>> shop = sk.open_dataset("data/sample")
+    >>> known = table(shop, by=["week"], metrics=["orders", "gmv"])
+    >>> control_limits(shop, known, metric="orders").equals(process_control(shop, metric="orders"))
+    True
+    """
     if known.empty:
         raise DesignError(f"data set {shop.name!r} has no sale, so that no limits can be set; fill the tables")
-    judged = known["complete"] & known["value"].notna() & ~(_young(shop, known[period], period) & counts_refunds(asked))
+    asked = chosen([metric], shop.columns("order_lines"))[0]
+    known = known[[*by, period, asked.name, "complete"]].rename(columns={asked.name: "value"})
+    young = _young(shop, known[period], period) & counts_refunds(asked)
+    judged = known["complete"] & known["value"].notna() & ~young
     known["festival"] = _festival_names(shop, known[period], period)
     groups = known.groupby(list(by), dropna=False, sort=False) if by else [((), known)]
     return pd.concat([_controlled(shop, rows, judged, period, key) for key, rows in groups], ignore_index=True)

@@ -12,7 +12,10 @@ from strategy_kit.report.words import marked, plain
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from strategy_kit.formats import Language
     from strategy_kit.report.claims import Check
+
+_LANGUAGES = {"en": ("English", "en"), "zh": ("中文", "zh-Hans")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,17 +49,37 @@ class Statement:
         return json.dumps(self.headline, ensure_ascii=False)
 
 
-def masthead(product: str, title: str, edition: str, marks: Sequence[tuple[str, str]]) -> Block:
-    """Build the head of the page; each mark is a boxed word with a note, such as the synthetic mark."""
+def masthead(product: str, title: str, edition: str, marks: Sequence[tuple[str, str]], languages: str = "") -> Block:
+    """Build the head of the page; each mark is a boxed word with a note, such as the synthetic mark.
+
+    `languages` is the HTML of `language_links`.
+    """
     boxes = "".join(
         f'<aside class="sk-mark"><strong>{escape(word)}</strong><span>{escape(note)}</span></aside>'
         for word, note in marks
     )
     return Block(
         f'<header class="sk-masthead sk-wide"><div><p class="sk-product">{escape(product)}</p><h1>{escape(title)}</h1>'
-        f'<p class="sk-edition">{escape(edition)}</p></div><div class="sk-marks">{boxes}</div></header>',
+        f'<p class="sk-edition">{escape(edition)}</p></div><div class="sk-marks">{languages}{boxes}</div></header>',
         f"{title} · {edition}",
     )
+
+
+def language_links(current: Language, translation: str | None) -> str:
+    """Name the page's language, and link the same page in the other one where there is one.
+
+    Examples
+    --------
+    >>> language_links("en", None)
+    ''
+    """
+    if translation is None:
+        return ""
+    there: Language = "zh" if current == "en" else "en"
+    links = {current: f'<strong aria-current="page">{_LANGUAGES[current][0]}</strong>'}
+    name, code = _LANGUAGES[there]
+    links[there] = f'<a href="{escape(translation)}" lang="{code}" hreflang="{code}">{name}</a>'
+    return f'<nav class="sk-languages" aria-label="English / 中文">{links["en"]} {links["zh"]}</nav>'
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,8 @@ from strategy_kit.metrics import METRICS
 from strategy_kit.periods import week_label
 from strategy_kit.report import blocks, claims, drawings
 from strategy_kit.report.claims import in_percent
-from strategy_kit.report.reading import RANGE_WEEKS, Reading, listed, study_verb
-from strategy_kit.report.words import marked, plain
+from strategy_kit.report.reading import Reading, listed, study_verb
+from strategy_kit.report.words import plain
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,9 +42,10 @@ def masthead(reading: Reading) -> Block:
     marks = [(say("synthetic"), say("synthetic_note"))] if about.synthetic else []
     marks += [(say("placebo_mark"), say("placebo_mark_note"))] if reading.shop.pilot.placebo else []
     week = formats.week_span(reading.monday, say.language)
-    return blocks.masthead(
-        say("product"), say("title"), say("edition", dataset=say.label(about.title or about.name), week=week), marks
-    )
+    edition = say("edition", dataset=say.label(about.title or about.name), week=week)
+    role, languages = reading.audience.role, blocks.language_links(say.language, reading.audience.translation)
+    product = say("product") if role is None else say("product_for", role=say(f"role_{role}"))
+    return blocks.masthead(product, say("title"), edition, marks, languages)
 
 
 def decision_card(reading: Reading) -> Block:
@@ -76,7 +77,6 @@ def main_points(reading: Reading) -> Block:
     ]
     if reading.study_spread is not None:
         sentences.append(_study_point(reading))
-    sentences.append(_measure_point(reading))
     return blocks.points(say("points"), sentences[:6])
 
 
@@ -100,32 +100,6 @@ def measured(reading: Reading) -> str:
 def chance_told(reading: Reading) -> str:
     """Return the chance that belongs to the headline's "may have"."""
     return claims.chance_of(reading.claim.verb, reading.spread, reading.words)
-
-
-def measures_head(reading: Reading) -> Block:
-    """Return the head of the weekly measures; its title counts those out of their range."""
-    say = reading.words
-    names = _measured(reading)
-    outside = sum(_position(reading, name) != "within" for name in names)
-    title = say("measures_title", n=outside, all=len(names))
-    return blocks.section_head(say("section_measures"), say("question_measures"), title)
-
-
-def measures_table(reading: Reading) -> Block:
-    """Return the pilots' KPIs of the week beside their usual range."""
-    say = reading.words
-    rows = []
-    for name in _measured(reading):
-        series, low, high = reading.usual(name)
-        position = say(f"range_{_position(reading, name)}")
-        alt = f"{say(f'metric_{name}')}: {plain(position)}"
-        values = _values(reading, name, (float(series.iloc[-1]), low, high))
-        spark = drawings.sparkline(series.iloc[-52:].to_numpy(), (low, high), RANGE_WEEKS, alt)
-        cells = [say(f"metric_{name}"), values[0], say("range_to", low=values[1], high=values[2])]
-        rows.append([marked(cells[0]), spark, marked(cells[1]), marked(cells[2]), marked(position)])
-    columns = [say(f"column_{c}") for c in ("measure", "weeks", "value", "range", "words")]
-    week = formats.week_span(reading.monday, say.language)
-    return blocks.table(columns, rows, say("measures_caption", week=week, weeks=RANGE_WEEKS))
 
 
 def merchants_head(reading: Reading) -> Block:
@@ -297,28 +271,3 @@ def _study_point(reading: Reading) -> str:
     span = formats.money_range(*spread.interval(reading.level), currency, say.language)
     verb = claims.told(study_verb(reading), spread, effect, say)
     return say("point_study", verb=verb, interval=claims.interval_name(reading.evidence, say), range=span)
-
-
-def _measure_point(reading: Reading) -> str:
-    say = reading.words
-    series, low, high = reading.usual("gmv")
-    value, low_text, high_text = _values(reading, "gmv", (float(series.iloc[-1]), low, high))
-    position = say(_position(reading, "gmv"))
-    return say("point_kpi", value=value, position=position, weeks=RANGE_WEEKS, low=low_text, high=high_text)
-
-
-def _measured(reading: Reading) -> list[str]:
-    return [c for c in reading.measures.columns if c not in ("pilot", "week", "complete")]
-
-
-def _position(reading: Reading, metric: str) -> str:
-    series, low, high = reading.usual(metric)
-    last = float(series.iloc[-1])
-    return "above" if last > high else "below" if last < low else "within"
-
-
-def _values(reading: Reading, metric: str, values: tuple[float, ...]) -> list[str]:
-    currency, language = reading.shop.description.currency, reading.words.language
-    if metric in ("gmv", "average_order_value"):
-        return [formats.money(value, currency, language, like=values) for value in values]
-    return [formats.number(value) for value in values]

@@ -13,7 +13,9 @@ import pandas as pd
 
 from strategy_kit import cohort, did, formats, kpi, planning
 from strategy_kit.errors import DesignError, ParameterError, whole_number
+from strategy_kit.metrics import METRICS, parts
 from strategy_kit.periods import period_start, week_label
+from strategy_kit.report.audience import Audience
 from strategy_kit.report.claims import Check, Claim, Evidence, Spread, claim_for, verb_for
 from strategy_kit.report.trust import trust_checks
 from strategy_kit.report.words import Words
@@ -31,8 +33,8 @@ if TYPE_CHECKING:
 LEVEL = 0.95
 POOL_BELOW = 0.005
 """Share of sales before the pilot under which comparison categories are added up."""
-METRICS = ("gmv", "orders", "buyers", "units", "average_order_value")
-RANGE_WEEKS = 12
+MEASURED = ("gmv", "orders", "buyers", "new_buyers", "average_order_value", "spend_per_annual_active_buyer",
+            "active_merchants", "refund_rate", "overseas_share")  # fmt: skip
 FEWEST_SUPPORTED = 10
 WEEK = dt.timedelta(weeks=1)
 
@@ -55,7 +57,7 @@ class Reading:
     uneven
         Whether the study's merchants were chosen more often in some categories than in others, which limits its verb.
     measures
-        Weekly KPIs of pilots and others.
+        Weekly KPIs of pilots and others: pilot, week, a column a metric, and complete.
     cohorts
         Monthly triangle of merchants.
 
@@ -78,6 +80,7 @@ class Reading:
     cohorts: pd.DataFrame
     laws: pd.DataFrame
     checks: list[Check]
+    audience: Audience
 
     @property
     def spread(self) -> Spread:
@@ -158,16 +161,35 @@ class Reading:
         )
         return int(found["n"][0])
 
-    def usual(self, metric: str) -> tuple[pd.Series, float, float]:
-        """Return the pilots' complete weeks of a metric, and lowest and highest of the twelve before the last."""
-        rows = self.measures[self.measures["pilot"] & self.measures["complete"]]
-        series = rows.loc[rows["week"] <= pd.Timestamp(self.monday)].set_index("week")[metric].astype(float)
-        before = series.iloc[-RANGE_WEEKS - 1 : -1]
-        return series, float(before.min()), float(before.max())
+    @cached_property
+    def again(self) -> Estimates | None:
+        """The headline contrast of the week before, on today's data; None in the first week."""
+        if self.weeks_after == 1:
+            return None
+        try:
+            return did.pilot_contrast(_totals(self.shop, self.totals.periods[0].date(), self.monday - WEEK))
+        except DesignError:  # one category more could be compared this week
+            return None
+
+    @property
+    def measured(self) -> list[str]:
+        """The metrics of `measures`."""
+        return [name for name in self.measures.columns if name not in ("pilot", "week", "complete")]
+
+    @cached_property
+    def controls(self) -> dict[str, pd.DataFrame | str]:
+        """The pilots' weeks of each measure with their limits, as `kpi.process_control` has them, or why there are none."""
+        pilots = self.measures[self.measures["pilot"]]
+        return {name: _limits(self.shop, pilots, name) for name in self.measured}
 
 
 def read_week(
-    shop: Dataset, week: str | None = None, language: formats.Language = "en", *, weeks_before: int = 26
+    shop: Dataset,
+    week: str | None = None,
+    language: formats.Language = "en",
+    *,
+    weeks_before: int = 26,
+    audience: Audience | None = None,
 ) -> Reading:
     """Check the data set and compute everything that one week's report says.
 
@@ -181,6 +203,8 @@ def read_week(
         "en" or "zh".
     weeks_before
         Weeks before the pilot's start that serve as comparison in time; at least one.
+    audience
+        Who reads, and what was published before; everybody, and nothing, by default.
 
     Raises
     ------
@@ -210,10 +234,11 @@ def read_week(
         )
     words = replace(words, placebo=shop.pilot.placebo)
     since = start - min(weeks_before, (start - shop.data_from) // WEEK + 1) * WEEK
-    totals = shop.category_panel(shop.plan.metric, since=since, through=monday, pool_below=POOL_BELOW).logs()
+    totals = _totals(shop, since, monday)
     contrast, width = did.pilot_contrast(totals), _width(totals, shop)
     study, uneven = _study(shop, since, monday)
-    available = [m for m in METRICS if m != "units" or "quantity" in shop.columns("order_lines")]
+    known = set(shop.columns("order_lines"))
+    available = [name for name in MEASURED if all(known.issuperset(part.columns) for part in parts(METRICS[name]))]
     return Reading(
         shop=shop,
         monday=monday,
@@ -227,7 +252,12 @@ def read_week(
         cohorts=_known_by(monday + WEEK, cohort.triangle(shop, unit="merchant", period="month")),
         laws=laws,
         checks=trust_checks(shop, totals, contrast, laws, width, words),
+        audience=audience or Audience(),
     )
+
+
+def _totals(shop: Dataset, since: dt.date, through: dt.date) -> Panel:
+    return shop.category_panel(shop.plan.metric, since=since, through=through, pool_below=POOL_BELOW).logs()
 
 
 def _width(totals: Panel, shop: Dataset) -> ReadingWidth | None:
@@ -244,6 +274,13 @@ def _until(shop: Dataset, monday: dt.date, measures: pd.DataFrame) -> pd.DataFra
     """Leave out weeks after the report's, except the unfinished ones after the last complete week."""
     last = monday == shop.week()
     return measures if last else measures[measures["week"] <= pd.Timestamp(monday)]
+
+
+def _limits(shop: Dataset, pilots: pd.DataFrame, name: str) -> pd.DataFrame | str:
+    try:
+        return kpi.control_limits(shop, pilots.reset_index(drop=True), metric=name)
+    except DesignError as reason:
+        return str(reason)
 
 
 def _known_by(day: dt.date, cohorts: pd.DataFrame) -> pd.DataFrame:

@@ -1,0 +1,104 @@
+"""The pilots' path around their start, and below it what else happened in the same weeks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import altair as alt
+import pandas as pd
+
+from strategy_kit.charts.theme import (
+    INK,
+    OTHER,
+    PILOT,
+    SOFT,
+    TINTS,
+    WARNING,
+    WIDTH,
+    Chart,
+    require,
+    signed_axis,
+    start_rule,
+    worded,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+HEIGHT, BELOW, ROW = 260, 40, 26
+KINDS = {"support": PILOT, "festival": OTHER, "policy": SOFT, "limiting": WARNING}
+LEVELS = (0.95, 0.80, 0.50)
+WORDS = {"value": "Gap, percent", "age": "weeks since the start", "start": "start", "span": "95%"}
+
+
+def effect_timeline(path: pd.DataFrame, events: pd.DataFrame, *, labels: Mapping[str, str] | None = None) -> Chart:
+    """Draw a path with nested intervals by age, and bars of what was going on below, on the same weeks.
+
+    Parameters
+    ----------
+    path
+        age, level (0.5, 0.8, 0.95), estimate, conf_low and conf_high in percent; ages in which an end is missing have none.
+    events
+        kind (support, festival, policy, limiting), label, first and last in ages; one row below the chart each, in order.
+    labels
+        Words: "value", "age", "start", and "span" before the interval.
+
+    Raises
+    ------
+    ParameterError
+        If a frame lacks a column, the path is empty, or a kind or level is unknown.
+
+    Examples
+    --------
+    >>> rows = [(age, level, 1.0 * age, age - level, age + level) for age in (-1, 0, 1) for level in (0.5, 0.8, 0.95)]
+    >>> path = pd.DataFrame(rows, columns=["age", "level", "estimate", "conf_low", "conf_high"])
+    >>> fair = {"kind": ["festival"], "label": ["Fair"], "first": [0.0], "last": [0.6]}
+    >>> effect_timeline(path, pd.DataFrame(fair)).height
+    260
+    """
+    words = worded(WORDS, labels)
+    require("effect timeline", path, {"age": (), "level": LEVELS, "estimate": (), "conf_low": (), "conf_high": ()})
+    if not events.empty:
+        require("effect timeline", events, {"kind": KINDS, "label": (), "first": (), "last": ()})
+    first, last = path["age"].min() - 0.5, path["age"].max() + 0.5
+    x = alt.X("age:Q", scale=alt.Scale(domain=[first, last], nice=False)).axis(
+        title=words["age"], titleAnchor="start", grid=False, tickMinStep=1, tickCount=12, labelExpr=signed_axis(),
+        labelSeparation=10, labelFlush=True,
+    )  # fmt: skip
+    y = alt.Axis(labelExpr=signed_axis("%"), tickCount=6, title=None)
+    bands = [_band(path[path["level"] == level], TINTS[level], x, y) for level in LEVELS]
+    rows = path[path["level"] == LEVELS[0]]
+    base = alt.Chart(rows).encode(x=x)
+    tips = [alt.Tooltip("age:Q", title=words["age"]), alt.Tooltip("estimate:Q", title=words["value"], format="+.1f")]
+    layers = alt.layer(
+        *bands,
+        alt.Chart(pd.DataFrame({"at": [0]})).mark_rule(color=INK, strokeWidth=1).encode(y="at:Q"),
+        *start_rule(x, -0.5, words["start"], "left" if last > -first / 3 else "right", HEIGHT),
+        base.mark_line(color=PILOT, strokeWidth=2.25).encode(y="estimate:Q"),
+        base.mark_point(color=PILOT, fill=PILOT, size=18, opacity=1).encode(y="estimate:Q", tooltip=tips),
+        alt.Chart(rows.head(1)).mark_text(text=words["value"], align="left", x=0, y=-30, color=SOFT),
+        *_strip(events, x, (first, last)),
+    )
+    return layers.properties(width=WIDTH, height=HEIGHT)
+
+
+def _band(rows: pd.DataFrame, tint: str, x: alt.X, axis: alt.Axis) -> Any:
+    area = alt.Chart(rows[["age", "conf_low", "conf_high"]].dropna()).mark_area(color=tint, opacity=1)
+    return area.encode(x=x, y=alt.Y("conf_low:Q", axis=axis), y2="conf_high:Q")
+
+
+def _strip(events: pd.DataFrame, x: alt.X, span: tuple[float, float]) -> list[Any]:
+    """Place each event in a row of its own below the axis, its name above the bar on the side that has room."""
+    layers = []
+    for row, event in enumerate(events.to_dict("records")):
+        ends = max(event["first"], span[0]), min(event["last"], span[1])
+        top = HEIGHT + BELOW + row * ROW
+        left = (ends[0] + ends[1]) / 2 < (span[0] + span[1]) / 2
+        bar = alt.Chart(pd.DataFrame({"age": [ends[0]], "until": [ends[1]]})).encode(x=x, x2="until:Q")
+        name = alt.Chart(pd.DataFrame({"age": [ends[0] if left else ends[1]]})).encode(x=x)
+        ink = KINDS[event["kind"]]
+        layers += [
+            bar.mark_rule(color=ink, strokeWidth=5, y=top + 16),
+            name.mark_text(text=event["label"], color=ink, align="left" if left else "right", y=top + 5, fontSize=12),
+        ]
+    return layers

@@ -1,0 +1,60 @@
+"""Who reads a report: the role chooses the sections, and the ledger says what was published before."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from strategy_kit.errors import ParameterError, nearest
+
+ALWAYS = ("masthead", "decision", "points", "trust", "changed", "method", "glossary", "provenance", "statement")
+CHOSEN = {
+    "executive": ("effect", "categories", "money", "measures", "doubts"),
+    "category_lead": ("effect", "categories", "measures", "yardsticks", "merchants", "targets", "declared"),
+    "merchant_operations": ("effect", "measures", "merchants", "targets", "overseas", "declared"),
+    "finance": ("effect", "money", "yardsticks", "overseas", "declared", "doubts"),
+    "analyst": ("effect", "categories", "money", "measures", "yardsticks", "merchants", "targets", "overseas", "declared",
+                "doubts"),
+}  # fmt: skip
+"""Sections by role, beside those that everybody gets: nobody can choose away what the claim rests on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Audience:
+    """Who reads the page, and what its readers were told before.
+
+    Attributes
+    ----------
+    role
+        One of executive, category_lead, merchant_operations, finance and analyst; None for a page with every section.
+    ledger
+        File of the claims published before; None where nothing was.
+    translation
+        File name of the same page in the other language; None where there is none.
+
+    Raises
+    ------
+    ParameterError
+        If the role is unknown, or the translation is no file name of a page beside this one.
+
+    Examples
+    --------
+    >>> Audience("finance").wants("money"), Audience("finance").wants("merchants"), Audience().wants("merchants")
+    (True, False, True)
+    """
+
+    role: str | None = None
+    ledger: str | None = None
+    translation: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse an unknown role, and a translation that lies elsewhere."""
+        if self.role is not None and self.role not in CHOSEN:
+            raise ParameterError(f"role is one of {', '.join(CHOSEN)}, not {self.role!r}{nearest(self.role, CHOSEN)}")
+        if self.translation is not None and Path(self.translation).name != self.translation:
+            raise ParameterError(f"translation is the name of a page in the same folder, not {self.translation!r}")
+
+    def wants(self, section: str) -> bool:
+        """Return whether the role's page has a section."""
+        return self.role is None or section in ALWAYS or section in CHOSEN[self.role]
+
