@@ -6,20 +6,18 @@ import base64
 import copy
 import hashlib
 import json
-import os
 import re
-import tempfile
-from contextlib import suppress
+from contextlib import ExitStack
 from html import unescape
 from html.parser import HTMLParser
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from strategy_kit.errors import ExportError, refuse
+from strategy_kit.report.pictures import WIDTHS, Pictures, replace, slim
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
     from nbformat import NotebookNode
 
@@ -27,17 +25,33 @@ CHART = "application/vnd.vegalite.v5+json"
 CLAIM = "application/vnd.strategy-kit.claim+json"
 PRIORITY = [CHART, "text/html", "text/markdown", "text/plain"]
 MOST_BYTES = 2_000_000
-WIDTHS = (720, 350)
 HERE = Path(__file__).parent
 LANGUAGES = {"zh": "zh-Hans"}
 
 
-def export(notebook: Path, html: Path) -> None:
+def export(
+    notebook: Path,
+    html: Path,
+    *,
+    pictures: Pictures | None = None,
+    about: Mapping[str, Any] | None = None,  # noqa: ARG001
+    never: Collection[str] = (),  # noqa: ARG001
+) -> None:
     """Write the outputs of an executed notebook as one page that opens anywhere, without a network.
 
     Code is left out; a chart is embedded as specification, as picture for viewers that run no scripts, and
     as table. The same notebook gives the same bytes. `html` is replaced in one step, and only by a page
     that passed the verification.
+
+    Parameters
+    ----------
+    pictures
+        Where charts are drawn, or were already while the notebook ran; made for this page by default.
+    about
+        What the page was made from, as the run's manifest holds it: parameters, data, plan, notebook, git,
+        packages. Printed at its foot in the page's language; of the clock and of folders nothing is.
+    never
+        Ids of merchants, buyers or orders that no reader may see.
 
     Raises
     ------
@@ -52,11 +66,15 @@ def export(notebook: Path, html: Path) -> None:
     charts = _keep_visible(nb)
     if not any(cell.get("outputs") for cell in nb.cells):
         laws.append("no cell has an output to show; run the notebook first.")
-    laws += [law for chart in charts if (law := _draw(chart))]
-    page = _render(nb, notebook.stem, charts)
+    with ExitStack() as own:
+        drawn = pictures or own.enter_context(Pictures())
+        for chart in charts:
+            drawn.draw_soon(chart["spec"])
+        laws += [law for chart in charts if (law := _draw(chart, drawn))]
+        page = _render(nb, notebook.stem, charts, drawn.script()[0] if charts else "")
     refuse(ExportError, notebook.name, laws + _verify(page, charts))
     html.parent.mkdir(parents=True, exist_ok=True)
-    _replace(html, page)
+    replace(html, page)
 
 
 def _unfit(nb: NotebookNode) -> Iterator[str]:
@@ -98,65 +116,26 @@ def _chart(spec: dict[str, Any], number: int) -> dict[str, Any]:
     return {**words, "number": number, "spec": spec, "json": safe, "description": told, "pictures": []}
 
 
-def _draw(chart: dict[str, Any]) -> str | None:
-    """Draw the chart for a wide and a narrow page; return what is wrong with it, if anything."""
-    import vl_convert
-
+def _draw(chart: dict[str, Any], pictures: Pictures) -> str | None:
+    """Take the chart's pictures for a wide and a narrow page; return what is wrong with it, if anything."""
     name = f"chart {chart['number']} ({chart['title'] or 'no title'})"
     if not chart["description"]:
         return f"{name} has no description; set it with strategy_kit.charts.figure."
-    for width in WIDTHS:
-        spec = {**chart["spec"], "width": width} if "width" in chart["spec"] else chart["spec"]
-        try:
-            svg = vl_convert.vegalite_to_svg(spec, vl_version=_vega_lite())
-        except ValueError as problem:
-            return f"{name} cannot be drawn: {str(problem).strip().splitlines()[0][:200]}."
-        chart["pictures"].append(_slim(svg, f"c{chart['number']}w{width}-"))
+    try:
+        drawn = pictures.get(chart["spec"])
+    except ExportError as problem:
+        return f"{name} cannot be drawn: {problem}."
+    chart["pictures"] = [slim(svg, f"c{chart['number']}w{width}-") for svg, width in zip(drawn, WIDTHS, strict=True)]
     return None
 
 
-def _slim(svg: str, prefix: str) -> str:
-    """Leave out what the page around a picture says already, round to 0.01 px, and make its names its own."""
-    svg = re.sub(r' (?:aria-[a-z]+|role|xmlns:xlink|font-family)="[^"]*"', "", svg)
-    geometry = re.compile(r' (?:d|transform|[xy][12]?|width|height)="[^"]*"')
-    svg = geometry.sub(lambda found: re.sub(r"(\d\.\d\d)\d+", r"\1", found[0]), svg)
-    for number, name in enumerate(dict.fromkeys(re.findall(r'<[^>]*\sid="([^"]+)"', svg))):
-        svg = re.sub(rf"""((?:\sid="|url\(#|href="#)){re.escape(name)}(?=["')])""", rf"\g<1>{prefix}{number}", svg)
-    return svg
-
-
-def _vega_lite() -> str:
-    import altair as alt
-
-    return ".".join(alt.SCHEMA_VERSION.lstrip("v").split(".")[:2])
-
-
-def _bundle() -> str:
-    """Vega, Vega-Lite and Vega-Embed as one script, kept in the user's cache folder if that is writable."""
-    import vl_convert
-
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "strategy-kit"
-    kept = folder / f"vega-{version('vl-convert-python')}-{_vega_lite()}.js"
-    opening, closing = "(()=>{", "})();"
-    with suppress(OSError, UnicodeDecodeError):
-        script = kept.read_text(encoding="utf-8")
-        if script.startswith(opening) and script.endswith(closing):
-            return script
-    made = vl_convert.javascript_bundle(vl_version=_vega_lite())  # type: ignore[call-arg]
-    script = opening + made.replace("\r\n", "\n").replace("\r", "\n") + closing
-    with suppress(OSError):
-        folder.mkdir(parents=True, exist_ok=True)
-        _replace(kept, script)
-    return script
-
-
-def _render(nb: NotebookNode, stem: str, charts: list[dict[str, Any]]) -> str:
+def _render(nb: NotebookNode, stem: str, charts: list[dict[str, Any]], bundle: str) -> str:
     from jinja2 import FileSystemLoader
     from nbconvert.exporters import TemplateExporter
     from traitlets.config import Config
 
     style, drawing = ((HERE / name).read_text(encoding="utf-8") for name in ("style.css", "page.js"))
-    scripts = [_bundle(), "(()=>{" + drawing + "})();"] if charts else []
+    scripts = [bundle, "(()=>{" + drawing + "})();"] if charts else []
     hashes = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
     allowed = " ".join(f"'sha256-{digest}'" for digest in hashes) or "'none'"
     policy = (
@@ -283,16 +262,3 @@ def _verify(page: str, charts: list[dict[str, Any]]) -> list[str]:
     if (size := len(page.encode())) > MOST_BYTES:
         laws.append(f"the page has {size:,} bytes, more than {MOST_BYTES:,}; aggregate before charting.")
     return laws
-
-
-def _replace(target: Path, text: str) -> None:
-    """Write beside the target, then switch: a reader sees the old file or the new one."""
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as stream:
-            stream.write(text)
-        Path(name).chmod(0o644)
-        Path(name).replace(target)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise

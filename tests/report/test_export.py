@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +16,8 @@ from nbformat import v4
 from strategy_kit import charts
 from strategy_kit.charts.theme import renderer
 from strategy_kit.errors import ExportError
-from strategy_kit.report import export as room
 from strategy_kit.report.export import CLAIM, MOST_BYTES, export
+from strategy_kit.report.pictures import Pictures
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -232,10 +234,11 @@ def test_text_that_looks_like_a_reference_is_text(tmp_path: Path) -> None:
 
 def test_bundle_is_kept_and_a_broken_copy_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    fresh = room._bundle()
-    kept = next((tmp_path / "strategy-kit").iterdir())
-    assert kept.read_text(encoding="utf-8") == fresh
-    kept.write_text(fresh[:1000], encoding="utf-8")
-    assert room._bundle() == fresh == kept.read_text(encoding="utf-8")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(kept))
-    assert room._bundle() == fresh, "a cache that cannot be written is done without"
+    with Pictures(workers=1) as pictures:
+        fresh, packed = pictures.script()
+        kept = next((tmp_path / "strategy-kit").iterdir())
+        assert kept.read_text(encoding="utf-8") == fresh == gzip.decompress(base64.b64decode(packed)).decode()
+        kept.write_text(fresh[:1000], encoding="utf-8")
+        assert pictures.script()[0] == fresh == kept.read_text(encoding="utf-8")
+        monkeypatch.setenv("XDG_CACHE_HOME", str(kept))
+        assert pictures.script() == (fresh, packed), "a cache that cannot be written is done without"
