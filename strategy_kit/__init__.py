@@ -9,7 +9,7 @@ import sys
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from strategy_kit import cohort, did, errors, kpi
+from strategy_kit import cohort, did, errors, kpi, shown
 from strategy_kit.dataset import Dataset, dataset_from_frames, open_dataset
 from strategy_kit.estimates import Estimates
 from strategy_kit.metrics import Metric
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 # jsonschema builds a grammar for more than a second at import where this package is installed, for a format that nothing
 # here uses; whoever needs it imports rfc3987_syntax before strategy_kit.
 sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
+
+# What a notebook shows is drawn by the charts, which are loaded with the first result that is shown.
+shown.draw_by(lambda result: import_module("strategy_kit.charts").fitting(result))
 
 __version__ = "0.1.0"
 _LATE = ("charts", "importers", "planning", "report", "sensitivity", "simulate")

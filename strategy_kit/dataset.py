@@ -17,6 +17,7 @@ from strategy_kit.engine import DuckDBEngine
 from strategy_kit.errors import ContractError, DesignError, ParameterError, nearest, refuse
 from strategy_kit.periods import checked_period, last_complete, next_start, parse_week, period_start, week_label
 from strategy_kit.plan import Plan
+from strategy_kit.shown import Shown, dataset_view
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -31,7 +32,7 @@ _FIRST_TABLES = ("order_lines", "merchants")
 
 
 @dataclass(frozen=True)
-class Dataset:
+class Dataset(Shown):
     """Tables that passed the opening checks, in the engine that holds them.
 
     Made by `open_dataset` or `dataset_from_frames`, not by hand.
@@ -46,6 +47,7 @@ class Dataset:
     engine: Engine
     tables: tuple[str, ...]
     files: Mapping[str, tuple[Path, ...]]
+    _view = dataset_view
 
     def __repr__(self) -> str:
         kind = "synthetic" if self.description.synthetic else "real"

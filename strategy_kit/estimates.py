@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from html import escape
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from strategy_kit.errors import ParameterError
+from strategy_kit.formats import percent
 from strategy_kit.inference import BandLaw, IntervalLaw, OwnBand, Student, band_critical
 from strategy_kit.joint import Joint
+from strategy_kit.shown import Shown, View, ranged
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,10 +20,11 @@ if TYPE_CHECKING:
     from strategy_kit.assigned import AssignedAt
 
 Array = np.ndarray
+_PRINTED = 60
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Estimates:
+class Estimates(Shown):
     """Labelled estimates with their covariance, what they rest on, and the law of their intervals.
 
     Attributes
@@ -37,6 +39,8 @@ class Estimates:
         Overall estimate and standard error, as `glance` shows them.
     average_law
         Law of the overall estimate; that of the first row where it is not given.
+    comparison
+        Who serves as comparison, where the estimator lets its caller choose: never treated, or not yet treated.
     age
         (K,) periods since the start, of estimates by cohort and period.
     details
@@ -68,6 +72,7 @@ class Estimates:
     notes: tuple[str, ...] = ()
     seed: int = 0
     average_law: IntervalLaw | None = None
+    comparison: str = ""
 
     @property
     def law_of_average(self) -> IntervalLaw:
@@ -187,17 +192,41 @@ class Estimates:
             }
         )
 
-    def __repr__(self) -> str:
-        treated, comparison = self.clusters
-        head = (
-            f"{self.estimator} on {self.outcome}: {treated} treated, {comparison} comparison "
-            f"{'categories' if self.assigned_at == 'category' else 'units'}, assigned at {self.assigned_at} level"
+    @property
+    def reading(self) -> str:
+        """One sentence without a verb of change: the overall estimate, its interval, and what it rests on."""
+        whole, (treated, comparison) = self.glance().iloc[0], self.clusters
+        value, low, high = (float(whole[name]) for name in ("estimate", "conf_low", "conf_high"))
+        told = ranged(value, low, high, float(whole["level"]))
+        if self.outcome.startswith("log ") and not np.isnan([value, low, high]).any():
+            told += (
+                f", in percent {', '.join(percent(float(np.expm1(end)), signed=True) for end in (value, low, high))}"
+            )
+        groups = f"{comparison:,} comparison {'categories' if self.assigned_at == 'category' else 'units'}"
+        control = f" ({self.comparison})" if self.comparison else ""
+        return (
+            f"{self.estimator} of {self.outcome}: {self._whole} {told}; {treated:,} treated, {groups}{control}, "
+            f"assigned at {self.assigned_at} level."
         )
-        return "\n".join([head, *self.notes, self.tidy().to_string(index=False)])
 
-    def _repr_html_(self) -> str:
-        notes = "".join(f"<p>{escape(note)}</p>" for note in self.notes)
-        return notes + str(self.tidy().to_html(index=False, border=0, float_format="{:.4g}".format))
+    @property
+    def _whole(self) -> str:
+        """What the overall estimate is: the only row, a row by name, or an average of rows."""
+        names = self.labels.select_dtypes(exclude="number")
+        same = (self.estimate == self.average[0]) & (self.std_error == self.average[1])
+        if len(self.labels) == 1 or (names.shape[1] == 1 and same.any()):
+            return "estimate" if len(self.labels) == 1 else f"estimate ({names.iloc[int(np.argmax(same)), 0]!s})"
+        return "overall estimate"
+
+    def _view(self) -> View:
+        ages = self.labels.get("age")
+        first = 0 if ages is None else int((ages < 0).sum()) - 4
+        return View(self.reading, self.notes, self.tidy(), first)
+
+    def __repr__(self) -> str:
+        table = self.tidy()
+        rows = table.to_string(index=False, max_rows=_PRINTED, show_dimensions=len(table) > _PRINTED)
+        return "\n".join([self.reading, *self.notes, rows])
 
 
 def _refuse_level(level: float) -> None:

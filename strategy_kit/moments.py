@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 from scipy.linalg.blas import dger
 
+from strategy_kit.shown import Shown, View
 from strategy_kit.threads import one_blas_thread
 
 if TYPE_CHECKING:
@@ -17,8 +19,8 @@ Array = np.ndarray
 BLOCK_ROWS = 2_048
 
 
-@dataclass(frozen=True)
-class Moments:
+@dataclass(frozen=True, repr=False)
+class Moments(Shown):
     """Counts, mean paths and covariances of paths, by cohort.
 
     Attributes
@@ -97,6 +99,19 @@ class Moments:
         """(G, T, T) covariance of the path with each unit's own mean in it, for effects that are ratios."""
         along, own = self.level[:, :-1], self.level[:, -1]
         return self.covariance + along[:, :, None] + along[:, None, :] + own[:, None, None]
+
+    def tidy(self) -> pd.DataFrame:
+        """Return one row a cohort and period, both by their position: cohort, period, mean, n_units."""
+        cohort, period = np.indices(self.path.shape)
+        columns = {"cohort": cohort.ravel(), "period": period.ravel(), "mean": self.mean.ravel()}
+        return pd.DataFrame({**columns, "n_units": np.repeat(self.count, self.path.shape[1])})
+
+    def _view(self) -> View:
+        return View(repr(self), (), self.tidy())
+
+    def __repr__(self) -> str:
+        cohorts, periods = self.path.shape
+        return f"Moments of {cohorts} cohorts over {periods} periods, from {self.count.sum():,} units"
 
     def linear(self, gradient: Array, between: Array | None = None) -> tuple[Array, Array]:
         """Return the estimates Σ_g A_g mu_g and their covariance, clustered by unit.

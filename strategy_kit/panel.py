@@ -14,6 +14,7 @@ from strategy_kit import panel_input as reading
 from strategy_kit.errors import ContractError, DesignError, nearest, refuse
 from strategy_kit.moments import Moments
 from strategy_kit.periods import ages, weekly
+from strategy_kit.shown import Shown, panel_view
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,7 +26,7 @@ _BY_UNIT = ("category", "covariates", "weight", "cluster", "late")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Panel:
+class Panel(Shown):
     """Units × periods with the period in which each unit's treatment starts.
 
     Made by `Panel.from_frame`, `Panel.from_matrix` or `Dataset.panel`; its constructor checks nothing.
@@ -78,6 +79,7 @@ class Panel:
     cluster: Array | None = None
     source: pd.Series | None = None
     late: Array | None = None
+    _view = panel_view
 
     @classmethod
     def from_frame(

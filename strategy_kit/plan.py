@@ -13,9 +13,13 @@ from hashlib import sha256
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
+import pandas as pd
+
 from strategy_kit.errors import ContractError, ParameterError, nearest, refuse, whole_number
+from strategy_kit.formats import percent
 from strategy_kit.keys import days, key_laws
 from strategy_kit.metrics import METRICS
+from strategy_kit.shown import Shown, View
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,7 +42,7 @@ _KEYS: dict[str, Any] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(Shown):
     """What was decided before outcomes were seen; its laws are checked when it is made.
 
     Attributes
@@ -106,6 +110,18 @@ class Plan:
             "looks": [int(look) for look in self.looks],
             "families": {name: sorted(self.families[name]) for name in sorted(self.families)},
         }
+
+    def _view(self) -> View:
+        final = f"is final in week {self.horizon}" if self.horizon else "has no horizon"
+        told = (
+            f"The plan: {self.metric} by more than {percent(self.threshold, signed=True)} with a chance of "
+            f"{percent(self.chance_needed, 0)}, in an interval of {percent(self.level, 0)}; the answer {final}, "
+            f"fingerprint {self.fingerprint[:12]}."
+        )
+        values = {**self.binding, "owner": self.owner, "next_decision": self.next_decision}
+        shown = [json.dumps(v, ensure_ascii=False) if isinstance(v, list | dict) else v for v in values.values()]
+        notes = () if self.declared else ("No plan was declared; these values stand in for one.",)
+        return View(told, notes, pd.DataFrame({"what": list(values), "value": pd.Series(shown, dtype=object)}))
 
     @property
     def fingerprint(self) -> str:

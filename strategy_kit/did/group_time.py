@@ -127,6 +127,7 @@ def group_time(
         age=panel.ages[cells.cohort, cells.period],
         notes=(*panel.notes, *notes, *found.notes, *cautions(panel)),
         seed=0 if multiplier is None else multiplier.seed,
+        comparison="never treated" if control == "never" else "not yet treated",
     )
     if (panel.ages[cells.cohort, cells.period] < 0).all():
         return settled(

@@ -11,6 +11,7 @@ import pandas as pd
 from strategy_kit.assigned import assigned_groups
 from strategy_kit.errors import DesignError, ParameterError, whole_number
 from strategy_kit.estimates import Estimates
+from strategy_kit.formats import number
 from strategy_kit.inference import Student, StudentByRow, welch
 from strategy_kit.plan import LONGEST
 from strategy_kit.planning.movement import (
@@ -24,6 +25,7 @@ from strategy_kit.planning.movement import (
     spreads,
     tables,
 )
+from strategy_kit.shown import Shown, View
 
 if TYPE_CHECKING:
     from strategy_kit.assigned import AssignedGroups
@@ -90,7 +92,7 @@ class LookLaw:
 
 
 @dataclass(frozen=True, slots=True)
-class ReadingWidth:
+class ReadingWidth(Shown):
     """How much wider than a single reading the interval of today is, and why.
 
     Attributes
@@ -125,6 +127,10 @@ class ReadingWidth:
         """Return one row: look, widening, reading, looks."""
         row = {"look": self.look, "widening": self.factor, "reading": self.kind, "looks": self.looks}
         return pd.DataFrame(row, index=[0])
+
+    def _view(self) -> View:
+        sentence = f"Today's interval is {number(self.factor, 2)} times that of a single look: {self.meaning}."
+        return View(sentence, (), self.tidy())
 
 
 def weekly_looks(panel: Panel, plan: Plan, *, seed: int = 0) -> Estimates:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from html import escape
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -11,6 +10,7 @@ import pandas as pd
 
 from strategy_kit.errors import ParameterError
 from strategy_kit.formats import number
+from strategy_kit.shown import Shown, View, digits_of
 
 if TYPE_CHECKING:
     from strategy_kit.sensitivity.study import Path
@@ -20,7 +20,7 @@ Restriction = Literal["relative_magnitudes", "smoothness"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Sensitivity:
+class Sensitivity(Shown):
     """Intervals of one effect under violations of parallel trends of growing size.
 
     Attributes
@@ -93,7 +93,7 @@ class Sensitivity:
     def reading(self) -> str:
         """One sentence on what the breakdown value says."""
         low, high = self.original
-        digits = _digits(high - low)
+        digits = digits_of(high - low)
         span = f"{number(low, digits, signed=True)} to {number(high, digits, signed=True)}"
         where = f"age {self.ages[0]}" if len(self.ages) == 1 else f"ages {_spelt(self.ages)} on average"
         value = number(self.estimate, digits, signed=True)
@@ -102,21 +102,20 @@ class Sensitivity:
             return f"No finding to defend: {finding} holds zero even if trends are parallel."
         if np.isinf(self.breakdown):
             return f"The finding has no end: {finding} stays off zero however large the violation, as none was seen before."
-        size = number(self.breakdown, _digits(self.breakdown))
+        size = number(self.breakdown, digits_of(self.breakdown))
         if self.restriction == "relative_magnitudes":
             return f"The finding survives until trends break by {size} times the worst break seen before: {finding}."
         if self.breakdown == 0:
             return f"The finding does not survive a straight line: {finding} is lost where trends may differ by a constant slope."
-        seen = number(self.worst_seen, _digits(self.worst_seen))
+        seen = number(self.worst_seen, digits_of(self.worst_seen))
         beside = "" if np.isnan(self.worst_seen) else f", where {seen} is the worst estimated before"
         return f"The finding survives until slopes change by {size} a period{beside}: {finding}."
 
     def __repr__(self) -> str:
         return "\n".join([self.reading, *self.notes, self.tidy().to_string(index=False)])
 
-    def _repr_html_(self) -> str:
-        notes = "".join(f"<p>{escape(note)}</p>" for note in (self.reading, *self.notes))
-        return notes + str(self.tidy().to_html(index=False, border=0, float_format="{:.4g}".format))
+    def _view(self) -> View:
+        return View(self.reading, self.notes, self.tidy())
 
 
 def result_of(
@@ -154,11 +153,6 @@ def magnitudes_of(given: object) -> Array:
     if sizes.ndim != 1 or not sizes.size or not ((sizes >= 0) & (sizes < np.inf)).all() or (np.diff(sizes) <= 0).any():
         raise ParameterError(f"magnitudes are finite numbers of 0 or more in rising order, not {given!r}")
     return sizes
-
-
-def _digits(size: float) -> int:
-    """Return the decimals that show three figures of a number of this size."""
-    return int(np.clip(2 - np.floor(np.log10(size)), 0, 12)) if size > 0 and np.isfinite(size) else 0
 
 
 def _spelt(ages: tuple[int, ...]) -> str:

@@ -28,7 +28,7 @@ FLOORS = (
             "joint",
             "moments",
         ),
-        *("health", "keys", "plan"),
+        *("health", "keys", "plan", "shown"),
         *("estimates", "metrics", "festivals", "glossary"),
     },
     {
