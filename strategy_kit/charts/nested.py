@@ -1,0 +1,215 @@
+"""Effects one below the other as nested bands, their numbers beside them, on a phone above them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import altair as alt
+import numpy as np
+import pandas as pd
+
+from strategy_kit.charts.curves import LINE, pixels
+from strategy_kit.charts.forest import BOUNDS, Unit, _scale
+from strategy_kit.charts.theme import HAIR, INK, PAPER, PILOT, RULE, SOFT, TINTS, WIDTH, Chart, require, worded, wrapped
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+NARROW, NAME, FOOT, EDGE, UNDER = 500, 26, 48, 8, 20
+"""A page this narrow has names and numbers above the bands, which are so many pixels high."""
+GREYS = {0.95: "#ECEEEF", 0.80: "#D3D7DA", 0.50: "#A9AFB4"}
+BANDS = {0.95: ("conf_low", "conf_high"), 0.80: ("low_80", "high_80"), 0.50: ("low_50", "high_50")}
+ENDS = [end for pair in BANDS.values() for end in pair]
+KINDS: dict[str, dict[str, Any]] = {
+    "one": {"shape": "stroke", "angle": 90, "size": 260, "strokeWidth": 3},
+    "average": {"shape": "stroke", "angle": 90, "size": 420, "strokeWidth": 4},
+    "prediction": {"shape": "stroke", "angle": 90, "size": 260, "strokeWidth": 3, "color": SOFT},
+    "clear": {"shape": "circle", "size": 70, "fill": PILOT},
+    "open": {"shape": "circle", "size": 70, "fill": PAPER, "strokeWidth": 2},
+}
+WORDS = {"note": "from dark to pale: 50, 80 and 95% intervals", "cut": "at the edge: reaches further"}
+
+
+def nested_forest(
+    rows: pd.DataFrame, *, unit: Unit = "%", shared: bool = True, labels: Mapping[str, str] | None = None
+) -> Chart:
+    """Draw estimates with nested bands, grey where they are predictions, in blocks below each other.
+
+    A prediction whose outer band reaches further than all else is cut at the edge and marked there; its numbers are not.
+
+    Parameters
+    ----------
+    rows
+        block (its title, or empty), name, kind ("one", "average", "prediction"; or "clear" and "open", drawn filled and
+        hollow), estimate, conf_low, conf_high, low_80, high_80, low_50, high_50 (missing where there is none), value (the
+        numbers as text) and optionally also (a second estimate, a hollow diamond).
+    unit
+        Of the numbers below the bands: "%" where values are shares, or what writes them.
+    shared
+        Whether all blocks are on one scale; else each has its own.
+    labels
+        Words: "note" (how to read the bands) and "cut" (said where a band is cut).
+
+    Raises
+    ------
+    ParameterError
+        If the frame has no rows, lacks columns or has an unknown kind.
+
+    Examples
+    --------
+    >>> row = {"block": "", "name": "toys", "kind": "one", "estimate": 0.09, "value": "+9.0% (+5.0 to +13.0)"}
+    >>> ends = {"conf_low": 0.05, "conf_high": 0.13, "low_80": 0.06, "high_80": 0.12, "low_50": 0.08, "high_50": 0.1}
+    >>> nested_forest(pd.DataFrame([row | ends])).description
+    'toys +9.0% (+5.0 to +13.0).'
+    """
+    require("nested_forest", rows, {"block": (), "name": (), "kind": tuple(KINDS), "estimate": (), "value": ()})
+    require("nested_forest", rows, dict.fromkeys(ENDS, ()))
+    words = worded(WORDS, labels)
+    rows = rows.reset_index(drop=True).astype({"block": str, "name": str, "value": str, **dict.fromkeys(ENDS, float)})
+    rows["also"] = rows.get("also", pd.Series(np.nan, index=rows.index)).astype(float)
+    cells, heads, scale = _laid(rows, unit, shared=shared)
+    foot = float(heads["bottom"].iloc[-1])
+    cut = bool(cells[["beyond_low", "beyond_high"]].any(axis=None))
+    notes = wrapped("; ".join([words["note"], words["cut"]] if cut else [words["note"]]), FOOT)
+    parts = [
+        f"{head}{': ' if head else ''}{'; '.join((part['name'] + ' ' + part['value']).str.strip())}"
+        for head, part in cells.groupby("block", sort=False)
+    ]
+    layers = [
+        *_frame(scale, cells),
+        *_bands(cells),
+        *_rules(scale[scale["zero"]], INK),
+        *_marks(cells),
+        *_texts(cells, heads, notes, foot),
+    ]
+    return alt.layer(*layers).properties(
+        width=WIDTH, height=foot + LINE * (len(notes) + 0.5), description=". ".join(parts) + "."
+    )
+
+
+def _laid(rows: pd.DataFrame, unit: Unit, *, shared: bool) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Place rows, titles and the lines of the scales; across, everything is a share of the room for bands."""
+    rows = rows.assign(lines=rows["name"].map(lambda name: wrapped(name, NAME) or [""]))
+    count = rows["lines"].str.len()
+    rows = rows.assign(tall=LINE * count + UNDER, lift=-(count - 1) * LINE / 2)
+    parts, heads, scales, bottom = [], list[dict[str, Any]](), [], 0.0
+    for head, part in rows.groupby("block", sort=False):
+        title = wrapped(str(head), FOOT)
+        top = bottom + LINE * len(title)
+        ends = top + part["tall"].cumsum()
+        heads.append({"lines": title, "y": bottom + LINE / 2, "bottom": float(ends.iloc[-1]) + LINE + 12})
+        low, high, places, texts = _scale(_reach(rows if shared else part), None, unit)
+        placed: dict[str, Any] = {name: (part[name] - low) / (high - low) for name in ["estimate", "also", *ENDS]}
+        edges = {"beyond_low": placed["conf_low"] < 0, "beyond_high": placed["conf_high"] > 1}
+        placed = {name: at.clip(0, 1) for name, at in placed.items()}
+        top_of = ends - part["tall"]
+        down: dict[str, Any] = {
+            "top": top_of,
+            "first": top,
+            "wide": ends - part["tall"] / 2,
+            "narrow": ends - UNDER / 2 - 1,
+        }
+        parts.append(part.assign(**placed, **edges, **down, words=top_of + (part["tall"] - UNDER) / 2))
+        at = [(place - low) / (high - low) for place in places]
+        line = {"at": at, "text": texts, "zero": [place == 0 for place in places], "foot": float(ends.iloc[-1])}
+        rows_of = pd.DataFrame({"top": top_of, "bottom": ends})
+        scales.append(pd.DataFrame(line).merge(rows_of, how="cross"))
+        bottom = float(heads[-1]["bottom"])
+    return pd.concat(parts), pd.DataFrame(heads), pd.concat(scales)
+
+
+def _reach(rows: pd.DataFrame) -> pd.DataFrame:
+    """Bounds that the scale must hold: of a prediction only the inner ones, so that it leaves room for what was seen."""
+    new = rows["kind"] == "prediction"
+    bounds = rows[BOUNDS].copy()
+    if not new.all():
+        for end, inner in (("conf_low", "low_80"), ("conf_high", "high_80")):
+            bounds[end] = bounds[end].mask(new & rows[inner].notna(), rows[inner])
+    return bounds
+
+
+def _room(cells: pd.DataFrame) -> list[Any]:
+    """Ends of the bands in pixels: between names and numbers, on a phone below both."""
+    left = max(pixels(line) for lines in cells["lines"] for line in lines) + 20
+    right = cells["value"].map(pixels).max() + 16
+    wide = (f"{EDGE} + {left}", f"width - {EDGE} - {right}")
+    return [alt.ExprRef(f"width < {NARROW} ? {near} : {far}") for near, far in
+            zip((str(EDGE), f"width - {EDGE}"), wide, strict=True)]  # fmt: skip
+
+
+def _frame(scale: pd.DataFrame, cells: pd.DataFrame) -> list[Any]:
+    """Draw the lines of the scales, their numbers once a block, and a line above an average."""
+    told = scale.drop_duplicates(["at", "foot"])
+    ruled = cells.loc[(cells["kind"] == "average") & (cells["top"] > cells["first"]), ["top"]]
+    return [
+        *_rules(scale, HAIR),
+        alt.Chart(told[["at", "text", "foot"]])
+        .mark_text(color=SOFT, baseline="top", dy=3)
+        .encode(x=_x("at", _room(cells)), y=_y("foot"), text="text:N"),
+        alt.Chart(ruled).mark_rule(color=RULE, x=0, x2="width").encode(y=_y("top")),
+    ]
+
+
+def _rules(scale: pd.DataFrame, ink: str) -> list[Any]:
+    """Draw lines through the rows, on a phone only where the bands are, so that none runs through a name."""
+    base = alt.Chart(scale[["at", "top", "bottom"]])
+    base = base.transform_calculate(top=f"width < {NARROW} ? datum.bottom - {UNDER} : datum.top")
+    return [base.mark_rule(color=ink).encode(x=_x("at"), y=_y("top"), y2="bottom:Q")]
+
+
+def _bands(cells: pd.DataFrame) -> list[Any]:
+    layers = []
+    for level, (low, high) in BANDS.items():
+        for grey, part in cells.dropna(subset=[low, high]).groupby(cells["kind"] == "prediction"):
+            ink = (GREYS if grey else TINTS)[level]
+            layers.append(_placed(part).mark_rule(color=ink, strokeWidth=alt.ExprRef(f"width < {NARROW} ? 9 : 12")).encode(
+                x=_x(low), x2=f"{high}:Q", y=_y("y")))  # fmt: skip
+    return layers
+
+
+def _marks(cells: pd.DataFrame) -> list[Any]:
+    layers: list[Any] = []
+    tips = [alt.Tooltip("name:N", title=" "), alt.Tooltip("value:N", title="  ")]
+    for side, arrow in (("low", "◂"), ("high", "▸")):
+        base = _placed(cells[cells[f"beyond_{side}"]])
+        layers.append(base.mark_text(text=arrow, color=SOFT, fontSize=13).encode(x=_x(f"conf_{side}"), y=_y("y")))
+    second: dict[str, Any] = {
+        "shape": "diamond",
+        "size": 60,
+        "fill": PAPER,
+        "strokeWidth": 1.5,
+        "color": PILOT,
+        "opacity": 1,
+    }
+    layers.append(_placed(cells.dropna(subset="also")).mark_point(**second).encode(x=_x("also"), y=_y("y")))
+    for kind, part in cells.dropna(subset="estimate").groupby("kind", sort=False):
+        look: dict[str, Any] = {"color": PILOT, "opacity": 1, **KINDS[str(kind)]}
+        layers.append(_placed(part).mark_point(**look).encode(x=_x("estimate"), y=_y("y"), tooltip=tips))
+    return layers
+
+
+def _texts(cells: pd.DataFrame, heads: pd.DataFrame, notes: list[str], foot: float) -> list[Any]:
+    weight = alt.ExprRef("datum.kind == 'average' ? 600 : 400")
+    place = f"width < {NARROW} ? datum.words : datum.wide"
+    base = alt.Chart(cells).transform_calculate(y=place)
+    style: dict[str, Any] = {"color": INK, "lineHeight": LINE, "fontWeight": weight}
+    below = pd.DataFrame({"text": [notes], "y": [foot + LINE / 2]})
+    return [
+        base.mark_text(x=0, align="left", dy=alt.ExprRef("datum.lift"), **style).encode(y=_y("y"), text="lines:N"),
+        base.mark_text(x="width", align="right", **style).encode(y=_y("y"), text="value:N"),
+        alt.Chart(heads).mark_text(x=0, align="left", fontWeight=600, color=INK).encode(y=_y("y"), text="lines:N"),
+        alt.Chart(below).mark_text(x=0, align="left", color=SOFT, lineHeight=LINE).encode(y=_y("y"), text="text:N"),
+    ]
+
+
+def _placed(part: pd.DataFrame) -> alt.Chart:
+    return alt.Chart(part).transform_calculate(y=f"width < {NARROW} ? datum.narrow : datum.wide")
+
+
+def _x(name: str, room: list[Any] | None = None) -> alt.X:
+    ends: dict[str, Any] = {"range": room} if room else {}
+    return alt.X(f"{name}:Q", axis=None, scale=alt.Scale(domain=[0, 1], nice=False, zero=False, **ends))
+
+
+def _y(name: str) -> alt.Y:
+    return alt.Y(f"{name}:Q", axis=None, scale=None)
