@@ -141,13 +141,13 @@ def _column(name: str, values: pd.Series[Any]) -> list[str]:
 
 
 def _cell(value: Any) -> str:
+    if value is None or value is pd.NaT or value is pd.NA:
+        return "–"
     if isinstance(value, bool | np.bool_):
         return "yes" if value else "no"
     if isinstance(value, dt.datetime) and value == pd.Timestamp(value).normalize():
         return f"{value:%Y-%m-%d}"
-    if isinstance(value, int | np.integer):
-        return str(value).replace("-", MINUS)
-    return "–" if value is None or value is pd.NaT else str(value)
+    return str(value).replace("-", MINUS) if isinstance(value, int | np.integer) else str(value)
 
 
 def panel_view(panel: Panel) -> View:
