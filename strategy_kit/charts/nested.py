@@ -48,7 +48,7 @@ def nested_forest(
     shared
         Whether all blocks are on one scale; else each has its own.
     labels
-        Words: "note" (how to read the bands) and "cut" (said where a band is cut).
+        Words: "note" (how to read the bands; empty where the caption says it) and "cut" (said where a band is cut).
 
     Raises
     ------
@@ -70,7 +70,7 @@ def nested_forest(
     cells, heads, scale = _laid(rows, unit, shared=shared)
     foot = float(heads["bottom"].iloc[-1])
     cut = bool(cells[["beyond_low", "beyond_high"]].any(axis=None))
-    notes = wrapped("; ".join([words["note"], words["cut"]] if cut else [words["note"]]), FOOT)
+    notes = wrapped("; ".join(text for text in (words["note"], words["cut"] * cut) if text), FOOT)
     parts = [
         f"{head}{': ' if head else ''}{'; '.join((part['name'] + ' ' + part['value']).str.strip())}"
         for head, part in cells.groupby("block", sort=False)
@@ -158,13 +158,14 @@ def _rules(scale: pd.DataFrame, ink: str) -> list[Any]:
 
 
 def _bands(cells: pd.DataFrame) -> list[Any]:
-    layers = []
+    """Draw the widest bands first, each narrower one over them."""
+    parts = []
     for level, (low, high) in BANDS.items():
-        for grey, part in cells.dropna(subset=[low, high]).groupby(cells["kind"] == "prediction"):
-            ink = (GREYS if grey else TINTS)[level]
-            layers.append(_placed(part).mark_rule(color=ink, strokeWidth=alt.ExprRef(f"width < {NARROW} ? 9 : 12")).encode(
-                x=_x(low), x2=f"{high}:Q", y=_y("y")))  # fmt: skip
-    return layers
+        part = cells.dropna(subset=[low, high])
+        ink = part["kind"].eq("prediction").map({True: GREYS[level], False: TINTS[level]})
+        parts.append(pd.DataFrame({"left": part[low], "right": part[high], "ink": ink, **part[["narrow", "wide"]]}))
+    base = _placed(pd.concat(parts)).mark_rule(strokeWidth=alt.ExprRef(f"width < {NARROW} ? 9 : 12"))
+    return [base.encode(x=_x("left"), x2="right:Q", y=_y("y"), color=alt.Color("ink:N", scale=None))]
 
 
 def _marks(cells: pd.DataFrame) -> list[Any]:
