@@ -18,6 +18,8 @@ _SCALES: dict[Language, tuple[tuple[float, str], ...]] = {
     "zh": ((1e8, "亿"), (1e4, "万")),
 }
 
+_LEAST_NAMED = 1e4  # Chinese names no scale below it; one law for both languages gives both the same digits
+
 
 def number(value: float, digits: int = 0, *, signed: bool = False) -> str:
     """Write a number with thousands separators and a true minus.
@@ -68,7 +70,7 @@ class Count(int):
 def money(
     value: float, currency: str, language: Language, *, signed: bool = False, like: tuple[float, ...] = ()
 ) -> str:
-    r"""Write an amount with three significant digits, its scale and its currency.
+    r"""Write an amount with three significant digits, its scale and its currency; every language rounds to the same value.
 
     Parameters
     ----------
@@ -80,15 +82,16 @@ def money(
     Examples
     --------
     >>> money(1.43e9, "CNY", "en"), money(60.24e6, "CNY", "zh"), money(-420.5, "BRL", "en")
-    ('¥1.43\xa0billion', '6,024\xa0万元', '−\u2060R$420')
+    ('¥1.43\xa0billion', '6,020\xa0万元', '−\u2060R$420')
     """
     if not math.isfinite(value):
         return number(value, signed=signed)
     largest = max([abs(v) for v in (value, *like) if math.isfinite(v)], default=0.0)
-    scale, word = next(((scale, word) for scale, word in _SCALES[language] if largest >= scale), (1.0, ""))
+    named = _SCALES[language] if largest >= _LEAST_NAMED else ()
+    scale, word = next(((scale, word) for scale, word in named if largest >= scale), (1.0, ""))
     top = largest / scale
-    places = 0 if top == 0 else min(2, max(0, 2 - math.floor(math.log10(top))))
-    digits = number(abs(value) / scale, places)
+    places = 0 if top == 0 else min(2, max(-1 if word else 0, 2 - math.floor(math.log10(top))))
+    digits = number(round(abs(value) / scale, places), max(places, 0))
     sign = (MINUS if value < 0 else "+" * signed) if digits == "∞" or any(d in digits for d in "123456789") else ""
     if language == "zh":
         return f"{sign}{digits}{_SPACE}{word}{_UNITS_ZH.get(currency, currency)}"

@@ -24,12 +24,13 @@ languages = st.sampled_from(["en", "zh"])
 
 
 def value_and_place(text: str) -> tuple[float, float]:
-    """Read an amount back: its value, and the worth of its last digit."""
+    """Read an amount back: its value, and the worth of its last digit; of four digits before a scale the last is rounded away."""
     digits = re.search(r"[\d,]+(?:\.(\d+))?", text)
     assert digits, text
     scale = next((size for word, size in SCALES.items() if word in text), 1.0)
     sign = -1 if MINUS in text else 1
-    return sign * float(digits[0].replace(",", "")) * scale, scale * 10.0 ** -len(digits[1] or "")
+    rounded = scale > 1 and len(digits[0].replace(",", "")) >= 4 and digits[1] is None
+    return sign * float(digits[0].replace(",", "")) * scale, scale * 10.0 ** (rounded - len(digits[1] or ""))
 
 
 @given(amounts, currencies)
@@ -45,6 +46,13 @@ def test_money_in_both_languages_denotes_the_value(value: float, currency: str) 
         assert CURRENCIES[currency][language == "zh"] in text
         assert "-" not in text
         assert " " not in text  # nothing that may break between number and unit
+
+
+@given(amounts, st.lists(amounts, max_size=2))
+@steady
+def test_both_languages_round_an_amount_to_the_same_value(value: float, like: list[float]) -> None:
+    english, chinese = (formats.money(value, "CNY", language, like=tuple(like)) for language in ("en", "zh"))
+    assert value_and_place(english)[0] == pytest.approx(value_and_place(chinese)[0], rel=1e-12)
 
 
 @given(amounts, amounts, currencies, languages)
@@ -94,7 +102,9 @@ def test_numbers_and_percentages_denote_the_value(value: float, digits: int, sig
         (10_000, "zh", "1.00\u00a0万元"),
         (123_456_789, "zh", "1.23\u00a0亿元"),
         (123_456_789, "en", "¥123\u00a0million"),
-        (-1_500, "en", f"{MINUS}\u2060¥1.50\u00a0thousand"),
+        (-1_500, "en", f"{MINUS}\u2060¥1,500"),
+        (-15_000, "en", f"{MINUS}\u2060¥15.0\u00a0thousand"),
+        (60_240_000, "zh", "6,020\u00a0万元"),
         (math.inf, "en", "∞"),
         (-math.inf, "zh", f"{MINUS}∞"),
         (math.nan, "en", "–"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from strategy_kit.charts.attainment import attainment
 from strategy_kit.charts.bacon import bacon
 from strategy_kit.charts.cohort_paths import cohort_paths
 from strategy_kit.charts.control import process_control
@@ -15,6 +16,7 @@ from strategy_kit.charts.forest import forest, metrics_forest, rank_intervals
 from strategy_kit.charts.ladder import ladder_transitions
 from strategy_kit.charts.looks import looks
 from strategy_kit.charts.multiverse import multiverse
+from strategy_kit.charts.nested import nested_forest
 from strategy_kit.charts.net import gross_to_net
 from strategy_kit.charts.placebo import placebo_strip
 from strategy_kit.charts.power import power_curve, what_if
@@ -31,6 +33,7 @@ from strategy_kit.charts.yardsticks import yardsticks
 enable()
 
 __all__ = [
+    "attainment",
     "bacon",
     "cohort_paths",
     "effect_timeline",
@@ -47,6 +50,7 @@ __all__ = [
     "looks",
     "metrics_forest",
     "multiverse",
+    "nested_forest",
     "placebo_strip",
     "power_curve",
     "process_control",

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 HEIGHT, BELOW, ROW = 260, 40, 26
 KINDS = {"support": PILOT, "festival": OTHER, "policy": SOFT, "limiting": WARNING}
 LEVELS = (0.95, 0.80, 0.50)
+COLUMNS = ("age", "level", "estimate", "low", "high")
 WORDS = {"value": "Gap, percent", "age": "weeks since the start", "start": "start", "span": "95%"}
 
 
@@ -37,7 +38,8 @@ def effect_timeline(path: pd.DataFrame, events: pd.DataFrame, *, labels: Mapping
     Parameters
     ----------
     path
-        age, level (0.5, 0.8, 0.95), estimate, conf_low and conf_high in percent; ages in which an end is missing have none.
+        age, level (0.5, 0.8, 0.95), estimate, and the ends low and high of what is shaded at that level, in percent; an age
+        with a missing end has none.
     events
         kind (support, festival, policy, limiting), label, first and last in ages; one row below the chart each, in order.
     labels
@@ -51,13 +53,13 @@ def effect_timeline(path: pd.DataFrame, events: pd.DataFrame, *, labels: Mapping
     Examples
     --------
     >>> rows = [(age, level, 1.0 * age, age - level, age + level) for age in (-1, 0, 1) for level in (0.5, 0.8, 0.95)]
-    >>> path = pd.DataFrame(rows, columns=["age", "level", "estimate", "conf_low", "conf_high"])
+    >>> path = pd.DataFrame(rows, columns=["age", "level", "estimate", "low", "high"])
     >>> fair = {"kind": ["festival"], "label": ["Fair"], "first": [0.0], "last": [0.6]}
     >>> effect_timeline(path, pd.DataFrame(fair)).height
     260
     """
     words = worded(WORDS, labels)
-    require("effect timeline", path, {"age": (), "level": LEVELS, "estimate": (), "conf_low": (), "conf_high": ()})
+    require("effect timeline", path, {name: LEVELS if name == "level" else () for name in COLUMNS})
     if not events.empty:
         require("effect timeline", events, {"kind": KINDS, "label": (), "first": (), "last": ()})
     first, last = path["age"].min() - 0.5, path["age"].max() + 0.5
@@ -83,8 +85,8 @@ def effect_timeline(path: pd.DataFrame, events: pd.DataFrame, *, labels: Mapping
 
 
 def _band(rows: pd.DataFrame, tint: str, x: alt.X, axis: alt.Axis) -> Any:
-    area = alt.Chart(rows[["age", "conf_low", "conf_high"]].dropna()).mark_area(color=tint, opacity=1)
-    return area.encode(x=x, y=alt.Y("conf_low:Q", axis=axis), y2="conf_high:Q")
+    area = alt.Chart(rows[["age", "low", "high"]].dropna()).mark_area(color=tint, opacity=1)
+    return area.encode(x=x, y=alt.Y("low:Q", axis=axis), y2="high:Q")
 
 
 def _strip(events: pd.DataFrame, x: alt.X, span: tuple[float, float]) -> list[Any]:

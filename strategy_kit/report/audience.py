@@ -57,4 +57,3 @@ class Audience:
     def wants(self, section: str) -> bool:
         """Return whether the role's page has a section."""
         return self.role is None or section in ALWAYS or section in CHOSEN[self.role]
-

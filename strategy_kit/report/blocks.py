@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from html import escape
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from strategy_kit.report.words import marked, plain
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from strategy_kit.formats import Language
     from strategy_kit.report.claims import Check
@@ -34,19 +35,26 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """The claim of a run for the machine that publishes it; the page does not show it."""
+    """The claim of a run for the machine that publishes it, words and numbers; the page does not show it."""
 
     headline: str
     verb: str
     decision: str
     language: str
+    numbers: Mapping[str, float | str | None] = field(default_factory=dict)
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:
-        content = {name: getattr(self, name) for name in self.__slots__}
-        return {"application/vnd.strategy-kit.claim+json": content, "text/plain": self.headline}
+        words = {name: getattr(self, name) for name in ("headline", "verb", "decision", "language")}
+        numbers = {name: _finite(value) for name, value in self.numbers.items()}
+        return {"application/vnd.strategy-kit.claim+json": {**words, **numbers}, "text/plain": self.headline}
 
     def __str__(self) -> str:
         return json.dumps(self.headline, ensure_ascii=False)
+
+
+def _finite(value: float | str | None) -> float | str | None:
+    """JSON has no infinite number and none that is missing."""
+    return value if not isinstance(value, float) or isfinite(value) else None
 
 
 def masthead(product: str, title: str, edition: str, marks: Sequence[tuple[str, str]], languages: str = "") -> Block:
@@ -145,6 +153,15 @@ def section_head(name: str, question: str, title: str, note: str = "") -> Block:
         f'<div class="sk-head"><div class="sk-rail"><p class="sk-section-name">{escape(name)}</p>'
         f'<p class="sk-question">{escape(question)}</p></div><div class="sk-title"><h2>{escape(title)}</h2>{below}</div></div>',
         f"{name}: {title}",
+    )
+
+
+def absent(name: str, question: str, sentence: str) -> Block:
+    """Build a section that has nothing to show: its name and question in the rail, and one line that says why."""
+    return Block(
+        f'<div class="sk-head sk-nothing"><div class="sk-rail"><h2 class="sk-section-name">{escape(name)}</h2>'
+        f'<p class="sk-question">{escape(question)}</p></div><p class="sk-title sk-absent">{marked(sentence)}</p></div>',
+        f"{name}: {plain(sentence)}",
     )
 
 

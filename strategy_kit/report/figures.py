@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from dataclasses import replace
 from math import expm1
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from strategy_kit import charts, formats
 from strategy_kit.report import blocks, claims
-from strategy_kit.report.claims import in_percent
+from strategy_kit.metrics import METRICS
+from strategy_kit.report.claims import Spread, in_percent
 from strategy_kit.report.page import against_others, kept_selling, measured, shown_cohorts
-from strategy_kit.report.reading import Reading, listed, study_verb
+from strategy_kit.report.reading import FEWEST_SUPPORTED, Reading, listed, study_verb
+
+if TYPE_CHECKING:
+    from strategy_kit.estimates import Estimates
 
 _AGES_BEFORE = 12
 
@@ -72,9 +76,18 @@ def event_study(reading: Reading) -> Any:
     say, study = reading.words, reading.study
     if isinstance(study, str):
         return blocks.line(say("study_impossible", reason=study) if study else say("study_absent"))
-    currency, spread = reading.shop.description.currency, reading.study_spread
+    spread, verb = reading.study_spread, study_verb(reading)
     assert spread is not None  # noqa: S101  # a study has one
+    title = say(f"study_title_{verb}", chance=claims.chance_of(verb, spread, say))
+    unit = formats.currency_unit(reading.shop.description.currency, say.language)
+    return effect_by_week(reading, study, title, say("study_subtitle", currency=unit))
+
+
+def effect_by_week(reading: Reading, study: Estimates, title: str, subtitle: str) -> Any:
+    """Draw a study of merchants by week since their start; weeks that rest on fewer than ten of them are left out."""
+    say, currency = reading.words, reading.shop.description.currency
     recent = _since(study, -_AGES_BEFORE)
+    spread = Spread(*study.average, np.inf, reading.widening)
     unit = formats.currency_unit(currency, say.language)
     labels = {
         "value": say("with_unit", name=say("column_estimate"), unit=unit),
@@ -95,54 +108,53 @@ def event_study(reading: Reading) -> Any:
     )
     average = formats.money(spread.estimate, currency, say.language, signed=True, like=spread.interval(reading.level))
     span = formats.money_range(*spread.interval(reading.level), currency, say.language)
-    treated, others = study.clusters
-    verb = study_verb(reading)
+    counts = dict(zip(("treated", "others"), map(formats.number, study.clusters), strict=True))
     return charts.figure(
         charts.event_study(recent, labels=labels),
-        title=say(f"study_title_{verb}", chance=claims.chance_of(verb, spread, say)),
-        subtitle=say("study_subtitle", currency=unit),
-        caption=_caption(reading, say("n_merchants", treated=formats.number(treated), others=formats.number(others))),
+        title=title,
+        subtitle=subtitle,
+        caption=_caption(reading, say("n_merchants", **counts)),
         description=say("study_alt", average=average, interval=claims.interval_name(reading.evidence, say), range=span),
         table=table,
         table_label=say("table_behind"),
     )
 
 
-def kpi_trend(reading: Reading) -> Any:
-    """Draw weekly GMV of pilots and others, incomplete weeks marked."""
+def kpi_trend(reading: Reading, metric: str = "gmv") -> Any:
+    """Draw a weekly measure, an amount or a share, of pilots and others, incomplete weeks marked."""
     say, currency = reading.words, reading.shop.description.currency
     rows = reading.measures.assign(series=np.where(reading.measures["pilot"], "pilot", "other"))
-    rows = rows[rows["week"] >= reading.totals.periods[0]]
-    scale = 1e4 if say.language == "zh" else 1e6 if rows["gmv"].max() >= 1e6 else 1e3
-    unit = say(f"axis_{scale:.0f}", unit=formats.currency_unit(currency, say.language))
-    shown = rows.assign(gmv=rows["gmv"] / scale)
-    complete = rows[rows["week"] == pd.Timestamp(reading.monday)].set_index("series")["gmv"]
+    rows = rows[rows["week"] >= reading.totals.periods[0]].astype({metric: float})
+    if METRICS[metric].unit == "share":
+        scale, unit = 0.01, "%"
+    else:
+        scale = 1e4 if say.language == "zh" else 1e6 if rows[metric].max() >= 1e6 else 1e3
+        unit = say(f"axis_{scale:.0f}", unit=formats.currency_unit(currency, say.language))
+    shown = rows.assign(**{metric: rows[metric] / scale})
+    complete = rows[rows["week"] == pd.Timestamp(reading.monday)].set_index("series")[metric]
     labels = {
-        "value": say("with_unit", name=say("metric_gmv"), unit=unit),
+        "value": say("with_unit", name=say(f"metric_{metric}"), unit=unit),
         "incomplete": say("incomplete"),
         "start": say("pilot_starts"),
         "pilot": say("series_pilot"),
         "other": say("series_other"),
     }
-    wide = rows.pivot_table(index="week", columns="series", values="gmv")
-    money = {name: [formats.money(v, currency, say.language) for v in wide[name]] for name in ("pilot", "other")}
-    table = pd.DataFrame(
-        {
-            say("column_week"): pd.DatetimeIndex(wide.index).strftime("%Y-%m-%d"),
-            say("series_pilot"): money["pilot"],
-            say("series_other"): money["other"],
-        }
-    )
-    ends = {name: formats.money(float(complete[name]), currency, say.language) for name in ("pilot", "other")}
+    wide = rows.pivot_table(index="week", columns="series", values=metric)
+
+    def told(value: float) -> str:
+        return formats.percent(value) if unit == "%" else formats.money(value, currency, say.language)
+
+    table = pd.DataFrame({say("column_week"): pd.DatetimeIndex(wide.index).strftime("%Y-%m-%d")})
+    table = table.assign(**{say(f"series_{name}"): [told(v) for v in wide[name]] for name in ("pilot", "other")})
     chart = charts.kpi_trend(
-        shown, metric="gmv", period="week", series="series", labels=labels, start=reading.shop.pilot.starts_on
+        shown, metric=metric, period="week", series="series", labels=labels, start=reading.shop.pilot.starts_on
     )
     return charts.figure(
         chart,
-        title=say("trend_title"),
-        subtitle=say("trend_subtitle", currency=unit),
+        title=say("trend_title", measure=say(f"metric_{metric}")),
+        subtitle=say("trend_subtitle", definition=getattr(METRICS[metric], say.language), currency=unit),
         caption=_caption(reading, _categories(reading)),
-        description=say("trend_alt", **ends),
+        description=say("trend_alt", **{name: told(float(complete[name])) for name in ("pilot", "other")}),
         table=table,
         table_label=say("table_behind"),
     )
@@ -183,7 +195,8 @@ def cohort_triangle(reading: Reading) -> Any:
 
 
 def _since(study: Any, age: int) -> Any:
-    held = (study.labels["age"] >= age).to_numpy()
+    """Keep the ages from `age` on that rest on ten units or more."""
+    held = ((study.labels["age"] >= age) & (study.n_units >= FEWEST_SUPPORTED)).to_numpy()
     return replace(
         study,
         labels=study.labels[held].reset_index(drop=True),

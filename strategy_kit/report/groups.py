@@ -17,6 +17,8 @@ from strategy_kit.report import blocks
 from strategy_kit.report.words import marked
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from strategy_kit.report.blocks import Block
     from strategy_kit.report.review import Review
 
@@ -109,10 +111,11 @@ def _rungs(language: formats.Language) -> list[str]:
     return ["< " + "".join(ends[0]), *inner, "≥ " + "".join(ends[-1])]
 
 
-def yardsticks(review: Review) -> Any:
-    """Draw each category's change by orders, by GMV and by spend per annual active buyer."""
+def yardsticks(review: Review, only: Sequence[str] = ()) -> Any:
+    """Draw each category's change by orders, by GMV and by spend per annual active buyer; of `only` these, where named."""
     say = review.words
     found: Any = kpi.yardsticks(review.shop, by=[review.by], **review.asked).rename(columns={review.by: "category"})
+    found = found[found["category"].isin(only)] if only else found
     order = found[found["metric"] == "gmv"].sort_values("change", ascending=False)["category"]
     largest = found[found["metric"] == "gmv"].nlargest(MOST_GROUPS, "after")["category"]
     rest = len(order) - len(largest)

@@ -113,7 +113,9 @@ def _cause(reading: Reading, rows: pd.DataFrame | str) -> str:
 
 def _line(rows: pd.DataFrame, alt: str) -> str:
     """Draw weeks against their limits; festival weeks, around their own average, are open; signals are filled."""
-    centre, half = (float(value) for value in (rows["centre"].iloc[-1], rows["upper"].iloc[-1] - rows["centre"].iloc[-1]))
+    centre, half = (
+        float(value) for value in (rows["centre"].iloc[-1], rows["upper"].iloc[-1] - rows["centre"].iloc[-1])
+    )
     festival = (rows["signal"] == "festival").to_numpy()
     value = rows["value"].to_numpy(float)
     own = rows["value"].groupby(rows["cause"]).transform("mean").to_numpy(float)

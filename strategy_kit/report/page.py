@@ -14,7 +14,7 @@ from strategy_kit.periods import week_label
 from strategy_kit.report import blocks, claims, drawings
 from strategy_kit.report.claims import in_percent
 from strategy_kit.report.reading import Reading, listed, study_verb
-from strategy_kit.report.words import plain
+from strategy_kit.report.words import marked, plain
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,9 +31,17 @@ def headline(reading: Reading) -> str:
 
 
 def statement(reading: Reading) -> blocks.Statement:
-    """Return the claim for the machine that publishes the run."""
-    claim = reading.claim
-    return blocks.Statement(plain(headline(reading)), claim.verb, claim.decision, reading.words.language)
+    """Return the claim for the machine that publishes the run; effects in log points."""
+    claim, spread, plan, again = reading.claim, reading.spread, reading.shop.plan, reading.again
+    low, high = spread.interval(reading.level)
+    numbers = {
+        "metric": plan.metric, "week": week_label(reading.monday), "estimate": spread.estimate, "std_error": spread.std_error,
+        "degrees_of_freedom": spread.degrees_of_freedom, "widening": spread.widening, "conf_low": low, "conf_high": high,
+        "level": reading.level, "looks": reading.evidence.looks, "threshold": reading.evidence.threshold,
+        "chance": claim.chance, "weeks_after": reading.weeks_after, "horizon": plan.horizon,
+        "last_week_again": None if again is None else float(again.glance()["estimate"].iloc[0]),
+    }  # fmt: skip
+    return blocks.Statement(plain(headline(reading)), claim.verb, claim.decision, reading.words.language, numbers)
 
 
 def masthead(reading: Reading) -> Block:
@@ -133,6 +141,28 @@ def kept_selling(reading: Reading) -> tuple[int, str, str] | None:
     age = int(min(KEPT_AGE, rows["age"].max()))
     share = (rows["value"] / rows["cohort_size"])[rows["age"] == age]
     return age, formats.percent(float(share.min()), 0), formats.percent(float(share.max()), 0)
+
+
+def method(reading: Reading) -> tuple[Block, Block]:
+    """Return how the numbers are made, in at most 150 words."""
+    say, before = reading.words, len(reading.totals.periods) - reading.weeks_after
+    values = {"measure": measured(reading), "before": formats.Count(before), "level": f"{reading.level:.0%}"}
+    return (
+        blocks.section_head(say("section_method"), say("question_method"), say("method_title")),
+        blocks.line(say("method_text", **values)),
+    )
+
+
+def glossary(reading: Reading) -> tuple[Block, Block]:
+    """Return the terms of the page, and the warning about a letter word with two meanings."""
+    say = reading.words
+    terms = ("interval", "chance", "complete", "pilot", "special", "aac")
+    rows = [[marked(say(f"term_{term}")), marked(say(f"meaning_{term}"))] for term in terms]
+    heads = [say("column_term"), say("column_meaning")]
+    return (
+        blocks.section_head(say("section_glossary"), say("question_glossary"), say("glossary_title")),
+        blocks.listing(heads, rows, say("glossary_caption")),
+    )
 
 
 def provenance(reading: Reading) -> Block:

@@ -15,6 +15,7 @@ from strategy_kit.report import blocks
 from strategy_kit.report.claims import in_percent
 from strategy_kit.report.figures import _caption, _categories
 from strategy_kit.report.page import measured
+from strategy_kit.report.reading import listed
 
 if TYPE_CHECKING:
     from strategy_kit.estimates import Estimates
@@ -24,9 +25,9 @@ _WEEK = pd.Timedelta(weeks=1)
 
 
 def pilot_path(reading: Reading) -> Any:
-    """Draw the pilots' gap by week with bands that hold for all weeks together, and the events of these weeks below it.
+    """Draw the pilots' gap by week with bands for all weeks together, and the events of these weeks below it.
 
-    Where the ways to assign the pilots are too few for a band, each week's own interval is drawn and said to be so.
+    Where the ways to assign the pilots are too few for a band, each week's own interval is drawn and nothing is judged.
     """
     say = reading.words
     try:
@@ -34,21 +35,20 @@ def pilot_path(reading: Reading) -> Any:
     except DesignError as reason:
         return blocks.line(say("path_absent", reason=reason))
     together = bool(np.isfinite(path.tidy(level=LEVELS[0])["band_low"]).any())
-    ends = ("band_low", "band_high") if together else ("conf_low", "conf_high")
-    rows = pd.concat([_percent(path, level, ends) for level in LEVELS], ignore_index=True)
+    rows = pd.concat([_percent(path, level, "band" if together else "conf") for level in LEVELS], ignore_index=True)
     widest = rows[rows["level"] == LEVELS[0]]
     after = widest[widest["age"] >= 0]
-    beyond = int(((after["conf_low"] > 0) | (after["conf_high"] < 0)).sum())
+    beyond = int(((after["low"] > 0) | (after["high"] < 0)).sum()) if together else 0
     counts = {"n": formats.Count(beyond), "all": formats.Count(len(after))}
-    title = say("path_title" if beyond else "path_title_none", **counts)
+    title = say("path_title" if beyond else "path_title_none" if together else "path_title_single", **counts)
     labels = {"value": say("path_value"), "age": say("path_age"), "start": say("pilot_starts"), "span": "95%"}
     events = timeline_events(reading)
-    names = ", ".join(events["label"])
+    names = listed(say, list(events["label"]))
     table = pd.DataFrame(
         {
             say("column_age"): [formats.number(age, signed=True) for age in widest["age"]],
             say("column_estimate"): [_written(value) for value in widest["estimate"]],
-            say("column_interval"): [f"{_written(row.conf_low)} … {_written(row.conf_high)}" for row in widest.itertuples()],
+            say("column_interval"): [f"{_written(row.low)} … {_written(row.high)}" for row in widest.itertuples()],
         }
     )
     note = say("path_together" if together else "path_single")
@@ -100,12 +100,11 @@ def _festivals(reading: Reading, since: pd.Timestamp, until: pd.Timestamp) -> li
     return [(name, (first, last + pd.Timedelta(days=1))) for name, (first, last) in spans]
 
 
-def _percent(path: Estimates, level: float, ends: tuple[str, str]) -> pd.DataFrame:
+def _percent(path: Estimates, level: float, kind: str) -> pd.DataFrame:
     """Turn log points into percent."""
     rows = path.tidy(level=level)
-    values = {"conf_low": rows[ends[0]], "estimate": rows["estimate"], "conf_high": rows[ends[1]]}
-    shown = {name: 100 * np.expm1(value.astype(float)) for name, value in values.items()}
-    return rows[["age"]].assign(level=level, **shown)
+    ends = {"estimate": rows["estimate"], "low": rows[f"{kind}_low"], "high": rows[f"{kind}_high"]}
+    return rows[["age"]].assign(level=level, **{name: 100 * np.expm1(end.astype(float)) for name, end in ends.items()})
 
 
 def _written(percent: float) -> str:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from strategy_kit.report import figures, page
+from strategy_kit.errors import ParameterError
+from strategy_kit.report import blocks, figures, groups, page
 from strategy_kit.report import measures as measures_section
+from strategy_kit.report.changed import changed as changed_section
 from strategy_kit.report.path import pilot_path
+from strategy_kit.report.programmes import overseas_section, target_section
+from strategy_kit.report.review import Review
 from strategy_kit.report.sections import Section
 
 if TYPE_CHECKING:
@@ -45,9 +49,49 @@ def measures(reading: Reading) -> Section:
     return _wanted("measures", reading, measures_section.head, figures.kpi_trend, measures_section.table)
 
 
+def yardsticks(reading: Reading) -> Section:
+    """Show whether orders, GMV and spend per annual active buyer rank the categories alike, month on month."""
+    say, review = reading.words, Review(reading.shop, reading.monday, "month", reading.words)
+    head, only = (say("section_yardsticks"), say("question_yardsticks")), reading.shop.pilot.categories
+
+    def shown(_: Reading) -> Any:
+        names = dict(zip(("before", "after"), review.names, strict=True))
+        return blocks.section_head(*head, say("yardsticks_head", **names))
+
+    try:
+        return _wanted("yardsticks", reading, shown, lambda _: groups.yardsticks(review, only))
+    except ParameterError:  # fewer than two complete months
+        return Section("yardsticks", (blocks.absent(*head, say("yardsticks_short")),))
+
+
 def merchants(reading: Reading) -> Section:
     """Show how long new merchants stay."""
     return _wanted("merchants", reading, page.merchants_head, figures.cohort_triangle)
+
+
+def targets(reading: Reading) -> Section:
+    """Show how many merchants met floor and stretch."""
+    return _section("targets", reading, target_section)
+
+
+def overseas(reading: Reading) -> Section:
+    """Show what is sold overseas, and what joining did."""
+    return _section("overseas", reading, overseas_section)
+
+
+def changed(reading: Reading) -> Section:
+    """Show what was said last time, and why it is different now."""
+    return _section("changed", reading, changed_section)
+
+
+def method(reading: Reading) -> Section:
+    """Show how the numbers are made."""
+    return _section("method", reading, lambda read: Section("method", page.method(read)))
+
+
+def glossary(reading: Reading) -> Section:
+    """Show what the words mean."""
+    return _section("glossary", reading, lambda read: Section("glossary", page.glossary(read)))
 
 
 def provenance(reading: Reading) -> Section:
@@ -62,5 +106,8 @@ def statement(reading: Reading) -> Section:
 
 def _wanted(name: str, reading: Reading, *makers: Callable[[Reading], Any]) -> Section:
     """Make a section's parts, or none where the role leaves it out."""
-    wanted = reading.audience.wants(name)
-    return Section(name, tuple(make(reading) for make in makers if wanted))
+    return Section(name, tuple(make(reading) for make in makers if reading.audience.wants(name)))
+
+
+def _section(name: str, reading: Reading, make: Callable[[Reading], Section]) -> Section:
+    return make(reading) if reading.audience.wants(name) else Section(name)

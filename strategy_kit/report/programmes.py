@@ -1,0 +1,133 @@
+"""Programmes beside the pilot: two-tier targets and overseas; each is one line where its data are absent."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from strategy_kit import charts, did, formats, targets
+from strategy_kit.errors import DesignError
+from strategy_kit.overseas import LEVER, joiners_panel
+from strategy_kit.report import blocks, claims
+from strategy_kit.report.claims import Spread, verb_for
+from strategy_kit.report.figures import _caption, effect_by_week, kpi_trend
+from strategy_kit.report.measures import written
+from strategy_kit.report.reading import FEWEST_SUPPORTED
+from strategy_kit.report.sections import Section
+from strategy_kit.report.words import marked
+
+if TYPE_CHECKING:
+    from strategy_kit.report.blocks import Block
+    from strategy_kit.report.reading import Reading
+
+FEWEST = 10
+"""Merchants below which no cell of a table is shown."""
+_SUNDAY = dt.timedelta(days=6)
+
+
+def target_section(reading: Reading) -> Section:
+    """Return how many merchants met floor and stretch in the last period that has ended."""
+    say, shop = reading.words, reading.shop
+    head = say("section_targets"), say("question_targets")
+    if "targets" not in shop.tables:
+        return Section("targets", (_absent(head, say("targets_absent")),))
+    found = targets.attainment(shop, through=reading.monday + _SUNDAY)
+    if found.empty:
+        return Section("targets", (_absent(head, say("targets_none_ended")),))
+    last = found[found["period_start"] == found["period_start"].max()]
+    total = last[["merchants", "sold", "floor", "stretch", "met_floor", "met_stretch"]].sum()
+    if total["merchants"] < FEWEST:
+        return Section("targets", (_absent(head, say("targets_few", least=FEWEST)),))
+    floor, stretch = (formats.percent(total[name] / total["merchants"], 0) for name in ("met_floor", "met_stretch"))
+    title = say("targets_title", floor=floor, stretch=stretch)
+    return Section("targets", (blocks.section_head(*head, title), _attained(reading, last), _bands(reading, last)))
+
+
+def overseas_section(reading: Reading) -> Section:
+    """Return what is sold overseas, and what joining the programme did to merchants where some joined."""
+    say, shop = reading.words, reading.shop
+    head = say("section_overseas"), say("question_overseas")
+    if "market" not in shop.columns("order_lines"):
+        return Section("overseas", (_absent(head, say("overseas_absent")),))
+    pilots = reading.measures[reading.measures["pilot"]].set_index("week")
+    share = written(reading, "overseas_share", float(pilots.loc[pd.Timestamp(reading.monday), "overseas_share"]))[0]
+    title = say("overseas_title", share=share)
+    trend = kpi_trend(reading, "overseas_share")
+    return Section("overseas", (blocks.section_head(*head, title), trend, joiners(reading)))
+
+
+def joiners(reading: Reading) -> Any:
+    """Draw what joining overseas did to a merchant's sales at home and abroad together, by weeks since it joined."""
+    say, shop = reading.words, reading.shop
+    if "support" not in shop.tables:
+        return blocks.line(say("joiners_absent"))
+    if shop.engine.frame("select count(*) as n from support where lever = $lever", {"lever": LEVER})["n"][0] == 0:
+        return blocks.line(say("joiners_none"))
+    try:
+        panel = joiners_panel(shop, since=reading.totals.periods[0].date(), through=reading.monday)
+        study = did.event_study(did.group_time(panel, control="not_yet"))
+    except DesignError as reason:
+        return blocks.line(say("joiners_impossible", reason=reason))
+    if study.clusters[0] < FEWEST_SUPPORTED:
+        return blocks.line(say("joiners_few", n=formats.Count(study.clusters[0])))
+    spread = Spread(*study.average, np.inf, reading.widening)
+    states = [check.state for check in reading.checks]
+    verb = verb_for(spread, reading.level, [*states, "limits"] if panel.uneven else states)
+    currency = shop.description.currency
+    effect = formats.money(abs(spread.estimate), currency, say.language, like=spread.interval(reading.level))
+    title = say("joiners_title", verb=claims.told(verb, spread, effect, say))
+    return effect_by_week(
+        reading, study, title, say("joiners_subtitle", unit=formats.currency_unit(currency, say.language))
+    )
+
+
+def _absent(head: tuple[str, str], sentence: str) -> Block:
+    return blocks.absent(*head, sentence)
+
+
+def _attained(reading: Reading, last: pd.DataFrame) -> Any:
+    say, start = reading.words, last["period_start"].iloc[0]
+    bins = targets.attainment_bins(reading.shop, start)
+    day = formats.day(pd.Timestamp(start).date(), say.language)
+    total = last[["sold", "stretch", "merchants"]].sum()
+    portfolio = formats.percent(total["sold"] / total["stretch"])
+    table = pd.DataFrame(
+        {
+            say("column_attained"): [f"{100 * low:.0f}%" for low in bins["low"]],
+            say("column_merchants"): [_masked(n) for n in bins["merchants"]],
+        }
+    )
+    labels = {"value": say("column_merchants"), "share": say("attained_share"), "floor": say("word_floor")}
+    shown = bins.assign(merchants=bins["merchants"].where(bins["merchants"] >= FEWEST, 0))
+    count = formats.Count(int(total["merchants"]))
+    return charts.figure(
+        charts.attainment(shown, labels=labels | {"stretch": say("word_stretch")}),
+        title=say("attained_title", share=portfolio),
+        subtitle=say("attained_subtitle", day=day),
+        caption=_caption(reading, say("attained_n", n=count, least=FEWEST)),
+        description=say("attained_alt", share=portfolio, n=count),
+        table=table,
+        table_label=say("table_behind"),
+    )
+
+
+def _bands(reading: Reading, last: pd.DataFrame) -> Block:
+    """Return attainment by size band, bands of fewer than ten merchants left out and counted."""
+    say = reading.words
+    shown = last[last["merchants"] >= FEWEST]
+    rows = [
+        [marked(say.label(str(row.size_band))), *map(marked, (
+            formats.number(row.merchants), formats.percent(row.met_floor / row.merchants, 0),
+            formats.percent(row.met_stretch / row.merchants, 0), formats.percent(row.sold / row.stretch)))]
+        for row in shown.fillna({"size_band": "unknown"}).itertuples()
+    ]  # fmt: skip
+    heads = [say(f"column_{name}") for name in ("size_band", "merchants", "met_floor", "met_stretch", "portfolio")]
+    hidden = formats.Count(len(last) - len(shown))
+    return blocks.listing(heads, rows, say("bands_caption", n=hidden, least=FEWEST), numbers=range(1, 5))
+
+
+def _masked(count: int) -> str:
+    return formats.number(count) if count >= FEWEST else f"< {FEWEST}"
