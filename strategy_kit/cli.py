@@ -9,10 +9,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from strategy_kit.errors import ExportError, ParameterError, StrategyKitError
+from strategy_kit.errors import ParameterError, StorageError, StrategyKitError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
+
+    from strategy_kit.report.parameters import Parameter
+    from strategy_kit.report.run import Run
 
 Result = dict[str, Any]
 
@@ -34,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"strategy-kit {given.command}: stopped from the keyboard", file=sys.stderr)
         return 130
     except (StrategyKitError, OSError) as problem:
-        error = problem if isinstance(problem, StrategyKitError) else ExportError(f"cannot read or write: {problem}")
+        error = problem if isinstance(problem, StrategyKitError) else StorageError(f"cannot read or write: {problem}")
         print(f"strategy-kit {given.command}: {error}", file=sys.stderr)
         if given.json:
             print(json.dumps({"command": given.command, "error": type(error).__name__, "exit_code": error.exit_code}))
@@ -86,14 +89,16 @@ def _parser() -> argparse.ArgumentParser:
     plan.add_argument("--seal", action="store_true", help="write plan.seal, so that a later change of the plan shows")
     run = command("run", _run, "run a notebook and publish its page")
     run.add_argument("notebook", metavar="NOTEBOOK")
-    weekly = command("weekly", _run, "run the weekly report and publish it")
-    weekly.set_defaults(notebook="weekly_report")
+    weekly = command("weekly", _weekly, "run every notebook of the weekly plan and publish all pages, or none")
     for added in (run, weekly):
         added.add_argument("--data", required=True, metavar="DATA", type=Path)
         added.add_argument("--week", metavar="2025-W30", help="the last complete week by default")
         added.add_argument("--out", default="reports", metavar="FOLDER", type=Path)
         added.add_argument("-p", "--parameter", action="append", default=[], metavar="NAME=VALUE")
         added.add_argument("--timeout", type=float, default=600.0, metavar="SECONDS")
+    new = command("new", _new, "write a notebook of your own, which run and weekly accept")
+    new.add_argument("name", metavar="NAME")
+    new.add_argument("--folder", default="notebooks", metavar="FOLDER", type=Path)
     command("doctor", _doctor, "say what this machine has and lacks for reports")
     return parser
 
@@ -179,18 +184,51 @@ def _plan(given: argparse.Namespace) -> Result:
 
 
 def _run(given: argparse.Namespace) -> Result:
-    from strategy_kit.report.parameters import declared, parse
-    from strategy_kit.report.run import find, load, run
+    from strategy_kit.report.notebooks import find, load
+    from strategy_kit.report.parameters import declared
+    from strategy_kit.report.run import run
+
+    typed = _typed(given, lambda: declared(load(find(given.notebook))))
+    return _published(
+        run(given.notebook, data=given.data, out=given.out, week=given.week, parameters=typed, timeout=given.timeout)
+    )
+
+
+def _weekly(given: argparse.Namespace) -> Result:
+    from strategy_kit.dataset import open_dataset
+    from strategy_kit.report.batch import parameters_of, run_week
+
+    typed = _typed(given, lambda: parameters_of(open_dataset(given.data)))
+    return _published(
+        run_week(data=given.data, out=given.out, week=given.week, parameters=typed, timeout=given.timeout)
+    )
+
+
+def _typed(given: argparse.Namespace, known: Callable[[], Mapping[str, Parameter]]) -> dict[str, Any]:
+    from strategy_kit.report.parameters import parse
 
     texts = dict(_pair(text) for text in given.parameter)
-    values = parse(declared(load(find(given.notebook))), texts) if texts else {}
-    done = run(
-        given.notebook, data=given.data, out=given.out, week=given.week, parameters=values, timeout=given.timeout
-    )
-    print(done.html)
+    return parse(known(), texts) if texts else {}
+
+
+def _published(done: Run) -> Result:
+    for page in done.pages:
+        print(page)
+    for notebook, reason in done.left_out.items():
+        print(f"left out: {notebook}, since {reason}")
     if done.headline:
         print(done.headline)
-    return {"html": str(done.html), "headline": done.headline, "week": done.week, "run_id": done.run_id}
+    told = {"html": str(done.html), "headline": done.headline, "week": done.week, "run_id": done.run_id}
+    told |= {"pages": [str(page) for page in done.pages], "left_out": done.left_out, "seconds": done.seconds}
+    return told | {"record": str(done.html.parent / "run.json"), "index": str(done.html.parent.parent / "index.html")}
+
+
+def _new(given: argparse.Namespace) -> Result:
+    from strategy_kit.report.new import new_notebook
+
+    path = new_notebook(given.name, given.folder)
+    print(f"{path} is yours: open it with 'make lab', publish it with 'strategy-kit run {given.name} --data DATA'")
+    return {"notebook": str(path)}
 
 
 def _doctor(given: argparse.Namespace) -> Result:  # noqa: ARG001

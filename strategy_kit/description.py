@@ -8,11 +8,12 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 from zoneinfo import ZoneInfo
 
 from strategy_kit.contract import TABLES
 from strategy_kit.errors import ContractError, ParameterError, nearest, refuse
+from strategy_kit.formats import Language
 from strategy_kit.keys import days, key_laws
 from strategy_kit.plan import Plan, plan_from, plan_laws, read_plan, read_seal
 
@@ -20,6 +21,15 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from strategy_kit.plan import Seal, SealState
+
+WEEKLY: dict[str, tuple[str, ...]] = {
+    "weekly_report": ("en", "zh"),
+    "pilot_effect": ("en",),
+    "kpi_review": ("en",),
+    "merchant_cohorts": ("en",),
+    "data_check": ("en",),
+}
+"""Notebooks of a week, and the languages of each, where [weekly] names no others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +64,8 @@ class Description:
         Totals that order_lines must give, from another book: "lines" and "amount".
     seal
         Of the plan and the pilots' starts, where they were sealed.
+    weekly
+        Notebooks that a weekly run makes, and the languages of each; its first language bears the plain name.
     """
 
     name: str
@@ -70,6 +82,7 @@ class Description:
     pilot: Pilot | None = None
     plan: Plan = field(default_factory=lambda: Plan(declared=False))
     seal: Seal | None = None
+    weekly: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: dict(WEEKLY))
 
     @property
     def plan_seal(self) -> SealState:
@@ -92,6 +105,7 @@ _KEYS: dict[str, type] = {
     "control": Mapping,
     "pilot": Mapping,
     "plan": Mapping,
+    "weekly": Mapping,
 }
 _REQUIRED = ("name", "currency", "timezone")
 _PILOT_KEYS = {"categories": list, "starts_on": (dt.date, Mapping), "placebo": bool}
@@ -142,8 +156,11 @@ def describe(given: Mapping[str, Any], subject: str, laws: Sequence[str] = ()) -
         laws += plan_laws(plan_given)
     if isinstance(given.get("control"), Mapping):
         laws += key_laws(given["control"], _CONTROL_KEYS, "control.")
+    if isinstance(given.get("weekly"), Mapping):
+        laws += _weekly_laws(given["weekly"])
     refuse(ContractError, subject, laws)
     plain = {key: value for key, value in given.items() if key not in ("pilot", "plan")}
+    plain |= {"weekly": {name: tuple(chosen) for name, chosen in plain["weekly"].items()}} if "weekly" in plain else {}
     plan = plan_from(plan_given) if "plan" in given else Plan(declared=False)
     return Description(**plain, pilot=None if pilot_given is None else _pilot(pilot_given), plan=plan)
 
@@ -187,6 +204,22 @@ def _unit_laws(given: Mapping[str, Any]) -> list[str]:
         laws.append(f"data_from {first} is after data_through {last}")
     lags = {key: given.get(key, 0) for key in ("settlement_days", "refund_days")}
     return laws + [f"{key} is 0 or more, not {days}" for key, days in lags.items() if type(days) is int and days < 0]
+
+
+def _weekly_laws(given: Mapping[str, Any]) -> list[str]:
+    known = get_args(Language)
+    laws = (
+        [] if given else ['weekly names no notebook; write one a line, like kpi_review = ["en"], or leave [weekly] out']
+    )
+    for name, languages in given.items():
+        if not isinstance(languages, list) or not languages or len(set(map(str, languages))) < len(languages):
+            laws.append(f'weekly.{name} lists each of its languages once, like ["en", "zh"], not {languages!r}')
+            continue
+        strange = [language for language in languages if language not in known]
+        laws += [
+            f"weekly.{name}: {word!r} is not a language{nearest(str(word), known)}; {known} are" for word in strange
+        ]
+    return laws
 
 
 def _pilot_laws(given: Mapping[str, Any]) -> list[str]:

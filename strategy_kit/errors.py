@@ -2,13 +2,19 @@
 
 StrategyKitError            1
 ├── ParameterError          2   a parameter, file name, week or metric that does not exist or has the wrong type
-├── NotebookError           3   a cell of a notebook failed or never ran
+├── NotebookError           3   a cell of a notebook failed or never ran, or a promised section is missing
 ├── DesignError             3   the data cannot answer the question that was asked
-├── ContractError           4   a table breaks the data contract
+├── ContractError           4   a table, or the ledger of claims, breaks its contract
 ├── ExportError             5   the page could not be made or did not pass its verification
 ├── RunTimeout              6   a notebook ran longer than it was allowed to
+├── LateData                7   the week that was asked for is over, and its data have not arrived
+├── ClockError              8   the machine's clock is behind the data or behind the newest published claim
+├── StorageError           73   the disk is full, or a folder or file cannot be written
 ├── BusyError              75   the same report is being made by another run
-└── KernelDied            137   the process that ran the notebook was killed
+├── KernelDied            137   the process that ran the notebook was killed or never started
+└── Stopped               143   the run was ended from outside
+
+`remedy` of each is what the note of a failed run says to do.
 """
 
 from __future__ import annotations
@@ -25,54 +31,95 @@ class StrategyKitError(Exception):
     """Base of all refusals: the law, the value and the remedy in one sentence."""
 
     exit_code: ClassVar[int] = 1
+    remedy: ClassVar[str] = "show this note to whoever maintains strategy_kit here"
 
 
 class ParameterError(StrategyKitError):
     """A parameter, name or week that does not exist or has the wrong type."""
 
     exit_code = 2
+    remedy = (
+        "correct the command or the notebook as the sentence says; `strategy-kit COMMAND --help` lists what there is"
+    )
 
 
 class NotebookError(StrategyKitError):
-    """A cell of a notebook failed or never ran."""
+    """A cell of a notebook failed or never ran, or a section that the notebook promises is missing."""
 
     exit_code = 3
+    remedy = (
+        "open the notebook that lies beside this note in JupyterLab, run it up to the cell that is named and correct it"
+    )
 
 
 class DesignError(StrategyKitError):
     """The data cannot answer the question that was asked of it."""
 
     exit_code = 3
+    remedy = "ask what these data can answer: change the week, the pilot, the plan or a parameter as the sentence says"
 
 
 class ContractError(StrategyKitError):
-    """A table breaks the data contract."""
+    """A table, or the ledger of claims, breaks its contract."""
 
     exit_code = 4
+    remedy = "run `strategy-kit check` on the data set, correct what it names where the data come from, and run again"
 
 
 class ExportError(StrategyKitError):
     """The page could not be made, or did not pass its verification."""
 
     exit_code = 5
+    remedy = "correct the output that the sentence names in the notebook that lies beside this note, and run again"
 
 
 class RunTimeout(StrategyKitError):
     """A notebook ran longer than it was allowed to."""
 
     exit_code = 6
+    remedy = "run again with a longer --timeout, or when the machine has less to do"
+
+
+class LateData(StrategyKitError):
+    """The week that was asked for is over, and its data have not arrived."""
+
+    exit_code = 7
+    remedy = "wait until the data have arrived and data_through in dataset.toml says so, and run again"
+
+
+class ClockError(StrategyKitError):
+    """The machine's clock is behind the data or behind the newest published claim."""
+
+    exit_code = 8
+    remedy = "set the machine's clock, or correct data_through in dataset.toml, and run again"
+
+
+class StorageError(StrategyKitError):
+    """The disk is full, or a folder or file cannot be written."""
+
+    exit_code = 73
+    remedy = "free space on the disk, or give the user of the run the right to write there, and run again"
 
 
 class BusyError(StrategyKitError):
     """The same report is being made by another run."""
 
     exit_code = 75
+    remedy = "wait until the other run has ended"
 
 
 class KernelDied(StrategyKitError):
-    """The process that ran the notebook was killed, most often for want of memory."""
+    """The process that ran the notebook was killed, most often for want of memory, or it never started."""
 
     exit_code = 137
+    remedy = "give the machine more memory or the notebook fewer rows, and run again"
+
+
+class Stopped(StrategyKitError):
+    """The run was ended from outside, from the keyboard or by the machine."""
+
+    exit_code = 143
+    remedy = "run again"
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,8 @@ class DuckDBEngine:
     def __init__(self) -> None:
         self._connection = duckdb.connect(":memory:")
         self._connection.execute("set TimeZone = 'UTC'")
+        if (threads := os.environ.get("STRATEGY_KIT_NUM_THREADS", "")).isdecimal() and int(threads):
+            self._connection.execute(f"set threads = {int(threads)}")
 
     def add_files(self, table: str, paths: Sequence[str]) -> None:
         """Make Parquet or CSV files readable as `table`."""

@@ -2,9 +2,25 @@
 
 from __future__ import annotations
 
-from strategy_kit.report import figures, page
-from strategy_kit.report.audience import Audience
-from strategy_kit.report.reading import Reading, read_week
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from strategy_kit.report.batch import run_week
 from strategy_kit.report.run import Run, run
 
-__all__ = ["Audience", "Reading", "Run", "figures", "page", "read_week", "run"]
+if TYPE_CHECKING:
+    from strategy_kit.report import figures, page
+    from strategy_kit.report.audience import Audience
+    from strategy_kit.report.reading import Reading, read_week
+
+_LATE = {"Audience": "audience", "Reading": "reading", "read_week": "reading"}  # a run needs no estimator: kernels do
+
+__all__ = ["Audience", "Reading", "Run", "figures", "page", "read_week", "run", "run_week"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("figures", "page"):
+        return import_module(f"{__name__}.{name}")
+    if name in _LATE:
+        return getattr(import_module(f"{__name__}.{_LATE[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

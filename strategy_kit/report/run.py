@@ -1,43 +1,42 @@
-"""Run a notebook and publish its page, or fail with a reason and change nothing that readers see.
-
-The executed cells are the only witnesses: a run is good when every code cell ran to its end without an error.
-What the notebook's metadata says of the whole is not believed: it says "completed" after a killed kernel too.
-"""
+"""Run notebooks and publish their pages, or fail with a reason and change nothing that readers see."""
 
 from __future__ import annotations
 
 import datetime as dt
-import logging
-import os
 import secrets
 import signal
-import sys
 import time
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 from strategy_kit import errors
-from strategy_kit.errors import NotebookError, ParameterError, StrategyKitError
+from strategy_kit.errors import BusyError, ParameterError, StrategyKitError
+from strategy_kit.report.failures import file_failure, named
+from strategy_kit.report.jobs import Job, Made, make, stoppable
+from strategy_kit.report.manifest import describe, sha256
+from strategy_kit.report.notebooks import find, load
 from strategy_kit.report.parameters import declared, redacted, resolve
-from strategy_kit.report.publish import Desk, clean, describe, file_failure, injected, opened, publish, sha256
+from strategy_kit.report.publish import Desk, opened, publish, repaired
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from types import ModuleType
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    import pandas as pd
     from nbformat import NotebookNode
 
-CLAIM = "application/vnd.strategy-kit.claim+json"
-_REFUSED_TAGS = ("raises-exception", "skip-execution", "injected-parameters")
-_LONGEST_SOCKET_FOLDER = 95  # bytes, of the 107 that the path of a Unix socket may have
+    from strategy_kit.dataset import Dataset
+
+SCHEMA = 1
+"""Of run.json; a change that could break its readers makes it 2."""
+_OURS = ("ledger", "translation")  # what the runner fills in, and no page tells at its foot
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A published report: its files in the week's folder, and the claim and week of it, if any."""
+    """What was published: files in the week's folder, the claim and week, if any, and what was left out and why."""
 
     html: Path
     notebook: Path
@@ -46,6 +45,44 @@ class Run:
     week: str | None
     seconds: float
     run_id: str
+    pages: tuple[Path, ...] = ()
+    left_out: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a command asks for; `week` and `parameters` as `run` takes them."""
+
+    command: str
+    data: Path
+    out: Path
+    week: str | None
+    parameters: dict[str, Any]
+    timeout: float
+
+    def __post_init__(self) -> None:
+        """Refuse a time of nothing, and what is given in two ways."""
+        if not self.timeout > 0:
+            raise ParameterError(f"timeout must be more than 0 seconds, not {self.timeout!r}")
+        if "data" in self.parameters or ("week" in self.parameters and self.week is not None):
+            raise ParameterError("data and week are given once: as data=... and week=..., or week as a parameter")
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A page to make: its notebook, and where its language is the command's choice, which, and the other page's file."""
+
+    source: Path
+    node: NotebookNode
+    name: str
+    language: str | None = None
+    translation: str | None = None
+
+    @classmethod
+    def of(cls, notebook: str | Path) -> Page:
+        """Return the page of a notebook, given by path or by bare name; ParameterError if it cannot be run."""
+        source = find(notebook)
+        return cls(source, load(source), source.stem)
 
 
 def run(
@@ -74,9 +111,10 @@ def run(
 
     Raises
     ------
-    ParameterError, ContractError, BusyError
-        Before a kernel starts: a name, week, type or table is wrong, or another run makes the same report.
-    NotebookError, RunTimeout, KernelDied, ExportError
+    ParameterError, ContractError, LateData, ClockError, StorageError, BusyError
+        Before a kernel starts: a name, week, type or table is wrong, data or room are missing, the clock is behind, or
+        another run makes the same report.
+    NotebookError, RunTimeout, KernelDied, ExportError, Stopped
         The run failed, as by any error of this package that a cell raises. What was published stays, and the
         message ends with the folder of the unfinished notebook.
 
@@ -84,170 +122,240 @@ def run(
     --------
     >>> page = run("weekly_report", data="data/sample", week="2025-W30").html  # doctest: +SKIP
     """
-    started, clock = dt.datetime.now(dt.UTC), time.monotonic()
-    if not timeout > 0:
-        raise ParameterError(f"timeout must be more than 0 seconds, not {timeout!r}")
-    node = load(source := find(notebook))
-    values, label, shop = _settled(node, Path(data), week, dict(parameters or {}))
-    run_id = f"{started:%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
-    desk = Desk(Path(out), shop.name, label or "undated", source.stem, run_id)
-    with opened(desk):
+    asked = Asked("run", Path(data), Path(out), week, dict(parameters or {}), timeout)
+    return produce(asked, lambda _: ([Page.of(notebook)], {}), lambda jobs: [make(job) for job in jobs])
+
+
+def produce(
+    asked: Asked,
+    choose: Callable[[Dataset], tuple[Sequence[Page], dict[str, str]]],
+    make_all: Callable[[Sequence[Job]], Sequence[Made]],
+) -> Run:
+    """Choose the pages, make them all and publish them together, or file the failure and raise it."""
+    started = dt.datetime.now(dt.UTC)
+    edition = Edition(asked, started, f"{started:%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}")
+    with ExitStack() as held:
         try:
-            entry = describe(source, Path(data), shop.files) | {"run_id": run_id, "week": label}
-            entry |= {"started": f"{started:%Y-%m-%dT%H:%M:%SZ}", "parameters": redacted(values)}
-            with _stoppable():
-                executed = _execute(node, values, desk, timeout)
-                entry |= {"headline": _headline(executed), "html_sha256": _export(executed, values, desk)}
-            entry["seconds"] = round(time.monotonic() - clock, 3)
-            week_folder = publish(desk, entry)
+            with stoppable():
+                edition.settle(choose)
+                held.enter_context(opened(edition.desk))
+                edition.prepare(repaired(edition.desk))
+                edition.made = list(make_all(edition.jobs))
+            edition.judge()
+            with _undisturbed():
+                edition.put()
+        except BusyError:
+            raise
         except (Exception, KeyboardInterrupt) as error:
-            filed = file_failure(desk, _problem(error, desk), values)
+            problem = named(error)
+            filed = file_failure(edition.failed, problem, edition.record(problem), edition.unfinished())
             if isinstance(error, KeyboardInterrupt) and not error.args:
                 raise
             raise filed from error
-    files = [week_folder / name for name in (f"{source.stem}.html", desk.draft.name, "manifest.json")]
-    return Run(files[0], files[1], files[2], entry["headline"], label, entry["seconds"], run_id)
+    return edition.published()
 
 
-def find(notebook: str | Path) -> Path:
-    """Return the file of a notebook, given by path or by bare name; ParameterError if there is none."""
-    path = Path(notebook)
-    if path.suffix == ".ipynb" and path.is_file():
-        return path
-    folders = (Path(__file__).resolve().parents[2], Path())
-    known = {file.stem: file for folder in folders for file in folder.glob("notebooks/*.ipynb")}
-    name = path.name.removesuffix(".ipynb")
-    if path.parent == Path() and name in known:
-        return known[name]
-    hint = errors.nearest(name, known)
-    raise ParameterError(f"no notebook {str(notebook)!r}{hint}; by name there are: {', '.join(sorted(known))}")
+class Edition:
+    """One run on its way: what it was asked, what it makes, and what became of it."""
+
+    def __init__(self, asked: Asked, started: dt.datetime, run_id: str) -> None:
+        self.asked, self.started, self.run_id = asked, started, run_id
+        self.clock, self.failed = time.monotonic(), asked.out / "failed" / run_id
+        self.pages: Sequence[Page] = ()
+        self.left_out: dict[str, str] = {}
+        self.values: list[dict[str, Any]] = []
+        self.jobs: list[Job] = []
+        self.made: list[Made] = []
+        self.entries: dict[str, Any] = {}
+        self.label: str | None = None
+
+    def settle(self, choose: Callable[[Dataset], tuple[Sequence[Page], dict[str, str]]]) -> None:
+        """Settle data set, pages, week and values, before anything is written."""
+        from strategy_kit.dataset import open_dataset
+        from strategy_kit.periods import week_label
+
+        self.shop = shop = open_dataset(self.asked.data)
+        if shop.name == "failed":
+            raise ParameterError("'failed' is no name for a data set with reports; rename it in dataset.toml")
+        self.pages, self.left_out = choose(shop)
+        known = [declared(page.node) for page in self.pages]
+        given, week = dict(self.asked.parameters), self.asked.week
+        dated = any("week" in parameters for parameters in known)
+        week = given.pop("week", None) if dated and week is None else week
+        several = len(self.pages) > 1
+        for page, parameters in zip(self.pages, known, strict=True):
+            ours = self._ours(page) | ({"week": week or ""} if week is not None or "week" in parameters else {})
+            kept = {name: value for name, value in given.items() if not several or name in parameters}
+            kept |= {
+                name: value for name, value in ours.items() if name in parameters or (name == "week" and not several)
+            }
+            self.values.append(resolve(parameters, kept))
+        self._refuse_unknown(given, known)
+        check_clock(shop, None)
+        self.label = week_label(week_of(shop, week)) if dated else None
+        for values in self.values:
+            if "week" in values:
+                values["week"] = self.label
+        self.desk = Desk(self.asked.out, shop.name, self.label, [page.name for page in self.pages], self.run_id)
+
+    def _ours(self, page: Page) -> dict[str, Any]:
+        ledger = self.asked.out / self.shop.name / "ledger.csv"
+        told = {"language": page.language, "translation": page.translation, "ledger": str(ledger) * ledger.is_file()}
+        return {"data": str(self.asked.data)} | {name: value for name, value in told.items() if value}
+
+    def _refuse_unknown(self, given: Mapping[str, Any], known: Sequence[Mapping[str, Any]]) -> None:
+        every = {name: parameter for parameters in known for name, parameter in parameters.items()}
+        if strange := {name: value for name, value in given.items() if name not in every}:
+            resolve(every, strange)
+
+    def prepare(self, ledger: pd.DataFrame) -> None:
+        """Describe what each page is made from, and write its job down."""
+        check_clock(self.shop, ledger)
+        never = _ids(self.shop)
+        for page, values in zip(self.pages, self.values, strict=True):
+            entry = describe(page.source, self.asked.data, self.shop.files) | {"plan": self.shop.plan.fingerprint}
+            shown = {name: value for name, value in redacted(values).items() if name not in _OURS}
+            self.entries[page.name] = entry | {
+                "run_id": self.run_id,
+                "week": self.label,
+                "parameters": redacted(values),
+            }
+            about = entry | {"parameters": shown}
+            staging, timeout = self.desk.staging, self.asked.timeout
+            self.jobs.append(Job(page.source, page.name, values, staging, timeout, about, never))
+
+    def judge(self) -> None:
+        """Raise what went wrong with the first page that was not made, naming all of them."""
+        problems = {job.name: made.problem for job, made in zip(self.jobs, self.made, strict=True) if made.problem}
+        if not problems:
+            return
+        first, told = (
+            next(iter(problems.values())),
+            [f"{name}: {str(error).rstrip('.;, ')}" for name, error in problems.items()],
+        )
+        if len(self.jobs) > 1:
+            raise type(first)(f"{len(told)} of the {len(self.jobs)} pages were not made: {'; '.join(told)}")
+        raise first
+
+    def put(self) -> None:
+        """Publish."""
+        for job, made in zip(self.jobs, self.made, strict=True):
+            entry = {"headline": _headline([made]), "html_sha256": sha256(job.page), "seconds": made.seconds["total"]}
+            self.entries[job.name] |= {"started": _written(self.started), **entry}
+        files = [dict(file) for file in next(iter(self.entries.values()))["data"]]
+        told = {"published_at": _written(dt.datetime.now(dt.UTC)), "week": self.label}
+        told |= {"data_through": str(self.shop.data_through), "plan_fingerprint": self.shop.plan.fingerprint}
+        told |= {"data_fingerprint": _fingerprint(files)}
+        publish(self.desk, self.entries, self.record(None), told)
+
+    def published(self) -> Run:
+        """Return what was published."""
+        folder = self.desk.link
+        pages = tuple(folder / job.page.name for job in self.jobs)
+        seconds = round(time.monotonic() - self.clock, 3)
+        draft, manifest = folder / self.jobs[0].draft.name, folder / "manifest.json"
+        head = _headline(self.made)
+        return Run(pages[0], draft, manifest, head, self.label, seconds, self.run_id, pages, self.left_out)
+
+    def unfinished(self) -> list[Job]:
+        """Return the jobs that were not made to their end."""
+        bad = [bool(made.error) for made in self.made] or [True] * len(self.jobs)
+        good = not any(bad)
+        return [job for job, failed in zip(self.jobs, bad, strict=True) if failed or good]
+
+    def record(self, problem: StrategyKitError | None) -> dict[str, Any]:
+        """Return run.json."""
+        shop, asked = getattr(self, "shop", None), self.asked
+        ended = dt.datetime.now(dt.UTC)
+        record = {"schema": SCHEMA, "run_id": self.run_id, "command": asked.command, "week": self.label or asked.week}
+        record |= {"started": _written(self.started), "ended": _written(ended)}
+        record |= {"seconds": round(time.monotonic() - self.clock, 3), "exit_code": problem.exit_code if problem else 0}
+        if shop is not None:
+            about = shop.description
+            record |= {"data": shop.name, "title": about.title or shop.name, "synthetic": about.synthetic}
+            record |= {"placebo": bool(about.pilot and about.pilot.placebo), "data_through": str(shop.data_through)}
+        record["left_out"] = self.left_out
+        made = [*self.made, *([None] * (len(self.pages) - len(self.made)))]
+        record["notebooks"] = [self._told(*pair, good=problem is None) for pair in enumerate(made)]
+        return record
+
+    def _told(self, number: int, made: Made | None, *, good: bool) -> dict[str, Any]:
+        page = self.pages[number]
+        values = self.values[number] if number < len(self.values) else {}
+        status = "not_made" if made is None else "failed" if made.error else "published" if good else "withheld"
+        told: dict[str, Any] = {"notebook": page.source.stem, "language": values.get("language") or page.language or ""}
+        told |= {"page": f"{page.name}.html", "run_id": self.run_id, "status": status}
+        if made is None:
+            return told
+        told |= {"attempts": made.attempts, "seconds": made.seconds, "sections": made.sections, "claims": made.claims}
+        if made.error:
+            return told | {"error": made.error, "message": made.message}
+        file = self.jobs[number].page
+        return told | ({"sha256": sha256(file), "bytes": file.stat().st_size} if file.is_file() else {})
 
 
-def judge(executed: NotebookNode, name: str) -> None:
-    """Raise NotebookError, or what of this package a cell raised, unless each code cell ran to its end."""
-    cells = [cell for cell in executed.cells if cell.cell_type == "code" and cell.source.strip()]
-    for cell, output in [(c, o) for c in cells for o in c.outputs if o.output_type == "error"]:
-        law, own = f"cell [{cell.execution_count}] of {name}", errors.error_named(output.ename)
-        if own is not None:
-            raise own(output.evalue)
-        law += f" stopped with {output.ename}: {output.evalue or 'no message'}"
-        raise NotebookError(f"{law}; correct that cell, or the data that it reads")
-    status = [cell.metadata.get("papermill", {}).get("status") for cell in cells]
-    bad = [c for c, s in zip(cells, status, strict=True) if c.execution_count is None or s != "completed"]
-    if bad:
-        law = f"{len(bad)} of the {len(cells)} code cells of {name} did not run to their end"
-        raise NotebookError(f"{law}, first {bad[0].source!r}; run the notebook in Jupyter and correct it")
+def week_of(shop: Dataset, text: str | None) -> dt.date:
+    """Return the week's Monday as `Dataset.week` does; LateData where the week is over and its data have not arrived."""
+    from strategy_kit.periods import last_complete, parse_week, week_label
 
-
-def _settled(node: NotebookNode, data: Path, week: Any, given: dict[str, Any]) -> tuple[Any, str | None, Any]:
-    """Return the values, the week's label and the data set, before a kernel starts."""
-    known = declared(node)
-    if "data" in given or ("week" in given and week is not None):
-        raise ParameterError("data and week are given once: as data=... and week=..., or week as a parameter")
-    week = given.pop("week", None) if "week" in known and week is None else week
-    ours = {"data": str(data)} if "data" in known else {}
-    ours |= {"week": week or ""} if week is not None or "week" in known else {}
-    values = resolve(known, {**given, **ours})
-
-    from strategy_kit.dataset import open_dataset
-    from strategy_kit.periods import week_label
-
-    shop = open_dataset(data)
-    if shop.name == "failed":
-        raise ParameterError("'failed' is no name for a data set with reports; rename it in dataset.toml")
-    label = week_label(shop.week(week)) if "week" in known else None
-    return values | ({"week": label} if label else {}), label, shop
-
-
-def load(source: Path) -> NotebookNode:
-    """Read a notebook; ParameterError if it is none, or if a tag in it would keep a run from being judged."""
-    # jsonschema, where it finds this module, builds a grammar of international addresses: 1.2 s for nothing
-    sys.modules.setdefault("rfc3987_syntax", cast("ModuleType", None))
-    import nbformat
-
-    try:
-        node = nbformat.read(source, as_version=4)
-    except (OSError, ValueError, AttributeError, nbformat.ValidationError) as error:
-        raise ParameterError(f"{source} cannot be read as a notebook: {error}; save it in Jupyter") from error
-    tags = [(i, tag) for i, cell in enumerate(node.cells, 1) for tag in cell.metadata.get("tags", [])]
-    law = "cell {} is tagged {!r}, so that no run could be judged; take the tag or the cell away."
-    errors.refuse(ParameterError, source.name, [law.format(*pair) for pair in tags if pair[1] in _REFUSED_TAGS])
-    return cast("NotebookNode", nbformat.v4.upgrade(node) or node)
-
-
-def _execute(node: NotebookNode, values: dict[str, Any], desk: Desk, timeout: float) -> NotebookNode:
-    import nbformat
-    import papermill
-    from nbclient.exceptions import CellTimeoutError, DeadKernelError
-    from traitlets.config import Config
-
-    logging.getLogger("papermill").addHandler(logging.NullHandler())
-    cell = nbformat.v4.new_code_cell(injected(values), metadata={"tags": ["injected-parameters"]})
-    place = ["parameters" in other.metadata.get("tags", []) for other in node.cells].index(True) + 1
-    node.cells.insert(place, cell)
-    nbformat.write(node, desk.draft)
-    path = str(desk.draft).replace("{", "{{").replace("}", "}}")  # papermill formats the paths it is given
-    stop_at = time.monotonic() + timeout
-    try:
-        # Unless told otherwise, kernels that start together in one folder share their sockets and talk to each other.
-        with TemporaryDirectory(prefix="sk-") as sockets, suppress(papermill.PapermillExecutionError):  # judged below
-            short = len(os.fsencode(sockets)) <= _LONGEST_SOCKET_FOLDER
-            papermill.execute_notebook(
-                path,
-                path,
-                kernel_name="python3",
-                language="python",
-                progress_bar=sys.stderr.isatty(),
-                extra_arguments=["--IPKernelApp.log_level=50"],  # what a dying kernel has to say is said by the judge
-                timeout_func=lambda _: max(stop_at - time.monotonic(), 0.01),
-                config=Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/k"} if short else {}}),
+    if text is not None:
+        monday, last = parse_week(text), last_complete(shop.settled_through, "week")
+        sunday = monday + dt.timedelta(days=6)
+        if monday > last and sunday < _today(shop):
+            law = (
+                f"week {week_label(monday)} is not complete: it ended on {sunday}, and the data of {shop.name!r} reach"
             )
-    except CellTimeoutError as error:
-        law = f"{desk.notebook} ran longer than the {timeout:g} seconds that it may take"
-        raise errors.RunTimeout(f"{law}; allow more, or give it less to do") from error
-    except (DeadKernelError, RuntimeError) as error:
-        law = f"the process that ran {desk.notebook} was killed or never answered ({error})"
-        raise errors.KernelDied(f"{law}, often for want of memory; give it more, or fewer rows") from error
-    executed: NotebookNode = nbformat.read(desk.draft, as_version=4)
-    judge(executed, desk.notebook)
-    return executed
+            wait = (
+                f"{shop.data_through} (settled {shop.settled_through}), so the last complete week is {week_label(last)}"
+            )
+            raise errors.LateData(f"{law} {wait}; wait for the data")
+    return shop.week(text)
 
 
-def _headline(executed: NotebookNode) -> str | None:
-    outputs = [output for cell in executed.cells for output in cell.get("outputs", [])]
-    claims = [output["data"][CLAIM] for output in outputs if CLAIM in output.get("data", {})]
-    return str(claims[-1]["headline"]) if claims else None
+def check_clock(shop: Dataset, ledger: pd.DataFrame | None) -> None:
+    """Raise ClockError where the machine's clock is before the data's last day, or before the newest published claim."""
+    if ledger is None:
+        if (today := _today(shop)) < shop.data_through:
+            law = f"the machine's clock says {today}, and the data of {shop.name!r} reach {shop.data_through} already"
+            raise errors.ClockError(f"{law}; set the clock, or correct data_through in dataset.toml")
+        return
+    newest = None if ledger.empty else ledger["published_at"].max().to_pydatetime()
+    if newest is not None and dt.datetime.now(dt.UTC) < newest:
+        law = f"the machine's clock says {_written(dt.datetime.now(dt.UTC))}, before the newest claim of {_written(newest)}"
+        raise errors.ClockError(f"{law} in the ledger of {shop.name!r}; set the clock")
 
 
-def _export(executed: NotebookNode, values: dict[str, Any], desk: Desk) -> str:
-    import nbformat
-
-    from strategy_kit.report.export import export
-
-    page = desk.draft.with_suffix(".html")
-    nbformat.write(clean(executed, values), desk.draft)
-    export(desk.draft, page)
-    return sha256(page)
+def _today(shop: Dataset) -> dt.date:
+    return dt.datetime.now(ZoneInfo(shop.description.timezone)).date()
 
 
-def _problem(error: BaseException, desk: Desk) -> StrategyKitError:
-    if isinstance(error, KeyboardInterrupt):
-        return errors.KernelDied(f"the run of {desk.notebook} was stopped from outside; run it again")
-    if isinstance(error, StrategyKitError):
-        return error
-    return errors.ExportError(f"{desk.notebook} could not be published: {type(error).__name__}: {error}")
+def _ids(shop: Dataset) -> tuple[str, ...]:
+    if "merchants" not in shop.tables:
+        return ()
+    return tuple(shop.engine.frame("select distinct merchant_id from merchants order by 1")["merchant_id"].astype(str))
+
+
+def _headline(made: Sequence[Made]) -> str | None:
+    claims = next((page.claims for page in made if page.claims), [])
+    return str(claims[-1].get("headline")) if claims else None
+
+
+def _fingerprint(files: Sequence[Mapping[str, Any]]) -> str:
+    from strategy_kit.plan import fingerprint
+
+    return fingerprint(sorted([file["table"], file["sha256"]] for file in files))
+
+
+def _written(moment: dt.datetime) -> str:
+    return f"{moment:%Y-%m-%dT%H:%M:%SZ}"
 
 
 @contextmanager
-def _stoppable() -> Iterator[None]:
-    """Turn SIGTERM into an exception, so that the kernel is shut down and the failure filed."""
-
-    def stop(*_: object) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        raise KeyboardInterrupt("SIGTERM")  # which asyncio lets through
-
+def _undisturbed() -> Iterator[None]:
+    """Let a stop from outside wait: what takes milliseconds is done, or undone, as a whole."""
     with ExitStack() as undo:
-        with suppress(ValueError):  # only the main thread may listen to signals
-            before = signal.signal(signal.SIGTERM, stop)
-            undo.callback(signal.signal, signal.SIGTERM, before or signal.SIG_DFL)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            with suppress(ValueError):  # only the main thread may listen to signals
+                before = signal.signal(number, signal.SIG_IGN)
+                undo.callback(signal.signal, number, before or signal.SIG_DFL)
         yield

@@ -1,0 +1,315 @@
+"""One page of a run: its notebook executed, judged and exported; here, or in a worker process that may die alone.
+
+A worker reads its job from standard input, so that no secret stands among its arguments, and ends with its parent.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from strategy_kit import errors
+from strategy_kit.errors import StrategyKitError
+from strategy_kit.report.notebooks import CLAIM, emitted, judge, load
+from strategy_kit.report.secrets import clean, injected, scrubbed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from nbformat import NotebookNode
+
+    from strategy_kit.report.pictures import Pictures
+
+CHART = "application/vnd.vegalite.v5+json"
+STARTS = 2
+"""How often a kernel is started at most; only one that never answered is started again."""
+_LONGEST_SOCKET_FOLDER = 95  # bytes, of the 107 that the path of a Unix socket may have
+_ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL", "STRATEGY_KIT")}
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What one page is made from: a notebook, its values, and where it is worked on.
+
+    Attributes
+    ----------
+    name
+        Of the page's file: the notebook's, followed by ".zh" where it is the second language.
+    about, never
+        What the page prints at its foot, and ids that it may not show; as `export` takes them.
+    """
+
+    source: Path
+    name: str
+    values: dict[str, Any]
+    staging: Path
+    timeout: float
+    about: dict[str, Any] = field(default_factory=dict)
+    never: tuple[str, ...] = ()
+
+    @property
+    def draft(self) -> Path:
+        """The notebook as it runs."""
+        return self.staging / f"{self.name}.ipynb"
+
+    @property
+    def page(self) -> Path:
+        """The page to be made."""
+        return self.staging / f"{self.name}.html"
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What became of a job: its claims and seconds by share, or its error.
+
+    Attributes
+    ----------
+    seconds
+        start_up (imports and kernel), data (cells that show nothing), estimation (cells that show something),
+        export, and total.
+    sections
+        Seconds of the cells of each section.
+    """
+
+    attempts: int = 0
+    seconds: dict[str, float] = field(default_factory=dict)
+    sections: dict[str, float] = field(default_factory=dict)
+    claims: list[dict[str, Any]] = field(default_factory=list)
+    error: str = ""
+    message: str = ""
+
+    @property
+    def problem(self) -> StrategyKitError | None:
+        """The error, None where the page was made."""
+        kind = errors.error_named(self.error) or StrategyKitError
+        return kind(self.message) if self.error else None
+
+
+def make(job: Job) -> Made:
+    """Execute, judge and export; whatever goes wrong is returned, but a stop from outside, which is raised."""
+    began, attempts = time.monotonic(), 0
+    try:
+        from strategy_kit.report.pictures import Pictures
+
+        with Pictures(workers=1) as pictures:
+            while True:
+                attempts += 1
+                try:
+                    executed = _execute(job, pictures)
+                    break
+                except errors.KernelDied:
+                    if attempts == STARTS or _answered(job):
+                        raise
+            judge(executed, job.name)
+            seconds = _shares(executed, time.monotonic() - began)
+            _export(executed, job, pictures)
+    except Exception as error:  # noqa: BLE001  # a worker has nobody to raise to
+        problem = _named(error, job)
+        return Made(attempts, error=type(problem).__name__, message=scrubbed(str(problem), job.values))
+    seconds["total"] = round(time.monotonic() - began, 3)
+    seconds["export"] = round(seconds["total"] - sum(seconds[part] for part in ("start_up", "data", "estimation")), 3)
+    return Made(attempts, seconds, _sections(executed), emitted(executed, CLAIM))
+
+
+def make_apart(jobs: Sequence[Job], processes: int) -> list[Made]:
+    """Make each page in a process of its own, at most `processes` at a time; all end before this returns or raises."""
+    alone = processes == 1 or len(jobs) == 1
+    waiting, running = list(enumerate(jobs)), dict[int, subprocess.Popen[str]]()
+    done: dict[int, Made] = {}
+    try:
+        while waiting or running:
+            while waiting and len(running) < processes:
+                number, job = waiting.pop(0)
+                running[number] = _worker(job, {} if alone else _ONE_THREAD)
+            time.sleep(0.02)
+            for number in [number for number, process in running.items() if process.poll() is not None]:
+                done[number] = _outcome(running.pop(number), jobs[number])
+    finally:
+        for process in running.values():
+            process.terminate()
+        for process in running.values():
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(10)
+            process.kill()
+    return [done[number] for number in range(len(jobs))]
+
+
+def _worker(job: Job, environment: dict[str, str]) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", "from strategy_kit.report.jobs import work; work()"]
+    # a session of its own: what is typed at the keyboard stops the run, which then stops its workers
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        encoding="utf-8",
+        env={**os.environ, **environment},
+        start_new_session=True,
+    )
+    assert process.stdin is not None  # noqa: S101  # asked for above
+    with suppress(BrokenPipeError):  # a worker that is dead already is judged by its exit
+        process.stdin.write(json.dumps(asdict(job), default=str) + "\n")
+        process.stdin.flush()
+    return process
+
+
+def _outcome(process: subprocess.Popen[str], job: Job) -> Made:
+    assert process.stdin is not None  # noqa: S101  # asked for by _worker
+    assert process.stdout is not None  # noqa: S101  # likewise
+    with process.stdout as told, suppress(BrokenPipeError), process.stdin:
+        last = told.read().rpartition("\n{")
+    try:
+        return Made(**json.loads("{" + last[2]))
+    except (ValueError, TypeError):
+        law = f"the process that made {job.name} ended with {process.returncode} and without a word"
+        return Made(1, error="KernelDied", message=f"{law}, as one does that is killed; give it more memory")
+
+
+def work() -> None:
+    """Do the job that standard input holds, and end when standard input does."""
+    told = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # what libraries print is no outcome
+    given = json.loads(sys.stdin.readline())
+    paths = {name: Path(given[name]) for name in ("source", "staging")}
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    with stoppable():
+        made = make(Job(**{**given, **paths, "never": tuple(given["never"])}))
+    told.write("\n" + json.dumps(asdict(made)))
+    told.close()
+
+
+def _end_with_parent() -> None:
+    sys.stdin.read()
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _execute(job: Job, pictures: Pictures) -> NotebookNode:
+    import nbformat
+    import papermill
+    from jupyter_client.kernelspec import NoSuchKernel
+    from nbclient.exceptions import CellTimeoutError, DeadKernelError
+    from traitlets.config import Config
+    from zmq import ZMQError
+
+    logging.getLogger("papermill").addHandler(logging.NullHandler())
+    node = load(job.source)
+    cell = nbformat.v4.new_code_cell(injected(job.values), metadata={"tags": ["injected-parameters"]})
+    place = ["parameters" in other.metadata.get("tags", []) for other in node.cells].index(True) + 1
+    node.cells.insert(place, cell)
+    nbformat.write(node, job.draft)
+    path = str(job.draft).replace("{", "{{").replace("}", "}}")  # papermill formats the paths it is given
+    stop_at = time.monotonic() + job.timeout
+    threading.Thread(target=_warm, daemon=True).start()
+    try:
+        # Unless told otherwise, kernels that start together in one folder share their sockets and talk to each other.
+        with TemporaryDirectory(prefix="sk-") as sockets, suppress(papermill.PapermillExecutionError):  # judged later
+            short = len(os.fsencode(sockets)) <= _LONGEST_SOCKET_FOLDER
+            papermill.execute_notebook(
+                path,
+                path,
+                kernel_name="python3",
+                language="python",
+                progress_bar=sys.stderr.isatty(),
+                extra_arguments=["--IPKernelApp.log_level=50"],  # what a dying kernel has to say is said by the judge
+                timeout_func=lambda _: max(stop_at - time.monotonic(), 0.01),
+                config=Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/k"} if short else {}}),
+                on_cell_executed=lambda cell, **_: _draw(cell, pictures),
+            )
+    except CellTimeoutError as error:
+        law = f"{job.name} ran longer than the {job.timeout:g} seconds that it may take"
+        raise errors.RunTimeout(f"{law}; allow more, or give it less to do") from error
+    except (DeadKernelError, RuntimeError, ZMQError) as error:
+        law = f"the process that ran {job.name} was killed or never answered ({error})"
+        raise errors.KernelDied(f"{law}, often for want of memory; give it more, or fewer rows") from error
+    except NoSuchKernel as error:
+        raise errors.KernelDied(f"no kernel python3 for {job.name}; install ipykernel in {sys.prefix}") from error
+    executed: NotebookNode = nbformat.read(job.draft, as_version=4)
+    return executed
+
+
+def _warm() -> None:
+    """Import what the export will need, while the kernel starts."""
+    with suppress(Exception):  # the export will meet it and say what it is
+        from latex2mathml import converter  # noqa: F401
+        from nbconvert import exporters  # noqa: F401
+
+
+def _draw(cell: NotebookNode, pictures: Pictures) -> None:
+    for output in cell.get("outputs", []):
+        if CHART in output.get("data", {}):
+            pictures.draw_soon(output["data"][CHART])
+
+
+def _answered(job: Job) -> bool:
+    """Whether the kernel lived to begin with a cell; if not, starting it again repeats nothing."""
+    import nbformat
+
+    draft = nbformat.read(job.draft, as_version=4)
+    return any(cell.metadata.get("papermill", {}).get("start_time") for cell in draft.cells)
+
+
+def _export(executed: NotebookNode, job: Job, pictures: Pictures) -> None:
+    import nbformat
+
+    from strategy_kit.report.export import export
+
+    nbformat.write(clean(executed, job.values), job.draft)
+    export(job.draft, job.page, pictures=pictures, about=job.about, never=job.never)
+
+
+def _named(error: Exception, job: Job) -> StrategyKitError:
+    """Return the error as one of this package's."""
+    if isinstance(error, StrategyKitError):
+        return error
+    if isinstance(error, OSError) and error.errno in _FULL:
+        return errors.StorageError(f"{job.name} could not be written: {error}; free space or choose another folder")
+    return errors.ExportError(f"{job.name} could not be published: {type(error).__name__}: {error}")
+
+
+def _shares(executed: NotebookNode, elapsed: float) -> dict[str, float]:
+    """Split the time up to the last cell into start_up, data and estimation."""
+    spent = {"start_up": elapsed, "data": 0.0, "estimation": 0.0}
+    for cell in executed.cells:
+        seconds = float(cell.metadata.get("papermill", {}).get("duration") or 0.0)
+        spent["estimation" if cell.get("outputs") else "data"] += seconds
+        spent["start_up"] -= seconds
+    return {part: round(max(seconds, 0.0), 3) for part, seconds in spent.items()}
+
+
+def _sections(executed: NotebookNode) -> dict[str, float]:
+    from strategy_kit.report.sections import SECTION
+
+    spent = dict[str, float]()
+    for cell in executed.cells:
+        for output in cell.get("outputs", []):
+            if SECTION in output.get("data", {}):
+                told = cell.metadata.get("papermill", {})
+                spent[str(output["data"][SECTION]["name"])] = round(float(told.get("duration") or 0.0), 3)
+    return spent
+
+
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """Turn SIGTERM into an exception, so that kernels are shut down and the failure filed."""
+
+    def stop(*_: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise KeyboardInterrupt("SIGTERM")  # which asyncio lets through
+
+    with ExitStack() as undo:
+        with suppress(ValueError):  # only the main thread may listen to signals
+            before = signal.signal(signal.SIGTERM, stop)
+            undo.callback(signal.signal, signal.SIGTERM, before or signal.SIG_DFL)
+        yield
