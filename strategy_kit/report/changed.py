@@ -38,7 +38,7 @@ def changed(reading: Reading) -> Section:
 
 
 def _earlier(reading: Reading) -> pd.DataFrame:
-    """Return earlier weeks' claims on the plan's metric, followed; the report's own week is left out, so that it reads alike twice."""
+    """Return earlier weeks' claims on the plan's metric, followed; without the page's own week it reads alike when made again."""
     path = reading.audience.ledger
     if path is None:
         return pd.DataFrame()

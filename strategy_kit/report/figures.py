@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from strategy_kit import charts, formats
-from strategy_kit.report import blocks, claims
 from strategy_kit.metrics import METRICS
+from strategy_kit.report import blocks, claims
 from strategy_kit.report.claims import Spread, in_percent
 from strategy_kit.report.page import against_others, kept_selling, measured, shown_cohorts
 from strategy_kit.report.reading import FEWEST_SUPPORTED, Reading, listed, study_verb

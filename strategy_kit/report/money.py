@@ -102,7 +102,7 @@ def money(reading: Reading) -> Section:
     >>> str(section).splitlines()[0].split(" (")[0]
     'Money: Net of rivals, sales of the pilot categories may have risen'
     """
-    found, say = read_money(reading), reading.words
+    found, say = reading.money_followed, reading.words
     if isinstance(found, str):
         return Section("money", (blocks.line(found),))
     note = (" " * (say.language == "en")).join([_sales_sentence(found), say("money_beyond"), cost_sentence(found)])

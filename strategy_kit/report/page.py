@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from math import expm1
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from strategy_kit import did, formats
-from strategy_kit.errors import DesignError
-from strategy_kit.metrics import METRICS
+from strategy_kit import formats
 from strategy_kit.periods import week_label
-from strategy_kit.report import blocks, claims, drawings
-from strategy_kit.report.claims import in_percent
-from strategy_kit.report.reading import Reading, listed, study_verb
+from strategy_kit.report import blocks, claims
+from strategy_kit.report.reading import Reading, listed
 from strategy_kit.report.words import marked, plain
 
 if TYPE_CHECKING:
@@ -54,38 +50,6 @@ def masthead(reading: Reading) -> Block:
     role, languages = reading.audience.role, blocks.language_links(say.language, reading.audience.translation)
     product = say("product") if role is None else say("product_for", role=say(f"role_{role}"))
     return blocks.masthead(product, say("title"), edition, marks, languages)
-
-
-def decision_card(reading: Reading) -> Block:
-    """Return the first screen: decision, headline, fifty equally likely values, facts."""
-    say, claim = reading.words, reading.claim
-    limit = claims.limits(reading.evidence, say)
-    return blocks.decision_card(
-        blocks.Card(
-            kicker=say("recommendation"),
-            decision=say(f"decision_{claim.decision}"),
-            advice=say(f"advice_{claim.decision}"),
-            headline=headline(reading),
-            dots_title=say("dots_title", measure=measured(reading)),
-            dots=_dots(reading),
-            limit=f"**{say('limits')}** {limit}" if limit else "",
-            facts=_facts(reading),
-        )
-    )
-
-
-def main_points(reading: Reading) -> Block:
-    """Return at most six sentences, ranked."""
-    say = reading.words
-    placebo = reading.shop.pilot.placebo
-    sentences = [
-        say("point_placebo") if placebo else _chance_point(reading),
-        _groups_point(reading),
-        _rank_point(reading),
-    ]
-    if reading.study_spread is not None:
-        sentences.append(_study_point(reading))
-    return blocks.points(say("points"), sentences[:6])
 
 
 def trust_strip(reading: Reading) -> Block:
@@ -189,115 +153,7 @@ def provenance(reading: Reading) -> Block:
     )
 
 
-def _facts(reading: Reading) -> list[tuple[str, str, str]]:
-    say, plan, claim = reading.words, reading.shop.plan, reading.claim
-    low, middle, high = reading.money
-    pilots, others = reading.contrast.clusters
-    n, total = reading.rank
-    chance = claims.in_hundred(claim.chance, say)
-    sold, span = _extra(reading, low, middle, high)
-    notes = [
-        say("fact_chance_note", needed=claims.in_hundred(plan.chance_needed, say)) if plan.declared else say("no_plan"),
-        say("fact_interval", interval=claims.interval_name(reading.evidence, say), range=span),
-    ]
-    if claim.verb == "cannot_tell":
-        chance = sold = say("not_claimed")
-        notes = [say("why_not_claimed") if reading.shop.pilot.placebo else ""] * 2
-    when, who = say("fact_next_none"), say("fact_next_none_note")
-    if plan.next_decision is not None:
-        when, who = formats.day(plan.next_decision, say.language), say.label(plan.owner or "")
-    return [
-        (say("fact_chance", threshold=formats.percent(plan.threshold, signed=True)), chance, notes[0]),
-        (say("fact_money", measure=measured(reading)), sold, notes[1]),
-        (
-            say("fact_rank"),
-            say("fact_rank_value", n=formats.number(n), total=formats.number(total)),
-            say("fact_rank_note", pilots=pilots, all=pilots + others),
-        ),
-        (say("fact_next"), when, who),
-    ]
-
-
-def _dots(reading: Reading) -> str:
-    say, spread = reading.words, reading.spread
-    values = 100 * np.expm1(spread.quantiles(50))
-    low, high = (100 * expm1(end) for end in spread.interval(reading.level))
-    threshold = 100 * reading.shop.plan.threshold
-    shown = formats.percent(threshold / 100, signed=True)
-    above = int((values > threshold).sum())
-    ends = {"low": in_percent(np.log1p(values[0] / 100)), "high": in_percent(np.log1p(values[-1] / 100))}
-    words = {
-        "threshold": say("dots_threshold", threshold=shown),
-        "above": say("dots_above", n=above),
-        "note": say("dots_note", interval=claims.interval_name(reading.evidence, say)),
-        "alt": say("dots_alt", n=above, threshold=shown, **ends),
-    }
-    interval = (low, 100 * expm1(spread.estimate), high)
-    return drawings.quantile_dots(
-        values, threshold, interval, words, lambda v: formats.percent(v / 100, int(v != round(v)), signed=True)
-    )
-
-
-def _extra(reading: Reading, low: float, middle: float, high: float) -> tuple[str, str]:
-    """Write what was sold in addition and its interval, as money or as a count."""
-    say, currency = reading.words, reading.shop.description.currency
-    if METRICS[reading.shop.plan.metric].unit == "currency":
-        sold = formats.money(middle, currency, say.language, signed=True, like=(low, high))
-        return sold, formats.money_range(low, high, currency, say.language)
-    ends = {"low": formats.number(low, signed=True), "high": formats.number(high, signed=True)}
-    return formats.number(middle, signed=True), say("range_to", **ends)
-
-
-def _chance_point(reading: Reading) -> str:
-    say, plan = reading.words, reading.shop.plan
-    if not plan.declared:
-        return say("point_no_plan")
-    chance = reading.spread.chance_above(reading.evidence.threshold)
-    return say(
-        "point_chance",
-        threshold=formats.percent(plan.threshold, signed=True),
-        chance=claims.in_hundred(chance, say),
-        side=say("side_above" if chance >= plan.chance_needed else "side_below"),
-        needed=claims.in_hundred(plan.chance_needed, say),
-    )
-
-
-def _groups_point(reading: Reading) -> str:
-    say, groups = reading.words, against_others(reading)
-    pilots = groups[groups["treated"]].sort_values("contrast", ascending=False)
-    ends = {"top": pilots.iloc[0], "bottom": pilots.iloc[-1]}
-    values = {name: say.label(row["group"]) for name, row in ends.items()}
-    values |= {f"{name}_value": in_percent(row["contrast"]) for name, row in ends.items()}
-    try:
-        rows = did.category_effects(reading.totals).tidy(reading.level).set_index("group")
-    except DesignError:
-        return say("point_groups_bare", **values)
-    for name, row in ends.items():
-        low, high = rows.loc[row["group"], ["band_low", "band_high"]]
-        values[f"{name}_range"] = say("range_to", low=in_percent(low), high=in_percent(high))
-    return say("point_groups", level=f"{reading.level:.0%}", **values)
-
-
 def against_others(reading: Reading) -> pd.DataFrame:
     """Return each category's contrast less the average of the categories outside the pilots, in log points."""
     groups = reading.contrast.details["groups"]
     return groups.assign(contrast=groups["contrast"] - groups.loc[~groups["treated"], "contrast"].mean())
-
-
-def _rank_point(reading: Reading) -> str:
-    pilots, others = reading.contrast.clusters
-    n, total = reading.rank
-    rows = reading.contrast.tidy()
-    judged = float(rows.loc[rows["method"] == "randomisation", "p_value"].iloc[0])
-    counts = {"n": formats.number(n), "total": formats.number(total), "pilots": pilots, "all": pilots + others}
-    return reading.words("point_rank", p=f"{judged:.2g}", **counts)
-
-
-def _study_point(reading: Reading) -> str:
-    say, spread = reading.words, reading.study_spread
-    assert spread is not None  # noqa: S101  # the caller looked
-    currency = reading.shop.description.currency
-    effect = formats.money(abs(spread.estimate), currency, say.language, like=spread.interval(reading.level))
-    span = formats.money_range(*spread.interval(reading.level), currency, say.language)
-    verb = claims.told(study_verb(reading), spread, effect, say)
-    return say("point_study", verb=verb, interval=claims.interval_name(reading.evidence, say), range=span)

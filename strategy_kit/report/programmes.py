@@ -38,7 +38,7 @@ def target_section(reading: Reading) -> Section:
     if found.empty:
         return Section("targets", (_absent(head, say("targets_none_ended")),))
     last = found[found["period_start"] == found["period_start"].max()]
-    total = last[["merchants", "sold", "floor", "stretch", "met_floor", "met_stretch"]].sum()
+    total: Any = last[["merchants", "sold", "floor", "stretch", "met_floor", "met_stretch"]].sum()
     if total["merchants"] < FEWEST:
         return Section("targets", (_absent(head, say("targets_few", least=FEWEST)),))
     floor, stretch = (formats.percent(total[name] / total["merchants"], 0) for name in ("met_floor", "met_stretch"))
@@ -117,7 +117,7 @@ def _attained(reading: Reading, last: pd.DataFrame) -> Any:
 def _bands(reading: Reading, last: pd.DataFrame) -> Block:
     """Return attainment by size band, bands of fewer than ten merchants left out and counted."""
     say = reading.words
-    shown = last[last["merchants"] >= FEWEST]
+    shown: Any = last[last["merchants"] >= FEWEST]
     rows = [
         [marked(say.label(str(row.size_band))), *map(marked, (
             formats.number(row.merchants), formats.percent(row.met_floor / row.merchants, 0),

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from strategy_kit.panel import Panel
     from strategy_kit.planning import ReadingWidth
     from strategy_kit.report.claims import State, Verb
+    from strategy_kit.report.money import Money
 
 LEVEL = 0.95
 POOL_BELOW = 0.005
@@ -144,6 +145,13 @@ class Reading:
         sold = float((np.exp(self.totals.outcome[treated]) * after).sum())
         low, high = self.spread.interval(self.level)
         return sold * -expm1(-low), sold * -expm1(-self.spread.estimate), sold * -expm1(-high)
+
+    @cached_property
+    def money_followed(self) -> Money | str:
+        """The ladder from what supported merchants gained to what the platform keeps, or why it cannot be followed."""
+        from strategy_kit.report.money import read_money  # which is written from a reading
+
+        return read_money(self)
 
     @property
     def rank(self) -> tuple[int, int]:

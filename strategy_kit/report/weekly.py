@@ -7,7 +7,11 @@ from typing import TYPE_CHECKING, Any
 from strategy_kit.errors import ParameterError
 from strategy_kit.report import blocks, figures, groups, page
 from strategy_kit.report import measures as measures_section
+from strategy_kit.report.categories import categories as categories_section
 from strategy_kit.report.changed import changed as changed_section
+from strategy_kit.report.decision import decision_card, main_points
+from strategy_kit.report.declared import declared as declared_section
+from strategy_kit.report.money import money as money_section
 from strategy_kit.report.path import pilot_path
 from strategy_kit.report.programmes import overseas_section, target_section
 from strategy_kit.report.review import Review
@@ -26,12 +30,12 @@ def masthead(reading: Reading) -> Section:
 
 def decision(reading: Reading) -> Section:
     """Show the first screen: decision, headline, fifty equally likely values, facts."""
-    return _wanted("decision", reading, page.decision_card)
+    return _wanted("decision", reading, decision_card)
 
 
 def points(reading: Reading) -> Section:
     """Show at most six sentences, ranked."""
-    return _wanted("points", reading, page.main_points)
+    return _wanted("points", reading, main_points)
 
 
 def trust(reading: Reading) -> Section:
@@ -42,6 +46,16 @@ def trust(reading: Reading) -> Section:
 def effect(reading: Reading) -> Section:
     """Show the pilots' path with the events of its weeks, the placebo strip, and supported merchants by week."""
     return _wanted("effect", reading, page.effect_head, pilot_path, figures.placebo_strip, figures.event_study)
+
+
+def categories(reading: Reading) -> Section:
+    """Show each pilot's effect and what they say on a further category."""
+    return _section("categories", reading, categories_section)
+
+
+def money(reading: Reading) -> Section:
+    """Show the ladder from gross to net, and what support cost and returned."""
+    return _section("money", reading, money_section)
 
 
 def measures(reading: Reading) -> Section:
@@ -77,6 +91,11 @@ def targets(reading: Reading) -> Section:
 def overseas(reading: Reading) -> Section:
     """Show what is sold overseas, and what joining did."""
     return _section("overseas", reading, overseas_section)
+
+
+def declared(reading: Reading) -> Section:
+    """Show all declared metrics and guardrails, the flat and negative ones too."""
+    return _section("declared", reading, declared_section)
 
 
 def changed(reading: Reading) -> Section:
