@@ -8,25 +8,34 @@ import hashlib
 import json
 import re
 from contextlib import ExitStack
-from html import unescape
-from html.parser import HTMLParser
+from html import escape, unescape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from strategy_kit.errors import ExportError, refuse
-from strategy_kit.report.pictures import WIDTHS, Pictures, replace, slim
+from strategy_kit.report.origin import origin
+from strategy_kit.report.pictures import WIDTHS, Pictures, bare, replace, slim
+from strategy_kit.report.sections import SECTION
+from strategy_kit.report.verification import MOST_BYTES, named, verify
+from strategy_kit.report.words import Words
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
 
     from nbformat import NotebookNode
 
+__all__ = ["CHART", "CLAIM", "MOST_BYTES", "export"]
+
 CHART = "application/vnd.vegalite.v5+json"
 CLAIM = "application/vnd.strategy-kit.claim+json"
 PRIORITY = [CHART, "text/html", "text/markdown", "text/plain"]
-MOST_BYTES = 2_000_000
 HERE = Path(__file__).parent
 LANGUAGES = {"zh": "zh-Hans"}
+_LONG_PAGE = 6  # sections, from which on a page lists them
+_FOLDED_AFTER = "money"  # what a phone shows unfolded: the decision, what it rests on, the effect and the money
+_FIRST_SCREEN = ("masthead", "decision", "points")
+_POLICY = "the policy is set here"
+_HEADING = re.compile(r"<(h[12])\b([^>]*)>(.*?)</\1>", re.DOTALL)
 
 
 def export(
@@ -34,8 +43,8 @@ def export(
     html: Path,
     *,
     pictures: Pictures | None = None,
-    about: Mapping[str, Any] | None = None,  # noqa: ARG001
-    never: Collection[str] = (),  # noqa: ARG001
+    about: Mapping[str, Any] | None = None,
+    never: Collection[str] = (),
 ) -> None:
     """Write the outputs of an executed notebook as one page that opens anywhere, without a network.
 
@@ -62,17 +71,27 @@ def export(
     import nbformat
 
     nb = nbformat.read(notebook, as_version=4)
+    say = Words("zh" if _language(nb).startswith("zh") else "en")
     laws = list(_unfit(nb))
+    sections = _take_sections(nb)
+    laws += _misnamed(sections)
     charts = _keep_visible(nb)
     if not any(cell.get("outputs") for cell in nb.cells):
         laws.append("no cell has an output to show; run the notebook first.")
+    _name(nb, sections, charts)
     with ExitStack() as own:
         drawn = pictures or own.enter_context(Pictures())
         for chart in charts:
             drawn.draw_soon(chart["spec"])
         laws += [law for chart in charts if (law := _draw(chart, drawn))]
-        page = _render(nb, notebook.stem, charts, drawn.script()[0] if charts else "")
-    refuse(ExportError, notebook.name, laws + _verify(page, charts))
+        scripts = _scripts(drawn) if charts else {}
+    words = {"skip": say("skip"), "contents": say("on_this_page"), "save": say("save_picture")}
+    parts = {"charts": charts, "sections": sections, "scripts": scripts, "words": words}
+    parts |= {"stem": notebook.stem, "origin": origin(about, say) if about else ""}
+    page = _render(nb, parts)
+    laws += verify(page, charts, own_scripts=int(bool(scripts)))
+    laws += named(_places(nb, charts), never)
+    refuse(ExportError, notebook.name, laws)
     html.parent.mkdir(parents=True, exist_ok=True)
     replace(html, page)
 
@@ -84,6 +103,32 @@ def _unfit(nb: NotebookNode) -> Iterator[str]:
                 yield f"cell {number} failed with {output.ename}: {output.evalue}; only good runs are published."
             elif any(mime.startswith("image/") for mime in output.get("data", {})):
                 yield f"cell {number} shows a picture, which carries no words; use strategy_kit.charts."
+
+
+def _take_sections(nb: NotebookNode) -> list[dict[str, Any]]:
+    """Take the markers out of the cells; a section that is not shown takes its cell's outputs along."""
+    sections: list[dict[str, Any]] = []
+    for number, cell in enumerate(nb.cells, 1):
+        markers = [dict(o.data[SECTION]) for o in cell.get("outputs", []) if SECTION in o.get("data", {})]
+        if markers:
+            cell.outputs = [output for output in cell.outputs if SECTION not in output.get("data", {})]
+            cell.outputs *= any(marker.get("shown", True) for marker in markers)
+            cell.metadata["sk_section"] = len(sections)
+            names = " and ".join(str(marker.get("name")) for marker in markers)
+            listed = names not in _FIRST_SCREEN
+            sections.append({"cell": number, "name": names, "listed": listed, "shown": bool(cell.outputs)})
+    for after, section in enumerate(sections):
+        section["folds"] = _FOLDED_AFTER in [earlier["name"] for earlier in sections[:after]]
+    return sections
+
+
+def _misnamed(sections: list[dict[str, Any]]) -> Iterator[str]:
+    names = [section["name"] for section in sections]
+    for at, section in enumerate(sections):
+        if not re.fullmatch(r"[a-z][a-z0-9_-]*", section["name"]):
+            yield f"cell {section['cell']} shows the section {section['name']!r}; one cell shows one, in plain letters."
+        elif section["name"] in names[:at]:
+            yield f"cell {section['cell']} shows the section {section['name']!r} again; show it once."
 
 
 def _keep_visible(nb: NotebookNode) -> list[dict[str, Any]]:
@@ -103,22 +148,53 @@ def _visible(data: dict[str, Any]) -> bool:
 
 def _chart(spec: dict[str, Any], number: int) -> dict[str, Any]:
     """Take the words out of a specification; the page sets them as text."""
-    title = spec.pop("title", None) or {}
-    title = title if isinstance(title, dict) else {"text": title}
+    given = spec.get("title") or {}
+    title: dict[str, Any] = dict(given) if isinstance(given, dict) else {"text": given}
     lines = {"title": title.get("text", ""), "subtitle": title.get("subtitle", "")}
-    words = {name: line if isinstance(line, str) else " ".join(line) for name, line in lines.items()}
-    words |= spec.pop("usermeta", {}).get("strategy_kit", {})
-    spec.pop("$schema", None)
+    words: dict[str, Any] = {name: line if isinstance(line, str) else " ".join(line) for name, line in lines.items()}
+    words |= spec.get("usermeta", {}).get("strategy_kit", {})
+    told = str(spec.get("description") or "").strip()
+    chart = {"number": number, "spec": spec, "json": _inert(bare(spec)), "description": told, "pictures": []}
+    rows = (words.get("table") or {}).get("rows") or []
+    numeric = [all(map(_numeric, filter(None, cells))) for cells in zip(*rows, strict=True)]
+    return {**words, **chart, "level": "p", "titled": True, "numeric": numeric}
+
+
+def _inert(spec: dict[str, Any]) -> str:
+    """Write a specification as JSON that no parser of HTML can take for a tag."""
     safe = json.dumps(spec, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
     for letter in "<>&\u2028\u2029":
         safe = safe.replace(letter, f"\\u{ord(letter):04x}")
-    told = str(spec.get("description") or "").strip()
-    return {**words, "number": number, "spec": spec, "json": safe, "description": told, "pictures": []}
+    return safe
+
+
+def _name(nb: NotebookNode, sections: list[dict[str, Any]], charts: list[dict[str, Any]]) -> None:
+    """Give each section its heading's id as label, and its figures headings below that where there are several."""
+    for cell in (cell for cell in nb.cells if cell.get("outputs") and "sk_section" in cell.metadata):
+        section = sections[cell.metadata["sk_section"]]
+        label = f"{section['name']}-name"
+        texts: list[str] = []
+        for block in (output for output in cell.outputs if "text/html" in output.data):
+            html = re.sub(rf'(<[^>]*?) id="{re.escape(section["name"])}"', r"\1", block.data["text/html"], count=1)
+            if not texts and (heading := _HEADING.search(html)):
+                tag, attributes, words = heading.groups()
+                html = html.replace(heading[0], f'<{tag}{attributes} id="{label}">{words}</{tag}>', 1)
+                short = re.search(r'class="sk-section-name"[^>]*>(.*?)<', html)
+                texts = [_text(words)]
+                section |= {"label": label, "short": _text(short[1]) if short else texts[0]}
+            block.data["text/html"] = html
+        own = [charts[output.metadata["sk_chart"]] for output in cell.outputs if "sk_chart" in output.metadata]
+        for chart in own:
+            chart |= {"level": "h3" if len(own) > 1 else "p", "titled": chart["title"] not in texts}
+
+
+def _text(html: str) -> str:
+    return " ".join(unescape(re.sub(r"<[^>]+>", "", html)).split())
 
 
 def _draw(chart: dict[str, Any], pictures: Pictures) -> str | None:
     """Take the chart's pictures for a wide and a narrow page; return what is wrong with it, if anything."""
-    name = f"chart {chart['number']} ({chart['title'] or 'no title'})"
+    name = _called(chart)
     if not chart["description"]:
         return f"{name} has no description; set it with strategy_kit.charts.figure."
     try:
@@ -129,20 +205,40 @@ def _draw(chart: dict[str, Any], pictures: Pictures) -> str | None:
     return None
 
 
-def _render(nb: NotebookNode, stem: str, charts: list[dict[str, Any]], bundle: str) -> str:
+def _called(chart: Mapping[str, Any]) -> str:
+    return f"chart {chart['number']} ({chart['title'] or 'no title'})"
+
+
+def _places(nb: NotebookNode, charts: list[dict[str, Any]]) -> dict[str, str]:
+    """All that the page tells its readers, by the name of the place."""
+    places = {"the page's title": _title(nb, "")}
+    for number, cell in enumerate(nb.cells, 1):
+        shown = [output.data for output in cell.get("outputs", []) if CHART not in output.data]
+        told = [str(next(data[mime] for mime in PRIORITY if mime in data)) for data in shown]
+        places[f"cell {number}"] = "\n".join(told + [cell.source] * (cell.cell_type == "markdown"))
+    for chart in charts:
+        words = {name: chart.get(name) for name in ("title", "subtitle", "caption", "description", "table")}
+        heads = "".join(f"<th>{escape(name)}</th>" for name in (chart.get("table") or {}).get("columns", []))
+        told = [json.dumps(told, ensure_ascii=False) for told in (bare(chart["spec"]), words)]
+        places[_called(chart)] = heads + "".join(told)
+    return places
+
+
+def _scripts(pictures: Pictures) -> dict[str, str]:
+    """The page's own script, and Vega: packed, so that a browser reads it only for whom it is wanted."""
+    script, packed = pictures.script()
+    drawing = "(()=>{" + (HERE / "page.js").read_text(encoding="utf-8") + "})();"
+    return {"drawing": drawing, "packed": packed, "vega": script}
+
+
+def _render(nb: NotebookNode, parts: dict[str, Any]) -> str:
     from jinja2 import FileSystemLoader
     from nbconvert.exporters import TemplateExporter
     from traitlets.config import Config
 
-    style, drawing = ((HERE / name).read_text(encoding="utf-8") for name in ("style.css", "page.js"))
-    scripts = [bundle, "(()=>{" + drawing + "})();"] if charts else []
-    hashes = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
-    allowed = " ".join(f"'sha256-{digest}'" for digest in hashes) or "'none'"
-    policy = (
-        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data:; "
-        "font-src 'none'; base-uri 'none'; form-action 'none'"
-    )
-    page: dict[str, Any] = {"language": _language(nb), "title": _title(nb, stem), "policy": policy, "style": style}
+    style = (HERE / "style.css").read_text(encoding="utf-8")
+    _lay_out(nb, parts["sections"])
+    page = {**parts, "policy": _POLICY, "language": _language(nb), "title": _title(nb, parts["stem"]), "style": style}
     exporter = TemplateExporter(
         config=Config({"NbConvertBase": {"display_data_priority": PRIORITY}}),
         file_extension=".html",
@@ -152,9 +248,34 @@ def _render(nb: NotebookNode, stem: str, charts: list[dict[str, Any]], bundle: s
         filters={"markdown": _markdown(), "span": _span, "numeric": _numeric},
         exclude_input=True,
     )
-    page |= {"scripts": scripts, "charts": charts}
     html, _ = exporter.from_notebook_node(nb, resources={"page": page})
-    return str(html)
+    return str(html).replace(_POLICY, _policy(html, parts["scripts"]), 1)
+
+
+def _lay_out(nb: NotebookNode, sections: list[dict[str, Any]]) -> None:
+    """Say before which cell the main content begins, and after which the list of sections stands."""
+    seen = [cell for cell in nb.cells if cell.get("outputs") or (cell.cell_type == "markdown" and cell.source.strip())]
+    called = [sections[cell.metadata["sk_section"]]["name"] if "sk_section" in cell.metadata else "" for cell in seen]
+    if main := seen[called[:1] == ["masthead"] :]:
+        main[0].metadata["sk_main"] = True
+    if sum("short" in section for section in sections) > _LONG_PAGE and "points" in called:
+        seen[called.index("points")].metadata["sk_contents"] = True
+
+
+def _policy(html: str, scripts: Mapping[str, str]) -> str:
+    """Allow the page's own scripts and styles, by their hashes, and nothing else."""
+    styles = [_hash(style) for style in re.findall(r"<style[^>]*>(.*?)</style>", html, re.DOTALL)]
+    inline = sorted({_hash(unescape(style)) for style in re.findall(r'<[^>]+\sstyle="([^"]*)"', html)})
+    styles += ["'unsafe-hashes'", *inline] * bool(inline)
+    allowed = [_hash(scripts[name]) for name in ("drawing", "vega") if name in scripts] or ["'none'"]
+    return (
+        f"default-src 'none'; script-src {' '.join(allowed)}; style-src {' '.join(styles)}; img-src data:; "
+        "font-src 'none'; base-uri 'none'; form-action 'none'"
+    )
+
+
+def _hash(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
 def _markdown() -> Callable[[str], str]:
@@ -204,61 +325,3 @@ def _title(nb: NotebookNode, stem: str) -> str:
             if found := re.search(r"<h1\b[^>]*>(.*?)</h1>", html, re.DOTALL):
                 return " ".join(unescape(re.sub(r"<[^>]+>", "", found[1])).split())
     return str(nb.metadata.get("strategy_kit", {}).get("title") or nb.metadata.get("title") or stem)
-
-
-class _Reader(HTMLParser):
-    """Collects what a page would fetch, run or follow."""
-
-    fetching = ("src", "href", "xlink:href", "srcset", "data", "poster", "action", "formaction", "background")
-    refused = ("iframe", "object", "embed", "base", "link", "applet", "frame")
-    styled = ("style", "fill", "stroke", "clip-path", "mask", "filter", "cursor")
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.laws: list[str] = []
-        self.scripts = 0
-        self.in_style = False
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        values = {name: (value or "").strip() for name, value in attrs}
-        self.in_style = tag == "style"
-        self.scripts += tag == "script" and values.get("type") != "application/json"
-        if tag in self.refused or "refresh" in values.get("http-equiv", "").lower():
-            self.laws.append(f"<{tag}> is not allowed in a page that stands alone.")
-        for name, value in values.items():
-            if name.startswith("on"):
-                self.laws.append(f"<{tag} {name}> is a script, which the page's policy forbids.")
-            elif name in self.fetching and value and not self._stays(tag, value):
-                self.laws.append(f"<{tag} {name}> refers to {value[:120]!r}, outside the page.")
-            elif name in self.styled:
-                self._styled(value)
-
-    @staticmethod
-    def _stays(tag: str, value: str) -> bool:
-        allowed = r"#|(?![a-z][a-z0-9+.-]*:|[/\\]{2})" if tag == "a" else r"#|data:image/"
-        return bool(re.match(allowed, value, re.IGNORECASE))
-
-    def _styled(self, text: str) -> None:
-        found = re.findall(r"@import[^;]*|url\(\s*['\"]?(?!#|data:|['\"])[^)]*", text, re.IGNORECASE)
-        self.laws += [f"a style refers to {reference[:120]!r}, outside the page." for reference in found]
-
-    def handle_endtag(self, tag: str) -> None:
-        self.in_style = self.in_style and tag != "style"
-
-    def handle_data(self, data: str) -> None:
-        if self.in_style:
-            self._styled(data)
-
-
-def _verify(page: str, charts: list[dict[str, Any]]) -> list[str]:
-    reader = _Reader()
-    reader.feed(page)
-    laws = reader.laws
-    if foreign := reader.scripts - 2 * bool(charts):
-        laws.append(f"{foreign} scripts are not the page's own; outputs may hold none.")
-    whole = sum(len(chart["pictures"]) == len(WIDTHS) for chart in charts)
-    parts = ('class="sk-broad"><svg', 'class="sk-narrow"><svg', '<script type="application/json">{')
-    laws += [f"a chart lacks its {part!r}." for part in parts if page.count(part) < whole]
-    if (size := len(page.encode())) > MOST_BYTES:
-        laws.append(f"the page has {size:,} bytes, more than {MOST_BYTES:,}; aggregate before charting.")
-    return laws

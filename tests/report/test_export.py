@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import gzip
 import re
-from typing import TYPE_CHECKING, Any
+import struct
+from typing import TYPE_CHECKING, Any, Literal
 
 import altair as alt
 import nbformat
@@ -81,8 +82,10 @@ def test_page_holds_outputs_only(page: tuple[Path, str]) -> None:
     assert "unseen" not in text
     assert "secret_source" not in text
     assert text.count("<figure") == 2
-    assert text.count("window.vegaEmbed=") == 1, "the bundle is there once"
+    assert text.count('<script type="text/plain" id="vega">H4sI') == 1, "the bundle is there once, packed"
     assert text.count('<td class="sk-number">−5.0%</td>') == 2
+    assert text.count('<th scope="row">apparel</th>') == 2
+    assert text.count('<caption class="sk-hidden">Two rose</caption>') == 1
     assert len(text.encode()) < MOST_BYTES
 
 
@@ -92,6 +95,8 @@ def test_policy_allows_no_foreign_script(page: tuple[Path, str]) -> None:
     rules = dict(rule.strip().split(" ", 1) for rule in policy[1].replace("&#39;", "'").split(";"))
     assert rules["default-src"] == "'none'"
     assert set(map(len, rules["script-src"].split())) == {53}, "two hashes and nothing else"
+    assert rules["style-src"].split().count("'unsafe-hashes'") == 1, "the frame of pandas has styles in its rows"
+    assert set(map(len, rules["style-src"].split())) == {53, 15}
     assert rules["base-uri"] == rules["form-action"] == rules["font-src"] == "'none'"
 
 
@@ -105,6 +110,16 @@ def test_names_inside_pictures_are_unique(page: tuple[Path, str]) -> None:
 def test_same_notebook_gives_same_bytes(tmp_path: Path) -> None:
     assert exported(tmp_path, shown(bars())) == exported(tmp_path, shown(bars()))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["weekly_report.html", "weekly_report.ipynb"]
+
+
+BOXES = "all => all.map(box => JSON.stringify(box.getBoundingClientRect()))"
+INKED_ROWS = """async (png) => {
+  const image = new Image(); image.src = "data:image/png;base64," + png; await image.decode();
+  const canvas = document.createElement("canvas"); [canvas.width, canvas.height] = [image.width, image.height];
+  const pen = canvas.getContext("2d", { willReadFrequently: true }); pen.drawImage(image, 0, 0);
+  return Array.from({ length: image.height }, (_, y) =>
+    Number(pen.getImageData(0, y, image.width, 1).data.some((value) => value < 160)));
+}"""
 
 
 def opened(browser: Browser, path: Path, **options: Any) -> tuple[Page, list[str]]:
@@ -121,20 +136,49 @@ def opened(browser: Browser, path: Path, **options: Any) -> tuple[Page, list[str
 
 
 @pytest.mark.browser
-def test_charts_draw_without_network_or_complaint(browser: Browser, page: tuple[Path, str]) -> None:
-    tab, troubles = opened(browser, page[0])
+@pytest.mark.parametrize(("width", "kind"), [(1200, "broad"), (390, "narrow")])
+def test_charts_come_alive_in_their_place(
+    browser: Browser, page: tuple[Path, str], width: int, kind: Literal["broad", "narrow"]
+) -> None:
+    tab, troubles = opened(browser, page[0], viewport={"width": width, "height": 900})
     tab.wait_for_selector("html[data-charts=done]", timeout=20_000)
-    assert tab.locator("figure.sk-chart[data-state=ok] .sk-live svg").count() == 2
+    before = tab.locator(".sk-vis").evaluate_all(BOXES)
+    assert tab.locator("figure[data-state=static]").count() == 2, "nothing is drawn that nobody points at"
+    for number in (0, 1):
+        tab.locator(".sk-vis").nth(number).hover()
+        tab.locator("figure.sk-chart").nth(number).locator(f".sk-live-{kind} svg").wait_for()
+    assert tab.locator("figure[data-state=ok]").count() == 2
+    assert tab.locator(".sk-vis").evaluate_all(BOXES) == before, "the page does not move"
     assert tab.locator(".sk-broad:visible, .sk-narrow:visible").count() == 0, "the live chart hides the picture"
-    tab.emulate_media(media="print")
-    assert tab.locator(".sk-broad:visible").count() == 2, "paper shows the wide picture, whatever the screen was"
-    assert tab.locator(".sk-live:visible").count() == 0
-    tab.emulate_media(media="screen")
-    width = tab.locator(".sk-live svg").first.bounding_box()
-    assert width
-    assert width["width"] == pytest.approx(720, abs=1)  # fit-x rounds to whole pixels
+    bar = tab.locator(".sk-live .mark-rect path, .sk-vis .mark-rect path").last
+    bar.hover()
+    tab.locator("#vg-tooltip-element.visible").wait_for()
+    assert "onerror=alert(1)" in tab.locator("#vg-tooltip-element").inner_text()
     assert tab.locator("img").count() == 0, "hostile names stay text"
     assert "onerror=alert(1)" in tab.locator("pre").inner_text()
+    tab.emulate_media(media="print")
+    assert tab.locator(".sk-broad:visible").count() == 2, "paper shows the picture, whatever the screen was"
+    assert tab.locator(".sk-vis > :visible").count() == 2
+    assert troubles == []
+    tab.context.close()
+
+
+@pytest.mark.browser
+def test_a_figure_is_saved_with_its_words(browser: Browser, page: tuple[Path, str]) -> None:
+    tab, troubles = opened(browser, page[0], accept_downloads=True)
+    with tab.expect_download() as download:
+        tab.get_by_role("button", name="Save picture").first.click()
+    png = download.value.path().read_bytes()
+    assert download.value.suggested_filename == "weekly_report-chart-1.png"
+    assert png.startswith(b"\x89PNG")
+    width, height = struct.unpack(">II", png[16:24])
+    picture = tab.locator(".sk-broad svg").first.evaluate("svg => svg.height.baseVal.value")
+    assert width == 2 * (720 + 48)
+    assert height > 2 * (picture + 100), "title, subtitle, caption and foot have their room"
+    # where the words stand there is ink: row by row, as far down as the title, the caption and the foot are
+    inked = tab.evaluate(INKED_ROWS, base64.b64encode(png).decode())
+    assert sum(inked[:100]) > 15, "title and subtitle"
+    assert sum(inked[-100:]) > 15, "caption and foot"
     assert troubles == []
     tab.context.close()
 

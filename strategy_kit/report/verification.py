@@ -1,0 +1,105 @@
+"""What a page may not hold: anything outside itself, foreign scripts, broken charts, and people."""
+
+from __future__ import annotations
+
+import re
+from html import unescape
+from html.parser import HTMLParser
+from typing import TYPE_CHECKING, Any
+
+from strategy_kit.report.pictures import WIDTHS
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping, Sequence
+
+MOST_BYTES = 2_000_000
+INERT = ("application/json", "text/plain")  # scripts that a browser does not run
+PERSONAL = ("merchant_id", "buyer_id", "order_id")
+
+
+class _Reader(HTMLParser):
+    """Collects what a page would fetch, run or follow."""
+
+    fetching = ("src", "href", "xlink:href", "srcset", "data", "poster", "action", "formaction", "background")
+    refused = ("iframe", "object", "embed", "base", "link", "applet", "frame")
+    styled = ("style", "fill", "stroke", "clip-path", "mask", "filter", "cursor")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.laws: list[str] = []
+        self.scripts = 0
+        self.in_style = False
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = {name: (value or "").strip() for name, value in attrs}
+        self.in_style = tag == "style"
+        self.scripts += tag == "script" and values.get("type") not in INERT
+        if tag in self.refused or "refresh" in values.get("http-equiv", "").lower():
+            self.laws.append(f"<{tag}> is not allowed in a page that stands alone.")
+        for name, value in values.items():
+            if name.startswith("on"):
+                self.laws.append(f"<{tag} {name}> is a script, which the page's policy forbids.")
+            elif name in self.fetching and value and not self._stays(tag, value):
+                self.laws.append(f"<{tag} {name}> refers to {value[:120]!r}, outside the page.")
+            elif name in self.styled:
+                self._styled(value)
+
+    @staticmethod
+    def _stays(tag: str, value: str) -> bool:
+        allowed = r"#|(?![a-z][a-z0-9+.-]*:|[/\\]{2})" if tag == "a" else r"#|data:image/"
+        return bool(re.match(allowed, value, re.IGNORECASE))
+
+    def _styled(self, text: str) -> None:
+        found = re.findall(r"@import[^;]*|url\(\s*['\"]?(?!#|data:|['\"])[^)]*", text, re.IGNORECASE)
+        self.laws += [f"a style refers to {reference[:120]!r}, outside the page." for reference in found]
+
+    def handle_endtag(self, tag: str) -> None:
+        self.in_style = self.in_style and tag != "style"
+
+    def handle_data(self, data: str) -> None:
+        if self.in_style:
+            self._styled(data)
+
+
+def verify(page: str, charts: Sequence[Mapping[str, Any]], own_scripts: int) -> list[str]:
+    """Return every law that a finished page breaks."""
+    reader = _Reader()
+    reader.feed(page)
+    laws = reader.laws
+    if foreign := reader.scripts - own_scripts:
+        laws.append(f"{foreign} scripts are not the page's own; outputs may hold none.")
+    whole = sum(len(chart["pictures"]) == len(WIDTHS) for chart in charts)
+    parts = ('class="sk-broad"><svg', 'class="sk-narrow"><svg', '<script type="application/json">{')
+    laws += [f"a chart lacks its {part!r}." for part in parts if page.count(part) < whole]
+    if (size := len(page.encode())) > MOST_BYTES:
+        laws.append(f"the page has {size:,} bytes, more than {MOST_BYTES:,}; aggregate before charting.")
+    return laws
+
+
+def named(places: Mapping[str, str], never: Collection[str]) -> Iterator[str]:
+    """Yield a law for each place of a page that names a merchant, buyer or order.
+
+    An id counts where it stands as a whole word and holds a letter: a bare number could be any figure.
+
+    Parameters
+    ----------
+    places
+        What is told a reader (HTML, or a chart's data as JSON), by the name of its place.
+    never
+        Ids of the data set.
+    """
+    first: dict[str, list[str]] = {}
+    for name in never:
+        words = re.findall(r"\w+", name)
+        if words and re.search(r"[^\W\d_]", name):
+            first.setdefault(words[0], []).append(name)
+    for place, told in places.items():
+        text = unescape(told)
+        found = [name for word in set(re.findall(r"\w+", text)) & first.keys() for name in first[word]]
+        shown = sorted(n for n in found if re.search(rf"(?<!\w){re.escape(n)}(?!\w)", text))
+        if shown:
+            law = f"{place} names {len(shown)} merchants, buyers or orders of the data set"
+            yield f"{law}, such as {shown[0][:2]}…; show groups, or mask their ids."
+        columns = re.findall(rf"<th[^>]*>\s*({'|'.join(PERSONAL)})\s*</th>|\"({'|'.join(PERSONAL)})\":", told)
+        for column in sorted({one or other for one, other in columns}):
+            yield f"{place} has a column {column!r}; a page for readers names nobody, so aggregate first."
