@@ -15,7 +15,7 @@ from strategy_kit.charts.theme import HAIR, INK, PAPER, PILOT, RULE, SOFT, TINTS
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-NARROW, NAME, FOOT, EDGE, UNDER = 500, 26, 48, 8, 20
+NARROW, NAME, FOOT, EDGE, UNDER = 500, 26, 48, 8, 17
 """A page this narrow has names and numbers above the bands, which are so many pixels high."""
 GREYS = {0.95: "#ECEEEF", 0.80: "#D3D7DA", 0.50: "#A9AFB4"}
 BANDS = {0.95: ("conf_low", "conf_high"), 0.80: ("low_80", "high_80"), 0.50: ("low_50", "high_50")}
@@ -92,12 +92,13 @@ def _laid(rows: pd.DataFrame, unit: Unit, *, shared: bool) -> tuple[pd.DataFrame
     rows = rows.assign(lines=rows["name"].map(lambda name: wrapped(name, NAME) or [""]))
     count = rows["lines"].str.len()
     rows = rows.assign(tall=LINE * count + UNDER, lift=-(count - 1) * LINE / 2)
-    parts, heads, scales, bottom = [], list[dict[str, Any]](), [], 0.0
+    parts, heads, scales, bottom, last = [], list[dict[str, Any]](), [], 0.0, rows["block"].iloc[-1]
     for head, part in rows.groupby("block", sort=False):
         title = wrapped(str(head), FOOT)
         top = bottom + LINE * len(title)
         ends = top + part["tall"].cumsum()
-        heads.append({"lines": title, "y": bottom + LINE / 2, "bottom": float(ends.iloc[-1]) + LINE + 12})
+        told = not shared or head == last  # one scale for all has its numbers once
+        heads.append({"lines": title, "y": bottom + LINE / 2, "bottom": float(ends.iloc[-1]) + LINE * told + 12})
         low, high, places, texts = _scale(_reach(rows if shared else part), None, unit)
         placed: dict[str, Any] = {name: (part[name] - low) / (high - low) for name in ["estimate", "also", *ENDS]}
         edges = {"beyond_low": placed["conf_low"] < 0, "beyond_high": placed["conf_high"] > 1}
@@ -111,7 +112,12 @@ def _laid(rows: pd.DataFrame, unit: Unit, *, shared: bool) -> tuple[pd.DataFrame
         }
         parts.append(part.assign(**placed, **edges, **down, words=top_of + (part["tall"] - UNDER) / 2))
         at = [(place - low) / (high - low) for place in places]
-        line = {"at": at, "text": texts, "zero": [place == 0 for place in places], "foot": float(ends.iloc[-1])}
+        line = {
+            "at": at,
+            "text": [text * told for text in texts],
+            "zero": [place == 0 for place in places],
+            "foot": float(ends.iloc[-1]),
+        }
         rows_of = pd.DataFrame({"top": top_of, "bottom": ends})
         scales.append(pd.DataFrame(line).merge(rows_of, how="cross"))
         bottom = float(heads[-1]["bottom"])
@@ -164,7 +170,7 @@ def _bands(cells: pd.DataFrame) -> list[Any]:
         part = cells.dropna(subset=[low, high])
         ink = part["kind"].eq("prediction").map({True: GREYS[level], False: TINTS[level]})
         parts.append(pd.DataFrame({"left": part[low], "right": part[high], "ink": ink, **part[["narrow", "wide"]]}))
-    base = _placed(pd.concat(parts)).mark_rule(strokeWidth=alt.ExprRef(f"width < {NARROW} ? 9 : 12"))
+    base = _placed(pd.concat(parts)).mark_rule(strokeWidth=alt.ExprRef(f"width < {NARROW} ? 8 : 12"))
     return [base.encode(x=_x("left"), x2="right:Q", y=_y("y"), color=alt.Color("ink:N", scale=None))]
 
 

@@ -108,3 +108,15 @@ def test_refusals() -> None:
         assert words in str(refusal.value)
     with pytest.raises(ParameterError, match="level"):
         all_metrics({"gmv": PILOT}, primary="gmv", families={}, level=95)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("method", ["holm", "benjamini_hochberg"])
+def test_corrections_equal_statsmodels(method: Any) -> None:
+    from statsmodels.stats.multitest import multipletests
+
+    for size in (1, 2, 7):
+        p = np.round(RNG(size).uniform(size=size) ** 3, 2)  # rounded, so that some are tied
+        given = {f"m{at}": with_p(float(value)) for at, value in enumerate(p)} | {"gmv": PILOT}
+        found = all_metrics(given, primary="gmv", families={"all": [f"m{at}" for at in range(size)]}, correction=method)
+        expected = multipletests(found["p_value"][1:], method={"holm": "holm"}.get(method, "fdr_bh"))[1]
+        np.testing.assert_allclose(found["p_adjusted"][1:], expected, rtol=1e-12)  # the same products in another order
