@@ -28,12 +28,7 @@ def masthead(read: Review, title: str) -> Section:
     >>> print(masthead(review.open_review(sk.open_dataset("data/sample"), "2025-W30"), "Refunds by size"))
     Refunds by size · Demo marketplace · 21–27 July 2025 (2025-W30)
     """
-    say, about = read.words, read.shop.description
-    marks = [(say("synthetic"), say("synthetic_note"))] if about.synthetic else []
-    marks += [(say("placebo_mark"), say("placebo_mark_note"))] if about.pilot and about.pilot.placebo else []
-    dataset, week = say.label(about.title or about.name), formats.week_span(read.monday, say.language)
-    head = blocks.masthead(say("own_product"), title, say("edition", dataset=dataset, week=week), marks)
-    return Section("masthead", (head,))
+    return review.opening(read, read.words("own_product"), title)
 
 
 def trend(read: Review, weekly: pd.DataFrame, metric: str) -> Section:
@@ -53,7 +48,10 @@ def trend(read: Review, weekly: pd.DataFrame, metric: str) -> Section:
     ends = [
         f"{words[name]} {read.told(metric, value)}" for name, value in zip(last["series"], last[metric], strict=True)
     ]
-    labels = {**words, "value": unit, "incomplete": say("incomplete")}
+    currency = formats.currency_unit(read.shop.description.currency, say.language)
+    priced = METRICS[metric].unit.startswith("currency")
+    value = say("with_unit", name=unit, unit=currency) if priced else unit
+    labels = {**words, "value": value, "incomplete": say("incomplete")}
     chart = charts.kpi_trend(rows, metric=metric, period="week", series="series", labels=labels)
     drawn = charts.figure(
         chart,
@@ -111,7 +109,7 @@ def _strip(read: Review, contrast: Estimates, measure: str) -> Any:
     return charts.figure(
         chart,
         title=say("own_strip_title", measure=measure),
-        subtitle=say("own_strip_subtitle", measure=measure),
+        subtitle=say("own_strip_subtitle"),
         caption=read.caption(say("n_categories", pilots=counts[0], others=counts[1])),
         description=say(
             "own_strip_alt", measure=measure, listed=listed(say, told), average=in_percent(contrast.average[0]), **ends

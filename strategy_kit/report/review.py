@@ -15,6 +15,7 @@ from strategy_kit.errors import ParameterError
 from strategy_kit.metrics import METRICS, parts
 from strategy_kit.periods import Period, checked_period, next_start, week_label
 from strategy_kit.report import blocks
+from strategy_kit.report.sections import Section
 from strategy_kit.report.words import Words, marked
 
 if TYPE_CHECKING:
@@ -150,17 +151,19 @@ def open_review(
     return Review(shop, shop.week(week), checked_period(period), words)
 
 
-def masthead(review: Review, title: str) -> Block:
+def masthead(review: Review, title: str) -> Section:
     """Return the head of the page; `title` is the key of its name."""
+    return opening(review, review.words("product_review"), review.words(title))
+
+
+def opening(review: Review, product: str, title: str) -> Section:
+    """Return the head of a page of this name, with the marks of its data."""
     say, about = review.words, review.shop.description
     marks = [(say("synthetic"), say("synthetic_note"))] if about.synthetic else []
+    marks += [(say("placebo_mark"), say("placebo_mark_note"))] if about.pilot and about.pilot.placebo else []
     week = formats.week_span(review.monday, say.language)
-    return blocks.masthead(
-        say("product_review"),
-        say(title),
-        say("edition", dataset=say.label(about.title or about.name), week=week),
-        marks,
-    )
+    edition = say("edition", dataset=say.label(about.title or about.name), week=week)
+    return Section("masthead", (blocks.masthead(product, title, edition, marks),))
 
 
 def provenance(review: Review, method: str = "review_method") -> Block:

@@ -1,11 +1,26 @@
-"""A section of a report: its blocks and charts in order, shown as one cell, named so that a run can be held to it."""
+"""A section of a report: its blocks and charts in order, shown as one cell, named so that a run can be held to it.
+
+The page has a style sheet; JupyterLab has none for our blocks. So the mark of the section that opens a notebook brings the
+page's sheet along, for outputs with our blocks in them alone. The exporter takes all marks out.
+"""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 SECTION = "application/vnd.strategy-kit.section+json"
+OPENING = "masthead"
+_OUTPUTS = '.jp-OutputArea-output.jp-RenderedHTMLCommon:has([class^="sk-"])'
+_GROUND = """
+font: 400 16px/24px var(--latin), var(--han), sans-serif; font-variant-numeric: tabular-nums lining-nums;
+color: var(--ink); background: #fff; padding: 8px 16px;
+dt, dd { float: none; width: auto; font-weight: 400; } table { font-size: inherit; }
+tbody tr, tbody tr:hover { background: none; }
+"""  # and what Lab's own sheet does otherwise is undone
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +47,21 @@ class Section:
     def _ipython_display_(self) -> None:
         from IPython.display import display
 
-        display({SECTION: {"name": self.name, "shown": bool(self.parts)}, "text/plain": ""}, raw=True)
+        style = {"text/html": f"<style>{lab_style()}</style>"} if self.name == OPENING else {}
+        display({SECTION: {"name": self.name, "shown": bool(self.parts)}, **style, "text/plain": ""}, raw=True)
         for part in self.parts:
             display(part)
 
     def __str__(self) -> str:
         return "\n".join(str(part) if type(part).__name__ == "Block" else str(part.description) for part in self.parts)
+
+
+@cache
+def lab_style() -> str:
+    """Return the page's style sheet for the outputs of JupyterLab that hold our blocks, by nesting it in their selector.
+
+    Rules for the whole page match nothing inside an output.
+    """
+    sheet = Path(__file__).with_name("style.css").read_text(encoding="utf-8")
+    variables = re.search(r":root\s*{(.*?)}", sheet, re.DOTALL)
+    return f"{_OUTPUTS} {{ {variables[1] if variables else ''} {_GROUND}\n{sheet}}}"

@@ -48,7 +48,7 @@ class Page:
 
 def said(reading: Reading, inside: Inside | str, pair: Any) -> str:
     """What the blocks of a page say."""
-    heads = [effect_page.masthead(reading), effect_page.pair_head(reading, pair), effect_page.provenance(reading)]
+    heads = [*effect_page.masthead(reading).parts, effect_page.pair_head(reading, pair), effect_page.provenance(reading)]
     heads += [part(reading, inside) for part in (effect_page.merchants_head, effect_page.checks)]
     heads.append(effect_page.finding(reading, inside, pair))
     tables = [] if isinstance(inside, str) else [effect_page.cohorts(inside)]
