@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import calendar
 import re
 from collections import Counter
 from html import unescape
@@ -22,10 +23,11 @@ if TYPE_CHECKING:
     from strategy_kit.formats import Language
     from strategy_kit.report.sections import Section
 
-MONTHS = ("January February March April May June July August September October November December").split()
+MONTHS = list(calendar.month_name)[1:]
 SCALES = {"billion": 1e9, "million": 1e6, "thousand": 1e3, "亿": 1e8, "万": 1e4}
 NUMBER = re.compile(
-    r"(?P<sign>[+\u2212]?)\u2060?[¥$]?(?P<digits>\d[\d,]*(?:\.\d+)?)(?P<percent>\s?%|%)?[\u00a0 ]?(?P<scale>billion|million|thousand|亿|万)?"
+    r"(?P<sign>[+\u2212]?)\u2060?[¥$]?(?P<digits>\d[\d,]*(?:\.\d+)?)(?P<percent>\s?%)?"
+    r"[\u00a0 ]?(?P<scale>billion|million|thousand|亿|万)?"
 )
 SECTIONS = [name for name in (*ALWAYS, *CHOSEN["analyst"]) if name != "statement"]
 
