@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from strategy_kit.contract import TABLES, Kind, Law
+from strategy_kit.contract import TABLES, Kind, Law, Table
 from strategy_kit.engine import kind_of, quoted
 from strategy_kit.errors import nearest
 
@@ -146,20 +146,22 @@ def _table_laws(engine: Engine, table: str, window: Mapping[str, dt.date]) -> pd
     ]
     laws += [law for law in contract.laws if set(law.columns) <= set(present)]
     example = " || ', ' || ".join(f"'{c} ' || coalesce(cast({quoted(c)} as varchar), 'missing')" for c in contract.key)
-    parts = ["count(*) as total"]
-    for number, law in enumerate(laws):
-        shown = example + "".join(
-            f" || ', {c} ' || coalesce(cast({quoted(c)} as varchar), 'missing')"
-            for c in law.columns
-            if c not in contract.key
-        )
-        broken = law.broken.format(**window)
-        parts.append(f"count(*) filter (where {broken}) as n{number}")
-        parts.append(f"min({shown}) filter (where {broken}) as e{number}")
+    broken = [law.broken.format(**window) for law in laws]
+    parts = ["count(*) as total", *(f"count(*) filter (where {sql}) as n{i}" for i, sql in enumerate(broken))]
     counts = engine.frame(f"select {', '.join(parts)} from {quoted(table)}").iloc[0]
+    # examples are texts, dear to make for each row: they are sought for broken laws only
+    parts = [f"min({_shown(example, contract, law)}) filter (where {sql}) as e{i}"
+             for i, (law, sql) in enumerate(zip(laws, broken, strict=True)) if counts[f"n{i}"]]  # fmt: skip
+    examples = engine.frame(f"select {', '.join(parts)} from {quoted(table)}").iloc[0] if parts else {}
     total = int(counts["total"])
-    rows = [_row(law, table, int(counts[f"n{i}"]), counts[f"e{i}"], total) for i, law in enumerate(laws)]
+    rows = [_row(law, table, int(counts[f"n{i}"]), examples.get(f"e{i}"), total) for i, law in enumerate(laws)]
     return pd.DataFrame([_empty_row(table, total), _key_row(engine, table, example, total), *rows])
+
+
+def _shown(example: str, contract: Table, law: Law) -> str:
+    """Return the SQL text of a row's key and of what the law reads of it."""
+    columns = [c for c in law.columns if c not in contract.key]
+    return example + "".join(f" || ', {c} ' || coalesce(cast({quoted(c)} as varchar), 'missing')" for c in columns)
 
 
 def _row(law: Law, table: str, rows: int, example: object, total: int) -> dict[str, object]:
@@ -181,9 +183,8 @@ def _empty_row(table: str, total: int) -> dict[str, object]:
 
 def _key_row(engine: Engine, table: str, example: str, total: int) -> dict[str, object]:
     key = ", ".join(quoted(c) for c in TABLES[table].key)
-    found = engine.frame(
-        f"select coalesce(sum(n - 1), 0) as rows, min(example) as example from "
-        f"(select count(*) as n, min({example}) as example from {quoted(table)} group by {key} having count(*) > 1)"
-    ).iloc[0]
+    repeated = f"select {{}} from {quoted(table)} group by {key} having count(*) > 1"
+    rows = int(engine.frame(f"select coalesce(sum(n - 1), 0) as n from ({repeated.format('count(*) as n')})")["n"][0])
+    first = f"select min(example) as example from ({repeated.format(f'min({example}) as example')})"
     law = Law(f"{' and '.join(TABLES[table].key)} never repeat", "", (), "keep the latest version of each row")
-    return _row(law, table, int(found["rows"]), found["example"], total)
+    return _row(law, table, rows, engine.frame(first)["example"][0] if rows else "", total)

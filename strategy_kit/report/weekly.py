@@ -11,6 +11,7 @@ from strategy_kit.report.categories import categories as categories_section
 from strategy_kit.report.changed import changed as changed_section
 from strategy_kit.report.decision import decision_card, main_points
 from strategy_kit.report.declared import declared as declared_section
+from strategy_kit.report.doubts import doubts as doubts_section
 from strategy_kit.report.money import money as money_section
 from strategy_kit.report.path import pilot_path
 from strategy_kit.report.programmes import overseas_section, target_section
@@ -96,6 +97,11 @@ def overseas(reading: Reading) -> Section:
 def declared(reading: Reading) -> Section:
     """Show all declared metrics and guardrails, the flat and negative ones too."""
     return _section("declared", reading, declared_section)
+
+
+def doubts(reading: Reading) -> Section:
+    """Show what would change our mind."""
+    return _section("doubts", reading, doubts_section)
 
 
 def changed(reading: Reading) -> Section:

@@ -396,4 +396,4 @@ def test_what_the_checks_say_of_olist(shared: Path, tmp_path: Path) -> None:
     compared = lines[lines["category"].notna() & (home != "unknown")]
     other = int((compared["category"] != home[compared.index]).sum())
     assert list(found.loc[FOREIGN, ["rows", "share"]]) == [other, other / len(compared)]
-    assert str(found.loc[SHIFT, "example"]).startswith("beauty, 2017-01-30: R$1.90\xa0thousand to R$7.21\xa0thousand")
+    assert str(found.loc[SHIFT, "example"]).startswith("beauty, 2017-01-30: R$1,898 to R$7,206")

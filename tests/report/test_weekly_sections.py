@@ -53,6 +53,8 @@ def words(figure: Any) -> dict[str, Any]:
 
 def test_limits_are_those_of_process_control_before_the_pilot(reading: Reading) -> None:
     for name in reading.measured:
+        if isinstance(reading.controls[name], str):  # both of them have too few weeks
+            continue
         found = kpi.process_control(reading.shop, metric=name, by=["pilot"])
         pilots = found[found["pilot"]].drop(columns="pilot").reset_index(drop=True)
         pd.testing.assert_frame_equal(reading.controls[name], pilots)
