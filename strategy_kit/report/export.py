@@ -253,13 +253,17 @@ def _render(nb: NotebookNode, parts: dict[str, Any]) -> str:
 
 
 def _lay_out(nb: NotebookNode, sections: list[dict[str, Any]]) -> None:
-    """Say before which cell the main content begins, and after which the list of sections stands."""
+    """Say before which cell the main content begins, after which the list of sections stands, and what is set in columns."""
     seen = [cell for cell in nb.cells if cell.get("outputs") or (cell.cell_type == "markdown" and cell.source.strip())]
     called = [sections[cell.metadata["sk_section"]]["name"] if "sk_section" in cell.metadata else "" for cell in seen]
     if main := seen[called[:1] == ["masthead"] :]:
         main[0].metadata["sk_main"] = True
     if sum("short" in section for section in sections) > _LONG_PAGE and "points" in called:
         seen[called.index("points")].metadata["sk_contents"] = True
+    ahead = called.index("effect") + 1 if "effect" in called else len(called)
+    last = called.index("provenance") if "provenance" in called else -1
+    if ahead < last:
+        seen[ahead].metadata["sk_columns"], seen[last].metadata["sk_columns"] = "open", "close"
 
 
 def _policy(html: str, scripts: Mapping[str, str]) -> str:
