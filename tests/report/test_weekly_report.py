@@ -143,7 +143,7 @@ def test_the_analysts_notebook_runs_through_the_runner(sample: Path, tmp_path: P
     run = sk.report.run("explore", data=sample, out=tmp_path)
     html = run.html.read_text(encoding="utf-8")
     assert run.html == tmp_path / "sample" / "undated" / "explore.html"
-    assert html.count('class="sk-chart"') == 3
+    assert html.count('class="sk-chart"') == 5  # two by hand; contrast, panel and study show themselves
     assert run.headline is None
 
 
