@@ -15,7 +15,7 @@ from strategy_kit.charts.theme import HAIR, INK, PAPER, PILOT, RULE, SOFT, TINTS
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-NARROW, NAME, FOOT, EDGE, UNDER = 500, 26, 48, 8, 17
+NARROW, NAME, FOOT, EDGE, UNDER, MOST = 500, 26, 48, 8, 17, 1.5
 """A page this narrow has names and numbers above the bands, which are so many pixels high."""
 GREYS = {0.95: "#ECEEEF", 0.80: "#D3D7DA", 0.50: "#A9AFB4"}
 BANDS = {0.95: ("conf_low", "conf_high"), 0.80: ("low_80", "high_80"), 0.50: ("low_50", "high_50")}
@@ -125,13 +125,17 @@ def _laid(rows: pd.DataFrame, unit: Unit, *, shared: bool) -> tuple[pd.DataFrame
 
 
 def _reach(rows: pd.DataFrame) -> pd.DataFrame:
-    """Bounds that the scale must hold: of a prediction only the inner ones, so that it leaves room for what was seen."""
-    new = rows["kind"] == "prediction"
-    bounds = rows[BOUNDS].copy()
-    if not new.all():
-        for end, inner in (("conf_low", "low_80"), ("conf_high", "high_80")):
-            bounds[end] = bounds[end].mask(new & rows[inner].notna(), rows[inner])
-    return bounds
+    """Return bounds that the scale must hold.
+
+    A prediction that would take more than `MOST` times the room of all else is held by its inner bounds only.
+    """
+    bounds, new = rows[BOUNDS], rows["kind"] == "prediction"
+    inner = bounds.assign(
+        conf_low=rows["low_80"].fillna(rows["conf_low"]), conf_high=rows["high_80"].fillna(rows["conf_high"])
+    )
+    inner = bounds.where(~new, inner)
+    spans = [np.ptp(np.append(ends.to_numpy()[np.isfinite(ends)], 0.0)) for ends in (bounds, inner)]
+    return bounds if new.all() or (spans[0] <= MOST * spans[1] and np.isfinite(bounds).all(axis=None)) else inner
 
 
 def _room(cells: pd.DataFrame) -> list[Any]:

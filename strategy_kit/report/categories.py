@@ -57,24 +57,20 @@ def categories(reading: Reading) -> Section:
     'Categories: One more category could go either way: −61.7% to +238.7%'
     """
     say = reading.words
+    head = say("section_categories"), say("question_categories")
     if reading.claim.verb == "cannot_tell":
-        return Section("categories", (blocks.line(say("categories_absent")),))
+        return Section("categories", (blocks.absent(*head, say("categories_absent")),))
     try:
         effects = did.category_effects(reading.totals)
     except DesignError as reason:
-        return Section("categories", (blocks.line(say("categories_impossible", reason=reason)),))
+        return Section("categories", (blocks.absent(*head, say("categories_impossible", reason=reason)),))
     new = _new_category(effects)
     rows, few = _rows(reading, effects, new)
     notes = [say("categories_pilots", listed=_verbs(reading, rows), level=f"{reading.level:.0%}")]
     notes += [] if new is None else [_further(say, new)]
     notes += [say("categories_few", n=formats.Count(few), fewest=FEWEST)] if few else []
-    head = blocks.section_head(
-        say("section_categories"),
-        say("question_categories"),
-        _title(reading, rows),
-        (" " * (say.language == "en")).join(notes),
-    )
-    return Section("categories", (head, _forest(reading, rows)))
+    note = (" " * (say.language == "en")).join(notes)
+    return Section("categories", (blocks.section_head(*head, _title(reading, rows), note), _forest(reading, rows)))
 
 
 def nested_rows(rows: list[Row], level: float, write: Callable[[float, float, float], str]) -> pd.DataFrame:

@@ -105,15 +105,15 @@ def declared(reading: Reading) -> Section:
     'All metrics: No interval of 8 further metrics excludes 0'
     """
     say = reading.words
+    head = say("section_declared"), say("question_declared")
     if reading.claim.verb == "cannot_tell":
-        return Section("declared", (blocks.line(say("declared_absent")),))
+        return Section("declared", (blocks.absent(*head, say("declared_absent")),))
     found = read_declared(reading)
     further = [row for row in found.rows if row.block != PRIMARY]
     counts = {"n": formats.Count(sum(row.kind == "clear" for row in further)), "all": formats.Count(len(further))}
     title = say("declared_title" if counts["n"] else "declared_title_none", **counts)
     note = (" " * (say.language == "en")).join(_notes(found))
-    head = blocks.section_head(say("section_declared"), say("question_declared"), title, note)
-    return Section("declared", (head, _forest(found)))
+    return Section("declared", (blocks.section_head(*head, title, note), _forest(found)))
 
 
 def read_declared(reading: Reading) -> Declared:

@@ -55,8 +55,9 @@ def doubts(reading: Reading) -> Section:
     'Doubts: Without Beauty, +13.9% becomes +8.1%'
     """
     say = reading.words
+    head = say("section_doubts"), say("question_doubts")
     if reading.claim.verb == "cannot_tell":
-        return Section("doubts", (blocks.line(say("doubts_absent")),))
+        return Section("doubts", (blocks.absent(*head, say("doubts_absent")),))
     rest = without_each(reading)
     answers = [
         (say("doubts_drift"), _drift(reading)),
@@ -65,8 +66,7 @@ def doubts(reading: Reading) -> Section:
         (say("doubts_choices"), _choices(reading)),
         (say("doubts_next"), _next(reading)),
     ]
-    head = blocks.section_head(say("section_doubts"), say("question_doubts"), _title(reading, rest))
-    return Section("doubts", (head, box(answers)))
+    return Section("doubts", (blocks.section_head(*head, _title(reading, rest)), box(answers)))
 
 
 def box(answers: Sequence[tuple[str, str]]) -> Block:

@@ -12,6 +12,7 @@ from strategy_kit import charts, did, formats
 from strategy_kit.charts.nested import nested_forest
 from strategy_kit.errors import DesignError
 from strategy_kit.inference import Student
+from strategy_kit.overseas import LEVER
 from strategy_kit.panel import Panel
 from strategy_kit.report import blocks, claims
 from strategy_kit.report.categories import BOUNDS, Row, interval_columns, nested_rows
@@ -103,19 +104,19 @@ def money(reading: Reading) -> Section:
     'Money: Net of rivals, sales of the pilot categories may have risen'
     """
     found, say = reading.money_followed, reading.words
+    head = say("section_money"), say("question_money")
     if isinstance(found, str):
-        return Section("money", (blocks.line(found),))
+        return Section("money", (blocks.absent(*head, found),))
     note = (" " * (say.language == "en")).join([_sales_sentence(found), say("money_beyond"), cost_sentence(found)])
     title = say("money_title", verb=found.verb("category"))
-    head = blocks.section_head(say("section_money"), say("question_money"), title, note)
-    return Section("money", (head, _figure(found)))
+    return Section("money", (blocks.section_head(*head, title, note), _figure(found)))
 
 
 def read_money(reading: Reading) -> Money | str:
     """Follow the money of the reading's weeks, or say in one sentence why it cannot be followed.
 
-    Merchants of a pilot that got support by the week are the supported ones in all weeks. Both they and the others are
-    expected to have grown as the other categories did as a whole.
+    Merchants of a pilot that got support by the week, joining overseas aside, are the supported ones in all weeks. Both they
+    and the others are expected to have grown as the other categories did as a whole.
 
     Examples
     --------
@@ -163,8 +164,8 @@ def merchant_sales(reading: Reading) -> tuple[Panel, np.ndarray]:
 
 
 _LINES = f"""select case when list_contains($kept, {CATEGORY}) then {CATEGORY} else '{POOLED}' end as unit,
-    merchant_id in (select merchant_id from support where started_on < $next) and list_contains($pilots, {CATEGORY})
-    as supported, merchant_id, amount, cast(date_trunc('week', paid_at) as date) as week
+    merchant_id in (select merchant_id from support where started_on < $next and lever <> '{LEVER}')
+    and list_contains($pilots, {CATEGORY}) as supported, merchant_id, amount, cast(date_trunc('week', paid_at) as date) as week
     from order_lines where SOLD and paid_at >= $first and paid_at < $next"""
 
 
@@ -192,7 +193,7 @@ def _spent(reading: Reading) -> float | None:
     found = shop.engine.frame(
         f"""select cast(sum(s.cost * (least({end}, $sunday) - s.started_on + 1) / ({end} - s.started_on + 1)) as double) as y
             from support s join (select distinct merchant_id, category from merchants) m using (merchant_id)
-            where s.started_on <= $sunday and list_contains($pilots, m.category)""",
+            where s.started_on <= $sunday and s.lever <> '{LEVER}' and list_contains($pilots, m.category)""",
         {
             "pilots": shop.pilot.categories,
             "through": shop.data_through,
