@@ -83,7 +83,7 @@ def nested_forest(
         *_texts(cells, heads, notes, foot),
     ]
     return alt.layer(*layers).properties(
-        width=WIDTH, height=foot + LINE * (len(notes) + 0.5), description=". ".join(parts) + "."
+        width=WIDTH, height=foot + (LINE * (len(notes) + 0.5) if notes else 0), description=". ".join(parts) + "."
     )
 
 

@@ -19,7 +19,6 @@ from strategy_kit.report import blocks
 from strategy_kit.report.blocks import Block
 from strategy_kit.report.claims import Spread, in_percent
 from strategy_kit.report.figures import _since
-from strategy_kit.report.reading import listed
 from strategy_kit.report.sections import Section
 from strategy_kit.report.trust import MORE_WEEKS
 from strategy_kit.report.words import marked, plain
@@ -192,7 +191,7 @@ def _left_out(reading: Reading, rest: list[Without]) -> str:
     at = rest.index(most)
     named = {"low": in_percent(order[0].spread.estimate), "high": in_percent(order[-1].spread.estimate)}
     named |= {"low_name": say.label(order[0].group), "high_name": say.label(order[-1].group)}
-    named |= {"name": say.label(most.group), "other": in_percent(most.spread.estimate)}
+    named["name"] = say.label(most.group)
     named |= {"other_low": ends[2 * at], "other_high": ends[2 * at + 1]}
     return say("doubts_without_range", n=formats.Count(clear), all=formats.Count(len(rest)), **named)
 
@@ -201,14 +200,15 @@ def _choices(reading: Reading) -> str:
     say, found = reading.words, pd.Series(other_ways(reading), dtype=float)
     if found.empty:
         return say("doubts_choices_none")
-    names = {name: say(f"doubts_way_{name.split('_')[0]}" if name.startswith("base") else f"doubts_way_{name}",
-                       weeks=formats.Count(int(name.split("_")[1]) if name.startswith("base") else reading.weeks_after))
-             for name in found.index}  # fmt: skip
+    names = {}
+    for name in found.index:
+        base, _, weeks = name.partition("_") if name.startswith("base") else (name, "", str(reading.weeks_after))
+        names[name] = say(f"doubts_way_{base}", weeks=formats.Count(int(weeks)))
     same = int((np.sign(found) == np.sign(reading.spread.estimate)).sum())
     ends = {"low": in_percent(found.min()), "high": in_percent(found.max())}
     ends |= {"low_name": names[found.idxmin()], "high_name": names[found.idxmax()]}
     counts = {"n": formats.Count(len(found)), "same": formats.Count(same)}
-    return say("doubts_choices_range", listed=listed(say, list(names.values())), **counts, **ends)
+    return say("doubts_choices_range", **counts, **ends)
 
 
 def _next(reading: Reading) -> str:

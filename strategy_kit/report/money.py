@@ -70,18 +70,24 @@ class Money:
         """Say what the rung's interval and the checks allow."""
         spread = self.spread(rung)
         states: list[State] = [check.state for check in self.reading.checks]
-        amount = self.amount(abs(spread.estimate), like=spread.interval(self.reading.level))
         verb = verb_for(spread, self.reading.level, states)
-        return claims.told(verb, spread, amount, self.reading.words)
+        return claims.told(verb, spread, self.amount(abs(spread.estimate), like=self._beside(rung)), self.reading.words)
 
-    def amount(self, value: float, *, like: tuple[float, ...] = ()) -> str:
-        """Write money, without a sign."""
-        return formats.money(value, self.reading.shop.description.currency, self.reading.words.language, like=like)
+    def amount(self, value: float, *, like: tuple[float, ...] = (), signed: bool = False) -> str:
+        """Write money."""
+        about, say = self.reading.shop.description, self.reading.words
+        return formats.money(value, about.currency, say.language, signed=signed, like=like)
 
     def range(self, rung: str) -> str:
-        """Write the interval of a rung."""
-        ends = self.spread(rung).interval(self.reading.level)
-        return formats.money_range(*ends, self.reading.shop.description.currency, self.reading.words.language)
+        """Write the interval of a rung, all rungs of sales, and all of the platform, in one unit."""
+        ends, like = self.spread(rung).interval(self.reading.level), self._beside(rung)
+        low, high = (self.amount(end, like=like, signed=True) for end in ends)
+        return self.reading.words("range_to", low=low, high=high)
+
+    def _beside(self, rung: str) -> tuple[float, ...]:
+        """Return the ends of the rungs that stand on the same scale."""
+        beside = [other for other in self.rungs if (other in SALES) == (rung in SALES)]
+        return tuple(end for other in beside for end in self.spread(other).interval(self.reading.level))
 
     @property
     def returned(self) -> pd.Series | None:
@@ -101,7 +107,7 @@ def money(reading: Reading) -> Section:
     >>> import strategy_kit as sk
     >>> section = money(sk.report.read_week(sk.open_dataset("data/sample")))
     >>> str(section).splitlines()[0].split(" (")[0]
-    'Money: Net of rivals, sales of the pilot categories may have risen'
+    'Money: Net of rivals, GMV of the pilot categories may have risen'
     """
     found, say = reading.money_followed, reading.words
     head = say("section_money"), say("question_money")
