@@ -218,7 +218,7 @@ def _published(done: Run) -> Result:
         print(f"left out: {notebook}, since {reason}")
     if done.headline:
         print(done.headline)
-    told = {"html": str(done.html), "headline": done.headline, "week": done.week, "run_id": done.run_id}
+    told: Result = {"html": str(done.html), "headline": done.headline, "week": done.week, "run_id": done.run_id}
     told |= {"pages": [str(page) for page in done.pages], "left_out": done.left_out, "seconds": done.seconds}
     return told | {"record": str(done.html.parent / "run.json"), "index": str(done.html.parent.parent / "index.html")}
 

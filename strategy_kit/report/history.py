@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Callable, Sequence
 
-_TOP, _BOTTOM, _LEFT, _RIGHT = 30, 28, 52, 30
-_LABEL = 84  # px that the name of a week takes on the axis
+_TOP, _BOTTOM, _LEFT, _RIGHT = 30, 28, 52, 36
+_LABEL = 72  # px that the name of a week takes on the axis
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +61,11 @@ def history(points: Sequence[Point], width: int, threshold: str) -> str:
         parts.append(_across(limit, width, "var(--warning)", 1.5, dashed=True))
         parts.append(_text(_LEFT, 14, f"- - {threshold}", "start", "var(--warning)"))
     parts += [_week(x(point), point, y) for point in points]
-    every = math.ceil(len(points) * _LABEL / (width - _LEFT))
-    for place, point in enumerate(reversed(points)):
-        if place % every == 0 and x(point) > _LEFT + 20:
-            label = week_label(point.monday)
-            parts.append(_text(min(x(point), width - 30), height - 8, label, "middle"))
+    free: float = width
+    for point in reversed(points):
+        if _LEFT + _LABEL / 2 - 16 < x(point) <= free - _LABEL / 2:
+            parts.append(_text(x(point), height - 8, week_label(point.monday), "middle"))
+            free = x(point) - _LABEL / 2
     if known and known[-1].estimate is not None:
         end = formats.percent(known[-1].estimate, signed=True)
         parts.append(_text(width - 2, 14, end, "end", "var(--pilot)", bold=True))

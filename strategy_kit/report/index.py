@@ -59,21 +59,22 @@ def _page(ledger: pd.DataFrame, records: Mapping[str, Mapping[str, Any]], say: W
     marks += [(say("placebo_mark"), say("placebo_mark_note"))] * bool(newest.get("placebo"))
     other = next(file for language, file in _PAGES.items() if language != say.language)
     languages = blocks.language_links(say.language, other)
-    parts = [
-        blocks.masthead(say("index_product"), title, edition, marks, languages).html,
-        *_history({label: row for label, row in claims.items() if row is not None and "W" in label}, say),
-        *_weeks(claims, records, say),
-    ]
-    wide = [" sk-span" if "sk-wide" in part[:80] or "sk-head" in part[:80] else "" for part in parts]
-    body = "\n".join(f'<div class="sk-out{span}">{part}</div>' for part, span in zip(parts, wide, strict=True))
+    head = blocks.masthead(say("index_product"), title, edition, marks, languages).html
+    dated = {label: row for label, row in claims.items() if row is not None and "W" in label}
+    body = "\n".join([*_history(dated, say), *_weeks(claims, records, say)])
     style = (Path(__file__).parent / "style.css").read_text(encoding="utf-8")
     return (
         f'<!doctype html>\n<html lang="{_CODES[say.language]}">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{escape(_POLICY)}">\n'
         f"<title>{escape(title)} · {escape(say('index_weeks'))}</title>\n<style>{style}</style>\n</head>\n<body>\n"
-        f'<main class="sk-page">\n{body}\n</main>\n</body>\n</html>\n'
+        f'<div class="sk-page">\n<div class="sk-section sk-grid"><div class="sk-out sk-span">{head}</div></div>\n'
+        f'<main id="main" class="sk-grid">\n{body}\n</main>\n</div>\n</body>\n</html>\n'
     )
+
+
+def _out(html: str, kind: str) -> str:
+    return f'<div class="sk-out {kind}">{html}</div>'
 
 
 def _headline(ledger: pd.DataFrame, label: str, record: Mapping[str, Any], say: Words) -> Any:
@@ -131,7 +132,7 @@ def _history(claims: Mapping[str, Any], say: Words) -> list[str]:
         f'<div class="sk-broad">{drawn[0]}</div><div class="sk-narrow">{drawn[1]}</div></div>'
         f"<details><summary>{escape(say('index_table'))}</summary>{behind}</details></figure>"
     )
-    return [head.html, figure]
+    return [_out(head.html, "sk-span"), _out(figure, "sk-plot")]
 
 
 def _point(label: str, row: Any) -> Point:
@@ -151,7 +152,8 @@ def _weeks(claims: Mapping[str, Any], records: Mapping[str, Mapping[str, Any]], 
         *(say(f"index_column_{name}") for name in ("decision", "headline", "effect", "pages")),
     ]
     rows = [_row(label, claims[label], record, say) for label, record in records.items()]
-    return [head.html, blocks.listing(columns, rows, say("index_weeks_note")).html]
+    table = blocks.listing(columns, rows, say("index_weeks_note"))
+    return [_out(head.html, "sk-span"), _out(table.html, "sk-span")]
 
 
 def _row(label: str, claim: Any, record: Mapping[str, Any], say: Words) -> list[str]:

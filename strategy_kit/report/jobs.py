@@ -36,7 +36,7 @@ CHART = "application/vnd.vegalite.v5+json"
 STARTS = 2
 """How often a kernel is started at most; only one that never answered is started again."""
 _LONGEST_SOCKET_FOLDER = 95  # bytes, of the 107 that the path of a Unix socket may have
-_ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL", "STRATEGY_KIT")}
+_THREADS = tuple(f"{library}_NUM_THREADS" for library in ("OMP", "OPENBLAS", "MKL", "STRATEGY_KIT"))
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
@@ -104,7 +104,7 @@ def make(job: Job) -> Made:
     try:
         from strategy_kit.report.pictures import Pictures
 
-        with Pictures(workers=1) as pictures:
+        with Pictures(workers=1) as pictures, _one_thread():
             while True:
                 attempts += 1
                 try:
@@ -126,14 +126,13 @@ def make(job: Job) -> Made:
 
 def make_apart(jobs: Sequence[Job], processes: int) -> list[Made]:
     """Make each page in a process of its own, at most `processes` at a time; all end before this returns or raises."""
-    alone = processes == 1 or len(jobs) == 1
     waiting, running = list(enumerate(jobs)), dict[int, subprocess.Popen[str]]()
     done: dict[int, Made] = {}
     try:
         while waiting or running:
             while waiting and len(running) < processes:
                 number, job = waiting.pop(0)
-                running[number] = _worker(job, {} if alone else _ONE_THREAD)
+                running[number] = _worker(job)
             time.sleep(0.02)
             for number in [number for number, process in running.items() if process.poll() is not None]:
                 done[number] = _outcome(running.pop(number), jobs[number])
@@ -147,7 +146,7 @@ def make_apart(jobs: Sequence[Job], processes: int) -> list[Made]:
     return [done[number] for number in range(len(jobs))]
 
 
-def _worker(job: Job, environment: dict[str, str]) -> subprocess.Popen[str]:
+def _worker(job: Job) -> subprocess.Popen[str]:
     command = [sys.executable, "-c", "from strategy_kit.report.jobs import work; work()"]
     # a session of its own: what is typed at the keyboard stops the run, which then stops its workers
     process = subprocess.Popen(
@@ -155,7 +154,6 @@ def _worker(job: Job, environment: dict[str, str]) -> subprocess.Popen[str]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         encoding="utf-8",
-        env={**os.environ, **environment},
         start_new_session=True,
     )
     assert process.stdin is not None  # noqa: S101  # asked for above
@@ -239,6 +237,22 @@ def _execute(job: Job, pictures: Pictures) -> NotebookNode:
     return executed
 
 
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Let kernels sum in one thread, where the environment says nothing else.
+
+    Threads add up in the order in which they end, which moves the last digit: the same inputs would not give the same
+    bytes. And as many kernels run at a time as there are cores.
+    """
+    absent = [name for name in _THREADS if name not in os.environ]
+    os.environ.update(dict.fromkeys(absent, "1"))
+    try:
+        yield
+    finally:
+        for name in absent:
+            os.environ.pop(name, None)
+
+
 def _warm() -> None:
     """Import what the export will need, while the kernel starts."""
     with suppress(Exception):  # the export will meet it and say what it is
@@ -267,6 +281,8 @@ def _export(executed: NotebookNode, job: Job, pictures: Pictures) -> None:
 
     nbformat.write(clean(executed, job.values), job.draft)
     export(job.draft, job.page, pictures=pictures, about=job.about, never=job.never)
+    if not job.page.is_file():
+        raise errors.ExportError(f"{job.name} was exported, and no page is there")
 
 
 def _named(error: Exception, job: Job) -> StrategyKitError:

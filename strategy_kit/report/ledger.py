@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import datetime as dt
 import io
+import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -38,6 +39,7 @@ _DTYPES = {
     "number": "float64",
     "text": "str",
 }
+_WRITTEN = {"time": r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "day": r"\d{4}-\d\d-\d\d"}
 _WEEK = pd.Timedelta(weeks=1)
 _NARROW = 0.8
 """Level of the narrower interval that claims are held to beside their own."""
@@ -286,9 +288,7 @@ def _rows(text: str) -> tuple[list[dict[str, Any]], list[str]]:
 
 
 def _read(kind: str, text: str) -> Any:
-    if kind == "time" and not text.endswith("Z"):
-        raise ValueError(text)
-    if kind == "text" and not text:
+    if not re.fullmatch(_WRITTEN.get(kind, ".+"), text, re.DOTALL):
         raise ValueError(text)
     readers: dict[str, Any] = {"time": dt.datetime.fromisoformat, "day": dt.date.fromisoformat, "integer": int}
     return {**readers, "number": float, "text": str}[kind](text)

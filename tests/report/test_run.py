@@ -27,10 +27,15 @@ from strategy_kit.errors import (
     NotebookError,
     ParameterError,
     RunTimeout,
+    Stopped,
+    StorageError,
     StrategyKitError,
 )
 from strategy_kit.periods import parse_week
-from strategy_kit.report.run import Run, judge, run
+from strategy_kit.plan import Plan
+from strategy_kit.report import jobs
+from strategy_kit.report.notebooks import judge
+from strategy_kit.report.run import Run, run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,7 +72,7 @@ def tree(folder: Path) -> dict[str, str]:
     }  # fmt: skip
 
 
-def stub_export(notebook: Path, html: Path) -> None:
+def stub_export(notebook: Path, html: Path, **_: object) -> None:
     """Stand in for the exporter: the page holds all that the notebook holds."""
     html.write_text(f"<!doctype html>{notebook.read_text(encoding='utf-8')}", encoding="utf-8")
 
@@ -84,6 +89,11 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace]:
         name="demo",
         week=lambda text: parse_week(text) if text else dt.date(2025, 7, 21),
         files={"order_lines": (data / "lines.csv",)},
+        tables=("order_lines",),
+        plan=Plan(),
+        data_through=dt.date(2025, 7, 30),
+        settled_through=dt.date(2025, 7, 30),
+        description=SimpleNamespace(timezone="Asia/Shanghai", title="", synthetic=True, pilot=None),
     )
     dataset, export = ModuleType("strategy_kit.dataset"), ModuleType("strategy_kit.report.export")
     dataset.open_dataset = lambda _: shop  # type: ignore[attr-defined]
@@ -227,7 +237,7 @@ def test_sigterm_stops_the_kernel_and_files_the_failure(desk: SimpleNamespace) -
 
     handler = signal.getsignal(signal.SIGTERM)
     threading.Thread(target=stop, daemon=True).start()
-    filed(desk, refused(desk, KernelDied, desk.folder / "long.ipynb"), 137)
+    filed(desk, refused(desk, Stopped, desk.folder / "long.ipynb"), 143)
     assert signal.getsignal(signal.SIGTERM) is handler
     with pytest.raises(ProcessLookupError):
         os.kill(int(mark.read_text()), 0)
@@ -236,7 +246,7 @@ def test_sigterm_stops_the_kernel_and_files_the_failure(desk: SimpleNamespace) -
 def test_a_failed_export_after_a_good_run_publishes_nothing(
     desk: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(notebook: Path, html: Path) -> None:
+    def broken(notebook: Path, html: Path, **_: object) -> None:
         html.write_text("half")
         raise ExportError(f"{notebook.name} loads a script from elsewhere; take it out")
 
@@ -244,10 +254,10 @@ def test_a_failed_export_after_a_good_run_publishes_nothing(
     message = refused(desk, ExportError, desk.source, parameters=GIVEN)
     assert (filed(desk, message, 5) / "weekly_report.ipynb").is_file()
     assert not list((desk.out / "failed").rglob("*.html"))
-    monkeypatch.setattr(RUNNER, "_execute", lambda node, *_: node)
-    monkeypatch.setattr(desk.export, "export", lambda *_: None)
-    assert "FileNotFoundError" in refused(desk, ExportError, desk.source, parameters=GIVEN)
-    monkeypatch.setattr(desk.export, "export", lambda *_: 1 / 0)
+    monkeypatch.setattr(jobs, "_execute", lambda job, _: nbformat.read(desk.good.notebook, as_version=4))
+    monkeypatch.setattr(desk.export, "export", lambda *_, **__: None)
+    assert "no page is there" in refused(desk, ExportError, desk.source, parameters=GIVEN)
+    monkeypatch.setattr(desk.export, "export", lambda *_, **__: 1 / 0)
     assert "ZeroDivisionError" in refused(desk, ExportError, desk.source, parameters=GIVEN)
 
 
@@ -270,7 +280,7 @@ def test_wrong_parameters_are_refused_before_anything_is_written(
     options: dict[str, Any],
     piece: str,
 ) -> None:
-    monkeypatch.setattr(RUNNER, "_execute", None)
+    monkeypatch.setattr(RUNNER, "make", None)
     assert piece in refused(desk, ParameterError, desk.source, **options)
     with pytest.raises(ParameterError):
         start(desk, desk.source, out=tmp_path / "new", **options)
@@ -278,7 +288,7 @@ def test_wrong_parameters_are_refused_before_anything_is_written(
 
 
 def test_week_may_come_among_the_parameters(desk: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(RUNNER, "_execute", lambda _, values, *__: pytest.fail(values["week"]))
+    monkeypatch.setattr(RUNNER, "make", lambda job: pytest.fail(job.values["week"]))
     with pytest.raises(pytest.fail.Exception, match="2025-W29"):
         start(desk, desk.source, week=None, parameters={"week": "2025-07-15"})
 
@@ -315,9 +325,9 @@ def test_a_second_run_of_the_same_report_is_refused(desk: SimpleNamespace) -> No
 def test_a_folder_that_cannot_be_written_fails_before_the_kernel(
     desk: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(RUNNER, "_execute", None)
+    monkeypatch.setattr(RUNNER, "make", None)
     (tmp_path / "file").write_text("")
-    assert "cannot be written" in refused(desk, ExportError, desk.source, out=tmp_path / "file")
+    assert "cannot be written" in refused(desk, StorageError, desk.source, out=tmp_path / "file")
     (tmp_path / "reports" / "demo" / "2025-W30").mkdir(parents=True)
     assert "move it away" in refused(desk, ExportError, desk.source, out=tmp_path / "reports")
     desk.shop.name, name = "failed", desk.shop.name
