@@ -128,7 +128,7 @@ def read_money(reading: Reading) -> Money | str:
     --------
     >>> import strategy_kit as sk
     >>> read_money(sk.report.read_week(sk.open_dataset("data/sample"))).rungs
-    ['supported', 'rivals', 'category']
+    ['supported', 'rivals', 'category', 'revenue', 'cost', 'profit']
     """
     say, shop = reading.words, reading.shop
     if reading.claim.verb == "cannot_tell":

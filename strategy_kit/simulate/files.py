@@ -17,7 +17,7 @@ from strategy_kit.plan import write_seal
 from strategy_kit.simulate.forces import ELSEWHERE, NOTICE_WEEKS
 from strategy_kit.simulate.market import PIECES
 from strategy_kit.simulate.orders import MARKETS, STATUSES, fen
-from strategy_kit.simulate.roster import NAMES, NEVER, PILOTS, Ints
+from strategy_kit.simulate.roster import KEPT, NAMES, NEVER, PILOTS, Ints
 from strategy_kit.simulate.seasons import OPEN_DAYS, POLICIES
 from strategy_kit.simulate.targets import PERIOD_WEEKS
 from strategy_kit.simulate.world import fresh_key, stream
@@ -122,17 +122,20 @@ def _order_lines(market: Market, lines: pd.DataFrame) -> dict[str, Any]:
     times = {
         name: start + seconds * np.timedelta64(1_000_000, "us") for name, seconds in code.items() if name in _TIMES
     }
+    category = market.column("category")[code["merchant"]]
+    fee = np.where(code["status"] == STATUSES.index("cancelled"), 0, np.round(KEPT[category] * code["amount"]))
     late = {"refunded_at": pa.array(times["refunded"], mask=code["refunded"] < 0)} if "refunded" in times else {}
     return {
         "order_id": _ids("o", 8, code["order"]),
         "line_id": pa.array(code["line_id"], pa.int32()),
         "buyer_id": _ids("b", 7, code["buyer"]),
         "merchant_id": _ids("m", 5, code["merchant"]),
-        "category": pa.array(NAMES).take(pa.array(market.column("category")[code["merchant"]])),
+        "category": pa.array(NAMES).take(pa.array(category)),
         "paid_at": pa.array(times["second"]),
         "quantity": pa.array(code["quantity"], pa.int32()),
         "status": pa.array(STATUSES).take(pa.array(code["status"])),
         **{name: _money(code[name]) for name in _MONEY},
+        "platform_fee": _money(fee),
         "market": pa.array(MARKETS).take(pa.array(code["market"])),
         **late,
     }
