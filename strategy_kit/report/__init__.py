@@ -12,10 +12,12 @@ if TYPE_CHECKING:
     from strategy_kit.report import figures, page
     from strategy_kit.report.audience import Audience
     from strategy_kit.report.reading import Reading, read_week
+    from strategy_kit.report.sections import Section
 
-_LATE = {"Audience": "audience", "Reading": "reading", "read_week": "reading"}  # a run needs no estimator: kernels do
+# a run needs no estimator: kernels do
+_LATE = {"Audience": "audience", "Reading": "reading", "read_week": "reading", "Section": "sections"}
 
-__all__ = ["Audience", "Reading", "Run", "figures", "page", "read_week", "run", "run_week"]
+__all__ = ["Audience", "Reading", "Run", "Section", "figures", "page", "read_week", "run", "run_week"]
 
 
 def __getattr__(name: str) -> Any:

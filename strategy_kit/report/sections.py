@@ -53,7 +53,7 @@ class Section:
             display(part)
 
     def __str__(self) -> str:
-        return "\n".join(str(part) if type(part).__name__ == "Block" else str(part.description) for part in self.parts)
+        return "\n".join(str(getattr(part, "description", part)) for part in self.parts)
 
 
 @cache
