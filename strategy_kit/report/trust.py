@@ -13,6 +13,7 @@ from strategy_kit.did import pilot_contrast
 from strategy_kit.errors import DesignError
 from strategy_kit.planning.power import FOUND
 from strategy_kit.report.claims import Check, in_percent
+from strategy_kit.tables_to_panel import sold_lines
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -68,7 +69,7 @@ def trust_checks(
         _policies(shop, panel, words),
         _contamination(shop, words),
         _power(shop, panel, width, words),
-        _reading(width, words),
+        _reading(width, shop, after, words),
         _plan(shop, words),
     ]
 
@@ -105,13 +106,16 @@ def _power(shop: Dataset, panel: Panel, width: ReadingWidth | None, words: Words
     return Check(label, sizes[0], note)
 
 
-def _reading(width: ReadingWidth | None, words: Words) -> Check:
+def _reading(width: ReadingWidth | None, shop: Dataset, after: int, words: Words) -> Check:
+    """Tell for how many looks the interval is made, and which of them this is."""
     if width is None:
         return Check(
             words("check_reading"), words("check_reading_unknown"), words("check_reading_unknown_note"), "limits"
         )
     value = words(f"check_reading_{width.kind}", n=formats.Count(width.looks))
-    note = words(f"check_reading_{width.kind}_note", widening=formats.number(width.factor, 2))
+    look = sum(planned <= after for planned in shop.plan.looks) if width.kind == "declared" else after
+    widening = formats.number(width.factor, 2)
+    note = words(f"check_reading_{width.kind}_note", look=formats.Count(look), widening=widening)
     return Check(words("check_reading"), value, note)
 
 
@@ -123,13 +127,17 @@ def _plan(shop: Dataset, words: Words) -> Check:
 
 def _data(shop: Dataset, laws: pd.DataFrame, words: Words) -> Check:
     broken = laws[laws["rows"] > 0]["severity"].value_counts()
-    lines = int(shop.engine.frame("select count(*) as n from order_lines")["n"][0])
+    rows = shop.engine.frame(
+        f"""select count(*) as lines, count(*) filter (where not ({sold_lines(shop)})) as cancelled,
+                   count(distinct merchant_id) filter (where merchant_id not in (select merchant_id from merchants)) as stray
+            from order_lines"""
+    ).iloc[0]
     return Check(
         words("check_data"),
         words("check_data_value", kept=int((laws["rows"] == 0).sum()), all=len(laws)),
         words(
             "check_data_note",
-            lines=formats.number(lines),
+            **{name: formats.number(int(rows[name])) for name in ("lines", "cancelled", "stray")},
             warnings=int(broken.get("warning", 0)),
             errors=int(broken.get("error", 0)),
         ),
