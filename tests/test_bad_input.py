@@ -112,7 +112,7 @@ CASES = {
     "text in a number column": (text_in_numbers, [], 4, ["order_lines.amount must be a number", "2 rows", "'n/a'"]),
     "empty table": (empty_table, [], 4, ["order_lines", "no row"]),
     "week without data": (silent_week, ["--week", "2025-W30"], 2, ["2025-W30", "no order at all"]),
-    "week after data_through": (nothing, ["--week", "2025-W40"], 2, ["2025-W40 is not complete", "2025-W30"]),
+    "week after data_through": (nothing, ["--week", "2025-W40"], 7, ["2025-W40 is not complete", "2025-W30"]),
     "unknown parameter": (nothing, ["-p", "langage=zh"], 2, ["langage", "did you mean 'language'"]),
     "parameter of the wrong type": (nothing, ["-p", "weeks_before=many"], 2, ["weeks_before", "many"]),
     "unknown language": (nothing, ["-p", "language=fr"], 2, ["language is one of en, zh"]),

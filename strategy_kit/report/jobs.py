@@ -182,14 +182,14 @@ def work() -> None:
     given = json.loads(sys.stdin.readline())
     paths = {name: Path(given[name]) for name in ("source", "staging")}
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    with stoppable():
+    with stoppable(), suppress(KeyboardInterrupt):  # whoever stopped it tells why
         made = make(Job(**{**given, **paths, "never": tuple(given["never"])}))
-    told.write("\n" + json.dumps(asdict(made)))
+        told.write("\n" + json.dumps(asdict(made)))
     told.close()
 
 
 def _end_with_parent() -> None:
-    sys.stdin.read()
+    os.read(0, 1)  # not by sys.stdin, whose lock a thread would hold while the process ends
     os.kill(os.getpid(), signal.SIGTERM)
 
 

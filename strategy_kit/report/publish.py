@@ -18,11 +18,11 @@ import re
 import secrets
 import shutil
 import tempfile
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from strategy_kit.errors import BusyError, ExportError, StorageError
+from strategy_kit.errors import BusyError, ContractError, ExportError, StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -139,10 +139,17 @@ def weeks_of(shelf: Path) -> dict[str, Path]:
 
 def recorded(folder: Path) -> dict[str, Any]:
     """Return the run.json of a published folder; an empty record where there is none, as before there were any."""
-    with suppress(FileNotFoundError):
-        told: dict[str, Any] = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-        return told
-    return {"notebooks": []}
+    file = folder / "run.json"
+    return _held(file) if file.exists() else {"notebooks": []}
+
+
+def _held(file: Path) -> dict[str, Any]:
+    try:
+        told: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        remedy = "put its last good copy back, or take away the link of that week and run it again"
+        raise ContractError(f"{file} is torn: {error}; {remedy}") from error
+    return told
 
 
 def _repair(desk: Desk) -> pd.DataFrame:
@@ -252,7 +259,7 @@ def _join(desk: Desk, reports: Mapping[str, Any], record: dict[str, Any]) -> Non
     week, manifest = desk.link, dict[str, Any]()
     ours = {f"{page}{suffix}" for page in desk.pages for suffix in (".html", ".ipynb")} | {"manifest.json", "run.json"}
     if week.exists():
-        manifest = json.loads((week / "manifest.json").read_text(encoding="utf-8"))["reports"]
+        manifest = _held(week / "manifest.json")["reports"]
         record["notebooks"] += [page for page in recorded(week)["notebooks"] if page["page"] not in ours]
         for path in week.resolve().iterdir():
             if path.name not in ours:
