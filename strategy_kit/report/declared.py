@@ -164,7 +164,7 @@ def _measured(reading: Reading, names: list[str]) -> dict[str, Parts | str]:
 def _grouped(reading: Reading, frame: pd.DataFrame, part: Metric) -> np.ndarray:
     """Return (G, T); small categories are added up as in the headline, or missing where the metric does not add up."""
     totals = reading.totals
-    wide = frame.pivot_table(index="category", columns="week", values=part.name, aggfunc="sum", dropna=False)
+    wide = frame.pivot_table(index="category", columns="week", values=part.name, aggfunc="first", dropna=False)
     wide = wide.reindex(columns=totals.periods).astype(float)
     small = wide[~wide.index.isin(totals.units)]
     wide = wide.reindex(totals.units)

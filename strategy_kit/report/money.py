@@ -243,12 +243,13 @@ def cost_sentence(found: Money) -> str:
     cost = found.amount(found.cost)
     if returned is not None:
         ends = {"low": formats.number(returned["conf_low"], 2), "high": formats.number(returned["conf_high"], 2)}
-        span = say(f"money_return_{returned['form']}", **ends)
+        span = say("money_return_range", **ends)  # a known cost has no error, so that the interval is bounded
         chance, estimate = (
             claims.in_hundred(float(returned["break_even"]), say),
             formats.number(returned["estimate"], 2),
         )
-        named = {"interval": claims.interval_name(found.reading.evidence, say), "span": span}
+        unit = formats.currency_unit(found.reading.shop.description.currency, say.language)
+        named = {"interval": claims.interval_name(found.reading.evidence, say), "span": span, "unit": unit}
         return say("money_return", cost=cost, estimate=estimate, chance=chance, **named)
     gain = found.spread("category").estimate
     if gain <= found.cost:
