@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import altair as alt
 import numpy as np
 
-from strategy_kit.charts.theme import OTHER, PILOT, RULE, SOFT, TINTS, WIDTH, Chart, require, worded, wrapped
+from strategy_kit.charts.theme import HAIR, OTHER, PILOT, SOFT, TINTS, WIDTH, Chart, require, worded, wrapped
 from strategy_kit.formats import number
 from strategy_kit.formats import percent as percentage
 
@@ -93,9 +93,9 @@ def _lines(rows: pd.DataFrame, lead: str, words: Mapping[str, str], x: alt.X, y:
     dashes = alt.Scale(domain=names, range=[[1, 0] if thin else next(broken) for _ in names])
     dash, shades, lines = alt.StrokeDash("series:N", legend=None, scale=dashes), [], []
     for leading, part in rows.groupby(rows["series"] == lead):
-        ink, tint, heavy = (PILOT, TINTS[0.80], 3.0) if leading else (OTHER, RULE, 1.0)
+        ink, tint, heavy = (PILOT, TINTS[0.95], 3.0) if leading else (OTHER, HAIR, 1.0)
         width, apart = heavy if thin else 2.25, alt.Detail("series:N") if leading else dash
-        shade = alt.Chart(part.dropna(subset=["low", "high"])).mark_area(color=tint, opacity=0.5)
+        shade = alt.Chart(part.dropna(subset=["low", "high"])).mark_area(color=tint, opacity=1)
         shades.append(shade.encode(x=x, y=alt.Y("low:Q", title=None), y2="high:Q", detail="series:N"))
         dot = alt.Chart(_last(part)).mark_point(color=ink, fill=ink, size=10 * width, opacity=1)
         lines += [alt.Chart(part).mark_line(color=ink, strokeWidth=width).encode(apart, x=x, y=y), dot.encode(x=x, y=y)]

@@ -163,7 +163,7 @@ def _cells(frame: pd.DataFrame, write: Callable[[float], str]) -> tuple[pd.DataF
     bare, known = low.isna() | high.isna(), estimate.notna()
     periods, cohorts = (rows[name].drop_duplicates().sort_values() for name in ("period", "cohort"))
     order = periods.to_numpy()
-    strong = estimate.abs() > np.where(estimate > 0, 0.62, 0.6) * estimate.abs().max()
+    strong = estimate.abs() > np.where(estimate > 0, 0.672, 0.648) * estimate.abs().max()
     cells = pd.DataFrame({"row": named(rows["cohort"]), "column": named(rows["period"])}).assign(
         estimate=estimate,
         before=rows["period"] < rows["cohort"],
@@ -171,8 +171,8 @@ def _cells(frame: pd.DataFrame, write: Callable[[float], str]) -> tuple[pd.DataF
         missing=bare & known & (not bare[known].all()),
         text=estimate.map(write),
         span=(low.map(write) + " … " + high.map(write)).where(~bare, "–"),
-        # The better of the two on each tint: a contrast of at least 4.
-        ink=np.where(strong, PAPER, INK),
+        # The better of the two on each tint: a contrast of at least 4.5.
+        ink=np.where(strong, PAPER, "#000000"),
         at=np.searchsorted(order, rows["period"].to_numpy()),
         line=np.searchsorted(cohorts.to_numpy(), rows["cohort"].to_numpy()),
         start=np.searchsorted(order, rows["cohort"].to_numpy()),

@@ -89,7 +89,8 @@ def event_study(study: Any, *, percent: bool = False, labels: Mapping[str, str] 
         dots.encode(y="estimate:Q", tooltip=[alt.Tooltip(f"{name}:N", title=tips[name]) for name in tips]),
         alt.Chart(rows.head(1)).mark_text(text=words["value"], align="left", x=0, y=-30, color=SOFT),
     )
-    return layers.properties(width=WIDTH, height=HEIGHT, description=described)
+    edge = {"left": 2, "top": 2, "right": 8, "bottom": 2}  # the last age stands half a step from the edge
+    return layers.properties(width=WIDTH, height=HEIGHT, description=described, padding=edge)
 
 
 def _filled(tidy: pd.DataFrame) -> pd.DataFrame:

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
 INK, SOFT, RULE, HAIR, PAPER = "#1B1F23", "#4A5157", "#C9CED2", "#E6E9EB", "#FFFFFF"
-PILOT, OTHER, WARNING = "#12436D", "#7A8187", "#801650"
-TINTS = {0.95: "#DEE5EB", 0.80: "#B8C7D3", 0.50: "#7E98AF"}
+PILOT, OTHER, WARNING = "#12436D", "#6B7278", "#801650"
+TINTS = {0.95: "#DEE5EB", 0.80: "#B8C7D3", 0.50: "#7C97AE"}
 FONT = (
     '-apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, "PingFang SC", "Microsoft YaHei", '
     '"Noto Sans CJK SC", sans-serif'

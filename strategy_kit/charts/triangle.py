@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import altair as alt
 import pandas as pd
 
-from strategy_kit.charts.theme import INK, PAPER, PILOT, WIDTH, Chart, worded
+from strategy_kit.charts.theme import PAPER, PILOT, WIDTH, Chart, worded
 from strategy_kit.formats import number
 
 if TYPE_CHECKING:
@@ -43,8 +43,8 @@ def triangle(frame: pd.DataFrame, *, share: bool | None = None, labels: Mapping[
     rows = pd.DataFrame({"row": _row_names(seen), "age": seen["age"].astype(int)})
     rows["number"] = shown.map(number)
     rows["fill"] = depth.map(_tint)
-    # Paper on the darker tints, ink on the lighter ones: where they meet, both have a contrast of 4.
-    rows["ink"] = [PAPER if part > 0.667 else INK for part in depth]
+    # Paper on the darker tints, black on the lighter ones: where they meet, both have a contrast of 4.5.
+    rows["ink"] = [PAPER if part > 0.712 else "#000000" for part in depth]
     flat: dict[str, Any] = {"grid": False, "domain": False, "ticks": False}
     top = alt.Axis(orient="top", titleAnchor="start", titleLineHeight=16, labelAngle=0, **flat)
     side = alt.Axis(titleAngle=0, titleAlign="right", titleBaseline="bottom", titleX=-6, titleY=-8, **flat)

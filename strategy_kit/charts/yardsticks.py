@@ -62,7 +62,10 @@ def yardsticks(frame: pd.DataFrame, *, labels: Mapping[str, str] | None = None) 
     room = 0.04 * (high - low or 1.0)
     ranged = rows.dropna(subset=["conf_low", "conf_high"])
     axis = alt.Axis(grid=False, tickCount=5, labelExpr=signed_axis("%", 100), titleAnchor="start", titleLineHeight=LINE)
-    axis.title = [*wrapped(words["value"], HEAD - NAME), *([words["interval"]] if len(ranged) else [])]
+    axis.title = [
+        *wrapped(words["value"], HEAD - NAME),
+        *(wrapped(words["interval"], HEAD - NAME) if len(ranged) else []),
+    ]
     x = alt.X("change:Q", axis=axis, scale=alt.Scale(domain=[low - room, high + room], nice=False, zero=False))
     shapes = cycle(["circle", "square", "diamond", "triangle-up"])
     shape = alt.Shape("metric:N", legend=None, scale=alt.Scale(domain=metrics, range=[next(shapes) for _ in metrics]))

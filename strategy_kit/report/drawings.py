@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from strategy_kit.charts.theme import OTHER, PAPER, PILOT, SOFT, WARNING
+from strategy_kit.charts.theme import OTHER, PAPER, PILOT, SOFT, TINTS, WARNING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,7 +56,7 @@ def quantile_dots(
         parts.append(_dot(x(threshold + (c + 0.5) * step), height, _RADIUS * max(shrink, 0.7), filled=bool(c >= 0)))
     parts += [_tick(x(at), tick(at)) for at in _ticks(first, last)]
     bar = _AXIS + 34
-    parts.append(f'<path d="M{x(low)} {bar}H{x(high)}" stroke="#B8C7D3" stroke-width="6"/>')
+    parts.append(f'<path d="M{x(low)} {bar}H{x(high)}" fill="none" stroke="{TINTS[0.50]}" stroke-width="6"/>')
     parts.append(_rule(x(estimate), bar - 7, bar + 7, PILOT, 3))
     ends = _apart([x(low), x(estimate), x(high)])
     parts += [
@@ -111,11 +111,11 @@ def _apart(at: list[float], least: float = 56) -> list[float]:
 
 
 def _rule(x: float, top: float, bottom: float, ink: str, width: float) -> str:
-    return f'<path d="M{x} {top}V{bottom}" stroke="{ink}" stroke-width="{width}"/>'
+    return f'<path d="M{x} {top}V{bottom}" fill="none" stroke="{ink}" stroke-width="{width}"/>'
 
 
 def _rule_across(y: float) -> str:
-    return f'<path d="M4 {y}H{_WIDTH - 4}" stroke="{OTHER}"/>'
+    return f'<path d="M4 {y}H{_WIDTH - 4}" fill="none" stroke="{OTHER}"/>'
 
 
 def _dot(x: float, y: float, radius: float, *, filled: bool) -> str:
