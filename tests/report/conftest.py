@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import nbformat
@@ -11,7 +13,6 @@ from nbformat.v4 import new_code_cell, new_notebook
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     Write = Callable[..., Path]
     Tree = Callable[[Path], dict[str, str]]
@@ -90,3 +91,21 @@ def tree() -> Tree:
         }  # fmt: skip
 
     return listed
+
+
+@pytest.fixture(scope="session")
+def gone() -> Callable[[int], bool]:
+    """Whether a process ends within ten seconds, as an orphan does when it misses its parent."""
+
+    def ended(pid: int) -> bool:
+        for _ in range(200):
+            try:
+                state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+            except (FileNotFoundError, ProcessLookupError):
+                return True
+            if state == "Z":
+                return True
+            time.sleep(0.05)
+        return False
+
+    return ended

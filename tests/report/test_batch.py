@@ -22,6 +22,8 @@ from strategy_kit.report.jobs import Job, make, make_apart
 from strategy_kit.report.ledger import read_ledger
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from conftest import Tree, Write
 
 CLAIM = """\
@@ -40,14 +42,6 @@ def plan(shop: Path, monkeypatch: pytest.MonkeyPatch, **weekly: list[str]) -> di
         file.write(f"[weekly]\n{listed}")
     monkeypatch.chdir(shop.parent)
     return {"data": shop, "out": shop.parent / "reports", "week": "2025-W30"}
-
-
-def alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2][:3]
 
 
 def test_the_plan_is_that_of_the_data_set(sample: Path) -> None:
@@ -100,15 +94,8 @@ def week(shop: Path, book: Write, monkeypatch: pytest.MonkeyPatch) -> dict[str, 
     """Two notebooks, one in two languages, which note when they ran."""
     stamp = "import os, time, pathlib\nbegan = time.time()\ntime.sleep(1.5)\n"
     stamp += f"_ = pathlib.Path({str(shop)!r}, f'{{os.getpid()}}.ran').write_text(f'{{began}} {{time.time()}}')"
-    book(
-        "look",
-        CLAIM,
-        stamp,
-        f"_ = pathlib.Path({str(shop)!r}, 'ledger.seen').write_text(str(ledger))",
-        "translation",
-        parameters=ASKS,
-        sections=[],
-    )
+    seen = f"_ = pathlib.Path({str(shop)!r}, 'ledger.seen').write_text(str(ledger))"
+    book("look", CLAIM, stamp, seen, "translation", parameters=ASKS, sections=[])
     book("other", "f'other {week}'", stamp, parameters="week: str | None = None")
     return plan(shop, monkeypatch, look=["zh", "en"], other=["en"])
 
@@ -221,7 +208,7 @@ def start(options: dict[str, Any]) -> subprocess.Popen[str]:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_a_stopped_week_leaves_no_process_and_no_page(
-    shop: Path, book: Write, monkeypatch: pytest.MonkeyPatch, number: int
+    shop: Path, book: Write, monkeypatch: pytest.MonkeyPatch, gone: Callable[[int], bool], number: int
 ) -> None:
     note = (
         f"import os, time, pathlib\npathlib.Path({str(shop)!r}, f'{{os.getpid()}}.pid').write_text(str(os.getppid()))"
@@ -236,10 +223,7 @@ def test_a_stopped_week_leaves_no_process_and_no_page(
     out, said = run.communicate(timeout=30)
     processes = [int(pid) for path in found for pid in (path.stem, path.read_text())]
     assert len(processes) == 4
-    patience = time.monotonic() + 10
-    while any(map(alive, processes)) and time.monotonic() < patience:
-        time.sleep(0.05)
-    assert not any(map(alive, processes))
+    assert all(map(gone, processes))
     assert not (options["out"] / "shop").exists()
     assert run.returncode == {signal.SIGTERM: 143, signal.SIGINT: 130, signal.SIGKILL: -9}[number], said
     if number == signal.SIGTERM:
