@@ -199,9 +199,7 @@ def test_the_published_page_draws_every_chart_and_asks_for_nothing(
     tab.on("request", lambda request: asked.append(request.url))
     tab.on("console", lambda message: said.append(message.text))
     tab.goto(done.html.resolve().as_uri())
-    tab.wait_for_function("document.documentElement.dataset.charts === 'done'", timeout=20_000)
-    states = tab.evaluate("[...document.querySelectorAll('figure.sk-chart')].map(f => f.dataset.state)")
-    assert set(states) == {"ok"}
+    assert tab.locator("figure.sk-chart .sk-narrow svg:visible").count() == tab.locator("figure.sk-chart").count() > 0
     assert asked == [done.html.resolve().as_uri()]
     assert not said
     assert tab.evaluate("document.documentElement.lang") == "zh-Hans"

@@ -57,9 +57,11 @@ def opened(browser: Browser, html: Path, *, scripts: bool = True) -> tuple[Page,
 def test_page_opens_offline_with_every_chart(which: str, browser: Browser, request: pytest.FixtureRequest) -> None:
     run: Run = request.getfixturevalue(which)
     tab, asked, said = opened(browser, run.html)
-    tab.wait_for_function("document.documentElement.dataset.charts === 'done'")
-    states = tab.eval_on_selector_all("figure.sk-chart", "all => all.map(f => f.dataset.state)")
-    assert states == ["ok"] * (4 if which == "english" else 3)  # the placebo has no support table, so no event study
+    figures = tab.locator("figure.sk-chart").count()
+    assert figures >= (
+        10 if which == "english" else 4
+    )  # the placebo has no support table, so no event study and no money
+    assert tab.locator("figure.sk-chart .sk-broad svg:visible").count() == figures
     assert asked == []
     assert said == []
     assert tab.locator(".sk-verb").bounding_box()["y"] < 400  # type: ignore[index]  # the decision is on the first screen
@@ -70,8 +72,8 @@ def test_page_opens_offline_with_every_chart(which: str, browser: Browser, reque
 def test_page_shows_its_charts_without_scripts(english: Run, browser: Browser) -> None:
     tab, asked, _ = opened(browser, english.html, scripts=False)
     pictures = tab.locator("figure.sk-chart .sk-broad svg")
-    assert pictures.count() == 4
-    assert all(pictures.nth(n).bounding_box()["width"] > 300 for n in range(4))  # type: ignore[index]
+    assert pictures.count() == tab.locator("figure.sk-chart").count() >= 10
+    assert all(box.bounding_box()["width"] > 300 for box in pictures.all())  # type: ignore[index]
     assert asked == []
     tab.context.close()
 
@@ -83,7 +85,7 @@ def test_page_is_one_small_strict_file(english: Run) -> None:
     assert policy is not None
     assert "default-src 'none'" in policy[1].replace("&#39;", "'")
     assert not re.search(r"script-src[^;]*unsafe", policy[1])
-    assert html.count("vegaEmbed=") == 1  # Vega once
+    assert html.count('<script type="text/plain" id="vega">') == 1  # Vega once, packed
 
 
 def test_headline_is_the_same_in_page_manifest_and_command(english: Run) -> None:
@@ -98,7 +100,11 @@ def test_synthetic_data_say_so_on_the_page_and_in_every_chart(english: Run) -> N
     html = english.html.read_text(encoding="utf-8")
     assert 'class="sk-mark"><strong>Synthetic data' in html
     captions = re.findall(r"<figcaption>(.*?)</figcaption>", html)
-    assert sum(caption.startswith("Synthetic data") for caption in captions) == 4
+    assert (
+        sum(caption.startswith("Synthetic data") for caption in captions)
+        == html.count('<figure class="sk-chart"')
+        >= 10
+    )
 
 
 def test_placebo_claims_nothing(placebo: Run) -> None:
