@@ -205,19 +205,35 @@ def _beyond(value: Array, low: Array, high: Array) -> Array:
 
 def _hull(sets: _Sets) -> tuple[float, float, bool]:
     """Return the smallest and largest value that a set accepts, and whether values between them are refused by all."""
-    pad = 1e-6 * (sets.high - sets.low)
-    share = np.linspace(0, 1, _SCAN)
-    e = (sets.low - pad)[:, None] + share * (sets.high - sets.low + 2 * pad)[:, None]
-    accepted = sets.accept(e) & (sets.high > sets.low)[:, None]
-    accepted[:, [0, -1]] = False  # outside the bracket
-    kept = np.flatnonzero(accepted.any(axis=1))
-    first, last = accepted.argmax(axis=1), _SCAN - 1 - accepted[:, ::-1].argmax(axis=1)
+    e, kept, first, last = _scanned(sets)
     row = np.arange(len(e))
     smallest = _edge(sets, e[row, first - 1], e[row, first])[kept].min()
     largest = _edge(sets, e[row, np.minimum(last + 1, _SCAN - 1)], e[row, last])[kept].max()
     inside = np.linspace(smallest, largest, _SCAN)[1:-1]
     holes = not sets.accept(np.tile(inside, (len(e), 1))).any(axis=0).all()
     return sets.estimate - float(largest), sets.estimate - float(smallest), holes
+
+
+def _excludes_zero(sets: _Sets) -> bool:
+    """Whether the hull lies on the estimate's side of zero; its ends need not be found where none can be zero."""
+    e, kept, first, last = _scanned(sets)
+    row, zero, up = np.arange(len(e)), sets.estimate, sets.estimate > 0
+    inner = e[row, last if up else first]
+    outer = e[row, np.minimum(last + 1, _SCAN - 1) if up else first - 1]
+    if (kept & (inner >= zero if up else inner <= zero)).any():
+        return False
+    between = kept & (outer > zero if up else outer < zero)
+    return not (between & sets.accept(np.full((len(e), 1), zero))[:, 0]).any()
+
+
+def _scanned(sets: _Sets) -> tuple[Array, Array, Array, Array]:
+    """Return values (2P, N) of e over each set's bracket, whether it accepts any, and the first and last that it does."""
+    pad = 1e-6 * (sets.high - sets.low)
+    share = np.linspace(0, 1, _SCAN)
+    e = (sets.low - pad)[:, None] + share * (sets.high - sets.low + 2 * pad)[:, None]
+    accepted = sets.accept(e) & (sets.high > sets.low)[:, None]
+    accepted[:, [0, -1]] = False  # outside the bracket
+    return e, accepted.any(axis=1), accepted.argmax(axis=1), _SCAN - 1 - accepted[:, ::-1].argmax(axis=1)
 
 
 def _edge(sets: _Sets, outside: Array, inside: Array) -> Array:
@@ -239,8 +255,7 @@ def _breakdown(path: Path, worst: float) -> float:
         return np.inf
 
     def survives(magnitude: float) -> bool:
-        ends = _hull(_Sets(path, magnitude))
-        return ends[0] > 0 if estimate > 0 else ends[1] < 0
+        return _excludes_zero(_Sets(path, magnitude))
 
     sizes = np.linspace(0, abs(estimate) / reach, 17)  # at the last the estimates themselves allow zero
     step = next(number for number, magnitude in enumerate(sizes) if not survives(magnitude))
