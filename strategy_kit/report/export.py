@@ -20,9 +20,11 @@ from strategy_kit.report.verification import MOST_BYTES, named, verify
 from strategy_kit.report.words import Words
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from nbformat import NotebookNode
+
+    from strategy_kit.report.verification import Never
 
 __all__ = ["CHART", "CLAIM", "MOST_BYTES", "export"]
 
@@ -44,7 +46,7 @@ def export(
     *,
     pictures: Pictures | None = None,
     about: Mapping[str, Any] | None = None,
-    never: Collection[str] = (),
+    never: Never = (),
 ) -> None:
     """Write the outputs of an executed notebook as one page that opens anywhere, without a network.
 
@@ -60,7 +62,8 @@ def export(
         What the page was made from, as the run's manifest holds it: parameters, data, plan, notebook, git,
         packages. Printed at its foot in the page's language; of the clock and of folders nothing is.
     never
-        Ids of merchants, buyers or orders that no reader may see.
+        Ids of merchants, buyers or orders that no reader may see, or a function that says which of many words
+        are ids, such as `verification.ids_of(shop)`.
 
     Raises
     ------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,12 +13,14 @@ from strategy_kit.health import read_totals
 from strategy_kit.metrics import Metric
 from strategy_kit.report import blocks
 from strategy_kit.report.review import Review
+from strategy_kit.report.verification import PERSONAL
 from strategy_kit.report.words import Words, marked
 
 if TYPE_CHECKING:
     from strategy_kit.dataset import Dataset
     from strategy_kit.report.blocks import Block
 
+_LONG_ID = 4
 LINES = Metric("lines", "count", "count(*)", en="order lines", zh="订单行数")
 
 
@@ -76,12 +79,29 @@ def broken_laws(check: Review, found: pd.DataFrame) -> Block:
         [
             marked(f"**{say(f'severity_{row.severity}')}**, {row.table}: {row.check}"),
             *(marked(cell) for cell in (formats.number(row.rows), _share(row.share))),
-            *(f'<span class="sk-break">{marked(str(cell))}</span>' for cell in (row.example, row.remedy)),
+            *(f'<span class="sk-break">{marked(cell)}</span>' for cell in (masked(str(row.example)), str(row.remedy))),
         ]
         for row in broken.itertuples()
     ]
     heads = [say(f"column_{name}") for name in ("check", "rows", "broken", "example", "remedy")]
-    return blocks.listing(heads, rows, say("checks_caption"), numbers=(1, 2))
+    return blocks.listing(heads, rows, f"{say('checks_caption')} {say('checks_masked')}", numbers=(1, 2))
+
+
+def masked(example: str) -> str:
+    """Hide whom an example speaks of, but for the last two letters of a long id.
+
+    Examples
+    --------
+    >>> masked("order_id o00000017, line_id 1, buyer_id b2")
+    'order_id …17, line_id 1, buyer_id …'
+    """
+
+    def hidden(found: re.Match[str]) -> str:
+        name, value = found.groups()
+        return f"{name} …{value[-2:]}" if len(value) > _LONG_ID else f"{name} …"
+
+    both = re.sub(r"\b(order_id) (.+?) and (.+)$", r"\1 \2, \1 \3", example)
+    return re.sub(rf"\b({'|'.join(PERSONAL)}) (.+?)(?=, \w+ |$)", hidden, both)
 
 
 def kept_laws(check: Review, found: pd.DataFrame) -> Block:

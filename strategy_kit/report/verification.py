@@ -7,13 +7,20 @@ from html import unescape
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING, Any
 
+from strategy_kit.engine import quoted
 from strategy_kit.report.pictures import WIDTHS
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+
+    from strategy_kit.dataset import Dataset
+
+    Never = Collection[str] | Callable[[Collection[str]], Collection[str]]
 
 MOST_BYTES = 2_000_000
 INERT = ("application/json", "text/plain")  # scripts that a browser does not run
+_LETTER = re.compile(r"[^\W\d_]")
+_CHUNK = r"""[^\s<>"'&,;:(){}\[\]]+"""  # what stands between spaces and marks, such as an id with a hyphen
 PERSONAL = ("merchant_id", "buyer_id", "order_id")
 
 
@@ -76,7 +83,7 @@ def verify(page: str, charts: Sequence[Mapping[str, Any]], own_scripts: int) -> 
     return laws
 
 
-def named(places: Mapping[str, str], never: Collection[str]) -> Iterator[str]:
+def named(places: Mapping[str, str], never: Never) -> Iterator[str]:
     """Yield a law for each place of a page that names a merchant, buyer or order.
 
     An id counts where it stands as a whole word and holds a letter: a bare number could be any figure.
@@ -86,20 +93,46 @@ def named(places: Mapping[str, str], never: Collection[str]) -> Iterator[str]:
     places
         What is told a reader (HTML, or a chart's data as JSON), by the name of its place.
     never
-        Ids of the data set.
+        Ids of the data set, or a function that says which of many words are.
     """
+    texts = {place: unescape(told) for place, told in places.items()}
+    words = {place: {*re.findall(r"\w+", text), *re.findall(_CHUNK, text)} for place, text in texts.items()}
+    if callable(never):
+        asked = {word for told in words.values() for word in told if len(word) > 1 and _LETTER.search(word)}
+        never = never(asked)
     first: dict[str, list[str]] = {}
-    for name in never:
-        words = re.findall(r"\w+", name)
-        if words and re.search(r"[^\W\d_]", name):
-            first.setdefault(words[0], []).append(name)
+    for name in (name for name in never if _LETTER.search(name)):
+        first.setdefault((re.findall(r"\w+", name) or [name])[0], []).append(name)
     for place, told in places.items():
-        text = unescape(told)
-        found = [name for word in set(re.findall(r"\w+", text)) & first.keys() for name in first[word]]
-        shown = sorted(n for n in found if re.search(rf"(?<!\w){re.escape(n)}(?!\w)", text))
+        found = [name for word in words[place] & first.keys() for name in first[word]]
+        shown = sorted(n for n in found if re.search(rf"(?<!\w){re.escape(n)}(?!\w)", texts[place]))
         if shown:
             law = f"{place} names {len(shown)} merchants, buyers or orders of the data set"
             yield f"{law}, such as {shown[0][:2]}…; show groups, or mask their ids."
         columns = re.findall(rf"<th[^>]*>\s*({'|'.join(PERSONAL)})\s*</th>|\"({'|'.join(PERSONAL)})\":", told)
         for column in sorted({one or other for one, other in columns}):
             yield f"{place} has a column {column!r}; a page for readers names nobody, so aggregate first."
+
+
+def ids_of(shop: Dataset) -> Callable[[Collection[str]], set[str]]:
+    """Return a function that says which words are ids of the data set's merchants, buyers or orders.
+
+    The words of a page are few, the ids may be millions: the question goes to the data, in one query.
+
+    Examples
+    --------
+    >>> import strategy_kit as sk
+    >>> sorted(ids_of(sk.open_dataset("data/sample"))(["m00001", "GMV", "b0004989", "o00000001"]))
+    ['b0004989', 'm00001', 'o00000001']
+    """
+
+    def among(words: Collection[str]) -> set[str]:
+        columns = [
+            (table, column) for table in shop.tables for column in PERSONAL if column in shop.engine.types(table)
+        ]
+        parts = [f"select cast({quoted(column)} as varchar) from {quoted(table)}" for table, column in columns]
+        asked = "select distinct word from (select unnest($words) as word)"
+        sql = " union ".join(f"{asked} where word in ({part})" for part in parts)
+        return set(shop.engine.frame(sql, {"words": sorted(words)})["word"]) if words else set()
+
+    return among

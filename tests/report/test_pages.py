@@ -11,12 +11,14 @@ import pandas as pd
 import pytest
 from nbformat import v4
 
+import strategy_kit as sk
 from strategy_kit import charts
 from strategy_kit.charts.theme import renderer
 from strategy_kit.errors import ExportError, ParameterError
 from strategy_kit.report.export import CHART, export
 from strategy_kit.report.pictures import Pictures
 from strategy_kit.report.sections import SECTION
+from strategy_kit.report.verification import ids_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -136,6 +138,35 @@ def test_a_page_that_names_people_is_refused(case: str, tmp_path: Path) -> None:
 def test_figures_that_look_like_ids_are_not_ids(tmp_path: Path) -> None:
     told = html("<p>3 of 455 merchants; M0017b; xM0017; the column merchant_id</p>")
     assert written(tmp_path, v4.new_code_cell("x", outputs=[told], execution_count=1), never={"M0017", "3", "455"})
+
+
+def test_the_data_are_asked_for_ids(tmp_path: Path, sample: Path) -> None:
+    ask = ids_of(sk.open_dataset(sample))
+    for told, law in (
+        ("buyer b0004989", "such as b0…"),
+        ("order (o00000001)", "such as o0…"),
+        ("m00001,", "such as m0…"),
+    ):
+        cell = v4.new_code_cell("x", outputs=[html(f"<p>{told} of 100000</p>")], execution_count=1)
+        with pytest.raises(ExportError, match=law):
+            written(tmp_path, cell, never=ask)
+    clean = v4.new_code_cell("x", outputs=[html("<p>GMV of 270 merchants, o0000000, 10</p>")], execution_count=1)
+    assert written(tmp_path, clean, never=ask)
+    assert ids_of(sk.open_dataset(sample))([]) == set()
+
+
+def test_ids_with_marks_in_them_are_found(tmp_path: Path) -> None:
+    ids = {"shop-17", "a.b/c", "旗舰店", "x y 9"}
+    for name in sorted(ids):
+        cell = v4.new_code_cell("x", outputs=[html(f"<p>by {name}.</p>")], execution_count=1)
+        with pytest.raises(ExportError, match="cell 1 names 1 merchants"):
+            written(tmp_path, cell, never=ids)
+    with pytest.raises(ExportError, match="cell 1 names 1 merchants"):
+        written(
+            tmp_path,
+            v4.new_code_cell("x", outputs=[html("<p>by shop-17</p>")], execution_count=1),
+            never=ids.intersection,
+        )
 
 
 def test_pictures_drawn_ahead_are_the_same(tmp_path: Path) -> None:
