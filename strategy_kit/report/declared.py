@@ -22,7 +22,7 @@ from strategy_kit.report import blocks, claims
 from strategy_kit.report.categories import Row, interval_columns, percent_rows, signed_percent
 from strategy_kit.report.claims import Spread, in_percent, verb_for
 from strategy_kit.report.figures import _caption, _categories
-from strategy_kit.report.money import merchant_sales
+from strategy_kit.report.money import merchant_sales, not_begun
 from strategy_kit.report.reading import WEEK, listed
 from strategy_kit.report.sections import Section
 from strategy_kit.tables_to_panel import POOLED
@@ -166,7 +166,7 @@ def _grouped(reading: Reading, frame: pd.DataFrame, part: Metric) -> np.ndarray:
     totals = reading.totals
     wide = frame.pivot_table(index="category", columns="week", values=part.name, aggfunc="first", dropna=False)
     wide = wide.reindex(columns=totals.periods).astype(float)
-    small = wide[~wide.index.isin(totals.units)]
+    small = wide[~wide.index.isin([*totals.units, *not_begun(reading)])]
     wide = wide.reindex(totals.units)
     if POOLED in totals.units and POOLED not in frame["category"].to_numpy():
         wide.loc[POOLED] = small.sum() if fills_with_zero(part) else np.nan

@@ -136,9 +136,8 @@ def read_money(reading: Reading) -> Money | str:
     if "support" not in shop.tables:
         return say("money_no_support")
     panel, marks = merchant_sales(reading)
-    supported = int(_lines(reading, f"select count(distinct merchant_id) as n from ({_LINES}) where supported")["n"][0])
-    if supported < FEWEST:
-        return say("money_few", n=formats.Count(supported), fewest=FEWEST)
+    if min(counts := _sides(reading)) < FEWEST:
+        return say("money_few", supported=counts[0], others=formats.Count(counts[1]), fewest=FEWEST)
     cost, rates = _spent(reading), _rates(reading)
     try:
         ladder = did.gross_to_net(panel, marks.tolist(), take_rate=rates, cost=None if rates is None else cost)
@@ -169,10 +168,23 @@ def merchant_sales(reading: Reading) -> tuple[Panel, np.ndarray]:
     return panel, pairs.get_level_values("supported").to_numpy() & (panel.cohort >= 0)
 
 
+def not_begun(reading: Reading) -> list[str]:
+    """Return the pilots that start after the week: neither pilots of it nor a comparison."""
+    return [name for name in reading.shop.pilot.categories if name not in reading.totals.units]
+
+
+def _sides(reading: Reading) -> tuple[int, int]:
+    """Count the supported and the other merchants who sold in the pilots."""
+    query = "count(distinct merchant_id) filter (where {} supported) as {}"
+    asked = ", ".join(query.format(*words) for words in (("", "yes"), ("not", "no")))
+    found = _lines(reading, f"select {asked} from ({_LINES}) where list_contains($pilots, unit)").iloc[0]
+    return int(found["yes"]), int(found["no"])
+
+
 _LINES = f"""select case when list_contains($kept, {CATEGORY}) then {CATEGORY} else '{POOLED}' end as unit,
     merchant_id in (select merchant_id from support where started_on < $next and lever <> '{LEVER}')
     and list_contains($pilots, {CATEGORY}) as supported, merchant_id, amount, cast(date_trunc('week', paid_at) as date) as week
-    from order_lines where SOLD and paid_at >= $first and paid_at < $next"""
+    from order_lines where SOLD and paid_at >= $first and paid_at < $next and not list_contains($later, {CATEGORY})"""
 
 
 def _lines(reading: Reading, query: str) -> pd.DataFrame:
@@ -180,6 +192,7 @@ def _lines(reading: Reading, query: str) -> pd.DataFrame:
     values = {
         "kept": [str(unit) for unit in totals.units],
         "pilots": [str(unit) for unit in totals.units[totals.cohort >= 0]],
+        "later": not_begun(reading),
         "first": totals.periods[0].date(),
         "next": reading.monday + WEEK,
     }
