@@ -14,7 +14,8 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import ExitStack, contextmanager, suppress
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -102,20 +103,18 @@ def make(job: Job) -> Made:
     """Execute, judge and export; whatever goes wrong is returned, but a stop from outside, which is raised."""
     began, attempts = time.monotonic(), 0
     try:
-        from strategy_kit.report.pictures import Pictures
-
-        with Pictures(workers=1) as pictures, _one_thread():
+        with closing(_Drawing()) as drawing, _one_thread():
             while True:
                 attempts += 1
                 try:
-                    executed = _execute(job, pictures)
+                    executed = _execute(job, drawing)
                     break
                 except errors.KernelDied:
                     if attempts == STARTS or _answered(job):
                         raise
             judge(executed, job.name)
             seconds = _shares(executed, time.monotonic() - began)
-            _export(executed, job, pictures)
+            _export(executed, job, drawing.pictures)
     except Exception as error:  # noqa: BLE001  # a worker has nobody to raise to
         problem = _named(error, job)
         return Made(attempts, error=type(problem).__name__, message=scrubbed(str(problem), job.values))
@@ -193,38 +192,19 @@ def _end_with_parent() -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _execute(job: Job, pictures: Pictures) -> NotebookNode:
+def _execute(job: Job, drawing: _Drawing) -> NotebookNode:
     import nbformat
-    import papermill
     from jupyter_client.kernelspec import NoSuchKernel
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
-    from traitlets.config import Config
     from zmq import ZMQError
 
-    logging.getLogger("papermill").addHandler(logging.NullHandler())
     node = load(job.source)
     cell = nbformat.v4.new_code_cell(injected(job.values), metadata={"tags": ["injected-parameters"]})
     place = ["parameters" in other.metadata.get("tags", []) for other in node.cells].index(True) + 1
     node.cells.insert(place, cell)
     nbformat.write(node, job.draft)
-    path = str(job.draft).replace("{", "{{").replace("}", "}}")  # papermill formats the paths it is given
-    stop_at = time.monotonic() + job.timeout
-    threading.Thread(target=_warm, daemon=True).start()
     try:
-        # Unless told otherwise, kernels that start together in one folder share their sockets and talk to each other.
-        with TemporaryDirectory(prefix="sk-") as sockets, suppress(papermill.PapermillExecutionError):  # judged later
-            short = len(os.fsencode(sockets)) <= _LONGEST_SOCKET_FOLDER
-            papermill.execute_notebook(
-                path,
-                path,
-                kernel_name="python3",
-                language="python",
-                progress_bar=sys.stderr.isatty(),
-                extra_arguments=["--IPKernelApp.log_level=50"],  # what a dying kernel has to say is said by the judge
-                timeout_func=lambda _: max(stop_at - time.monotonic(), 0.01),
-                config=Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/k"} if short else {}}),
-                on_cell_executed=lambda cell, **_: _draw(cell, pictures),
-            )
+        return _executed(job, drawing)
     except CellTimeoutError as error:
         law = f"{job.name} ran longer than the {job.timeout:g} seconds that it may take"
         raise errors.RunTimeout(f"{law}; allow more, or give it less to do") from error
@@ -233,8 +213,87 @@ def _execute(job: Job, pictures: Pictures) -> NotebookNode:
         raise errors.KernelDied(f"{law}, often for want of memory; give it more, or fewer rows") from error
     except NoSuchKernel as error:
         raise errors.KernelDied(f"no kernel python3 for {job.name}; install ipykernel in {sys.prefix}") from error
-    executed: NotebookNode = nbformat.read(job.draft, as_version=4)
-    return executed
+
+
+def _executed(job: Job, drawing: _Drawing) -> NotebookNode:
+    """Execute the draft and write down what ran, whatever came of it.
+
+    Papermill would write it twice a cell, while the kernel waits.
+    """
+    import nbformat
+    import papermill
+    from traitlets.config import Config
+
+    logging.getLogger("papermill").addHandler(logging.NullHandler())
+    path = str(job.draft).replace("{", "{{").replace("}", "}}")  # papermill formats the paths it is given
+    stop_at, running = time.monotonic() + job.timeout, [nbformat.read(job.draft, as_version=4)]
+
+    def begun(notebook: NotebookNode) -> None:
+        running.append(notebook)
+        drawing.begin()
+
+    # Unless told otherwise, kernels that start together in one folder share their sockets and talk to each other.
+    with TemporaryDirectory(prefix="sk-") as sockets:
+        short = len(os.fsencode(sockets)) <= _LONGEST_SOCKET_FOLDER
+        try:
+            papermill.execute_notebook(
+                path,
+                None,
+                kernel_name="python3",
+                language="python",
+                progress_bar=sys.stderr.isatty(),
+                extra_arguments=["--IPKernelApp.log_level=50"],  # what a dying kernel has to say is said by the judge
+                timeout_func=lambda _: max(stop_at - time.monotonic(), 0.01),
+                config=Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/k"} if short else {}}),
+                shutdown_kernel="immediate",
+                on_notebook_start=begun,
+                on_cell_executed=lambda cell, **_: drawing.draw(cell),
+            )
+        except papermill.PapermillExecutionError:
+            pass  # told by the cells
+        finally:
+            nbformat.write(running[-1], job.draft)
+    return running[-1]
+
+
+class _Drawing:
+    """Charts drawn in a process of its own while the kernel computes and this process would wait for it."""
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(1)
+        self._begun: Future[Pictures] | None = None
+
+    def begin(self) -> None:
+        """Start that process and import what the export will need, in a thread."""
+        self._begun = self._begun or self._pool.submit(_warm)
+
+    @property
+    def pictures(self) -> Pictures:
+        """What draws."""
+        self.begin()
+        assert self._begun is not None  # noqa: S101  # begun above
+        return self._begun.result()
+
+    def draw(self, cell: NotebookNode) -> None:
+        """Have the charts of a cell drawn."""
+        for output in cell.get("outputs", []):
+            if CHART in output.get("data", {}):
+                self.pictures.draw_soon(output["data"][CHART])
+
+    def close(self) -> None:
+        """End the process."""
+        if self._begun is not None:
+            self._begun.result().close()
+        self._pool.shutdown()
+
+
+def _warm() -> Pictures:
+    from latex2mathml import converter  # noqa: F401
+    from nbconvert import exporters  # noqa: F401
+
+    from strategy_kit.report.pictures import Pictures
+
+    return Pictures(workers=1)
 
 
 @contextmanager
@@ -251,19 +310,6 @@ def _one_thread() -> Iterator[None]:
     finally:
         for name in absent:
             os.environ.pop(name, None)
-
-
-def _warm() -> None:
-    """Import what the export will need, while the kernel starts."""
-    with suppress(Exception):  # the export will meet it and say what it is
-        from latex2mathml import converter  # noqa: F401
-        from nbconvert import exporters  # noqa: F401
-
-
-def _draw(cell: NotebookNode, pictures: Pictures) -> None:
-    for output in cell.get("outputs", []):
-        if CHART in output.get("data", {}):
-            pictures.draw_soon(output["data"][CHART])
 
 
 def _answered(job: Job) -> bool:
