@@ -89,6 +89,12 @@ def _band(rows: pd.DataFrame, tint: str, x: alt.X, axis: alt.Axis) -> Any:
     return area.encode(x=x, y=alt.Y("low:Q", axis=axis), y2="high:Q")
 
 
+def _beside(*, left: bool) -> dict[str, Any]:
+    """Start a name at its bar, or end it there; a name longer than the plot is cut with an ellipsis."""
+    room = "width - scale('x', datum.age)" if left else "scale('x', datum.age)"
+    return {"align": "left" if left else "right", "limit": alt.ExprRef(f"max(60, {room})")}
+
+
 def _strip(events: pd.DataFrame, x: alt.X, span: tuple[float, float]) -> list[Any]:
     """Place each event in a row of its own below the axis, its name above the bar on the side that has room."""
     layers = []
@@ -101,6 +107,6 @@ def _strip(events: pd.DataFrame, x: alt.X, span: tuple[float, float]) -> list[An
         ink = KINDS[event["kind"]]
         layers += [
             bar.mark_rule(color=ink, strokeWidth=5, y=top + 16),
-            name.mark_text(text=event["label"], color=ink, align="left" if left else "right", y=top + 5, fontSize=12),
+            name.mark_text(text=event["label"], color=ink, y=top + 5, fontSize=12, **_beside(left=left)),
         ]
     return layers

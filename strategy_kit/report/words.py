@@ -13,6 +13,8 @@ from typing import get_args
 from strategy_kit.errors import ParameterError, nearest
 from strategy_kit.formats import Language
 
+_JOINER = "\u2060"  # invisible; keeps apart two asterisks of a name
+
 
 @cache
 def catalogue() -> dict[str, dict[str, str]]:
@@ -60,9 +62,9 @@ class Words:
         return catalogue()[own if self.placebo and own in catalogue() else key][self.language].format(**values)
 
     def label(self, name: str) -> str:
-        """Return the readable name of a category or other key of the data."""
+        """Return the readable name of a category or other key of the data; its own asterisks mark nothing."""
         known = catalogue().get(f"label_{name}")
-        return known[self.language] if known else name.replace("_", " ")
+        return known[self.language] if known else re.sub(r"\*(?=\*)", f"*{_JOINER}", name.replace("_", " "))
 
 
 def marked(text: str) -> str:
@@ -73,7 +75,7 @@ def marked(text: str) -> str:
     >>> marked("**1 < 2**")
     '<strong>1 &lt; 2</strong>'
     """
-    return re.sub(r"\*\*(.+?)\*\*", r"<strong>\1</strong>", escape(text))
+    return re.sub(r"\*\*(.+?)\*\*", r"<strong>\1</strong>", escape(text)).replace(_JOINER, "")
 
 
 def plain(text: str) -> str:
@@ -84,4 +86,4 @@ def plain(text: str) -> str:
     >>> plain("**Hold** on")
     'Hold on'
     """
-    return text.replace("**", "")
+    return text.replace("**", "").replace(_JOINER, "")
