@@ -6,7 +6,7 @@ import json
 import re
 from pathlib import Path
 
-from strategy_kit.errors import ExportError, ParameterError, refuse
+from strategy_kit.errors import StorageError, ParameterError, refuse
 
 TEMPLATE = Path(__file__).with_name("notebook.ipynb")
 LONGEST = 60
@@ -32,7 +32,7 @@ def new_notebook(name: str, folder: Path) -> Path:
     ParameterError
         Naming at once all that is wrong: the name's form, one that is taken or kept for the kit, a folder that is none.
         Nothing is ever overwritten.
-    ExportError
+    StorageError
         If the file cannot be written.
 
     Examples
@@ -54,7 +54,7 @@ def new_notebook(name: str, folder: Path) -> Path:
     except FileExistsError:
         raise ParameterError(f"{path} was made by somebody else just now; choose another name") from None
     except OSError as problem:
-        raise ExportError(f"{path} cannot be written: {problem}; choose a folder that you may write to") from problem
+        raise StorageError(f"{path} cannot be written: {problem}; choose a folder that you may write to") from problem
     return path
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import strategy_kit as sk
-from strategy_kit.errors import ExportError, NotebookError, ParameterError
+from strategy_kit.errors import StorageError, NotebookError, ParameterError
 from strategy_kit.report import own, review
 from strategy_kit.report.new import LONGEST, RESERVED, TEMPLATE, new_notebook
 from strategy_kit.report.run import run
@@ -87,7 +87,7 @@ def test_all_laws_are_told_at_once(tmp_path: Path) -> None:
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_folder_that_may_not_be_written_to_is_named(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
-    with pytest.raises(ExportError, match="cannot be written"):
+    with pytest.raises(StorageError, match="cannot be written"):
         new_notebook("refunds", tmp_path)
 
 
@@ -100,7 +100,7 @@ def test_a_failing_write_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         return usual(path, mode, **more)
 
     monkeypatch.setattr(Path, "open", full)
-    with pytest.raises(ExportError, match="No space left on device; choose a folder that you may write to"):
+    with pytest.raises(StorageError, match="No space left on device; choose a folder that you may write to"):
         new_notebook("refunds", tmp_path)
 
 
