@@ -6,7 +6,7 @@ import json
 import re
 from pathlib import Path
 
-from strategy_kit.errors import StorageError, ParameterError, refuse
+from strategy_kit.errors import ParameterError, StorageError, refuse
 
 TEMPLATE = Path(__file__).with_name("notebook.ipynb")
 LONGEST = 60

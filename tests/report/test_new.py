@@ -9,14 +9,14 @@ import runpy
 import shutil
 from html import unescape
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import nbformat
 import numpy as np
 import pytest
 
 import strategy_kit as sk
-from strategy_kit.errors import StorageError, NotebookError, ParameterError
+from strategy_kit.errors import NotebookError, ParameterError, StorageError
 from strategy_kit.report import own, review
 from strategy_kit.report.new import LONGEST, RESERVED, TEMPLATE, new_notebook
 from strategy_kit.report.run import run
