@@ -81,7 +81,13 @@ def process_control(
 
 
 def control_limits(
-    shop: Dataset, known: pd.DataFrame, *, metric: str | Metric, period: Period = "week", by: Sequence[str] = ()
+    shop: Dataset,
+    known: pd.DataFrame,
+    *,
+    metric: str | Metric,
+    period: Period = "week",
+    by: Sequence[str] = (),
+    festivals_of: pd.Series | None = None,
 ) -> pd.DataFrame:
     """Set the limits of `process_control` for a metric of a table that is there already.
 
@@ -89,6 +95,8 @@ def control_limits(
     ----------
     known
         From `table`, by the columns of `by` and the period; further metrics in it are left alone.
+    festivals_of
+        From `festival_names`, for the rows of `known`; looked up where it is not given.
 
     Returns
     -------
@@ -114,7 +122,7 @@ def control_limits(
     known = known[[*by, period, asked.name, "complete"]].rename(columns={asked.name: "value"})
     young = _young(shop, known[period], period) & counts_refunds(asked)
     judged = known["complete"] & known["value"].notna() & ~young
-    known["festival"] = _festival_names(shop, known[period], period)
+    known["festival"] = festival_names(shop, known[period], period) if festivals_of is None else festivals_of
     groups = known.groupby(list(by), dropna=False, sort=False) if by else [((), known)]
     return pd.concat([_controlled(shop, rows, judged, period, key) for key, rows in groups], ignore_index=True)
 
@@ -305,8 +313,15 @@ def festival_days(shop: Dataset, first: dt.date, last: dt.date) -> pd.DataFrame:
     return pd.DataFrame({"date": pd.DatetimeIndex([]), "festival": [], "phase": []})
 
 
-def _festival_names(shop: Dataset, starts: pd.Series, period: Period) -> pd.Series:
-    """Name the festival that each day or week belongs to; longer periods belong to none."""
+def festival_names(shop: Dataset, starts: pd.Series, period: Period) -> pd.Series:
+    """Name the festival that each day or week belongs to, empty where it belongs to none; longer periods belong to none.
+
+    Examples
+    --------
+    >>> import strategy_kit as sk
+    >>> festival_names(sk.open_dataset("data/sample"), pd.Series(pd.to_datetime(["2025-06-16", "2025-07-21"])), "week").tolist()
+    ['618', '']
+    """
     named: dict[pd.Timestamp, str] = {}
     if period in ("day", "week"):
         # beyond both ends, so that a festival is seen whole

@@ -17,8 +17,6 @@ from strategy_kit.report import blocks
 from strategy_kit.report.words import marked
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from strategy_kit.report.blocks import Block
     from strategy_kit.report.review import Review
 
@@ -111,11 +109,12 @@ def _rungs(language: formats.Language) -> list[str]:
     return ["< " + "".join(ends[0]), *inner, "≥ " + "".join(ends[-1])]
 
 
-def yardsticks(review: Review, only: Sequence[str] = ()) -> Any:
-    """Draw each category's change by orders, by GMV and by spend per annual active buyer; of `only` these, where named."""
-    say = review.words
-    found: Any = kpi.yardsticks(review.shop, by=[review.by], **review.asked).rename(columns={review.by: "category"})
-    found = found[found["category"].isin(only)] if only else found
+def yardsticks(review: Review, by: str | None = None) -> Any:
+    """Draw each group's change by orders, by GMV and by spend per annual active buyer; by category or market by default."""
+    say, by = review.words, by or review.by
+    found: Any = kpi.yardsticks(review.shop, by=[by], **review.asked).rename(columns={by: "category"})
+    sides = {True: say("series_pilot"), False: say("series_other")}
+    found["category"] = found["category"].map(sides) if by == "pilot" else found["category"]
     order = found[found["metric"] == "gmv"].sort_values("change", ascending=False)["category"]
     largest = found[found["metric"] == "gmv"].nlargest(MOST_GROUPS, "after")["category"]
     rest = len(order) - len(largest)
@@ -134,14 +133,14 @@ def yardsticks(review: Review, only: Sequence[str] = ()) -> Any:
          "–" if np.isnan(row.conf_low) else "…".join(formats.percent(v, signed=True) for v in (row.conf_low, row.conf_high))]
         for row in found.itertuples()
     ]  # fmt: skip
-    title = say("yardsticks_title", kind=say(f"kind_{review.by}"), **counts)
+    title = say("yardsticks_title", kind=say(f"kind_{by}"), **counts)
     return charts.figure(
         charts.yardsticks(found.dropna(subset="change"), labels=labels),
         title=title,
         subtitle=say("yardsticks_subtitle", before=review.names[0], after=review.names[1]),
         caption=review.caption(say("yardsticks_note") + say("yardsticks_rest", n=formats.Count(rest)) * (rest > 0)),
         description=title,
-        table=pd.DataFrame(rows, columns=[say(f"column_{c}") for c in (review.by, "measure", "change", "interval")]),
+        table=pd.DataFrame(rows, columns=[say(f"column_{c}") for c in (by, "measure", "change", "interval")]),
         table_label=say("table_behind"),
     )
 

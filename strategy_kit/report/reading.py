@@ -13,6 +13,7 @@ import pandas as pd
 
 from strategy_kit import cohort, did, formats, kpi, planning
 from strategy_kit.errors import DesignError, ParameterError, whole_number
+from strategy_kit.kpi.control import festival_names
 from strategy_kit.metrics import METRICS, parts
 from strategy_kit.periods import period_start, week_label
 from strategy_kit.report.audience import Audience
@@ -187,8 +188,9 @@ class Reading:
     @cached_property
     def controls(self) -> dict[str, pd.DataFrame | str]:
         """The pilots' weeks of each measure with their limits, as `kpi.process_control` has them, or why there are none."""
-        pilots = self.measures[self.measures["pilot"]]
-        return {name: _limits(self.shop, pilots, name) for name in self.measured}
+        pilots = self.measures[self.measures["pilot"]].reset_index(drop=True)
+        festivals = festival_names(self.shop, pilots["week"], "week")
+        return {name: _limits(self.shop, pilots, name, festivals) for name in self.measured}
 
 
 def read_week(
@@ -284,9 +286,9 @@ def _until(shop: Dataset, monday: dt.date, measures: pd.DataFrame) -> pd.DataFra
     return measures if last else measures[measures["week"] <= pd.Timestamp(monday)]
 
 
-def _limits(shop: Dataset, pilots: pd.DataFrame, name: str) -> pd.DataFrame | str:
+def _limits(shop: Dataset, pilots: pd.DataFrame, name: str, festivals: pd.Series) -> pd.DataFrame | str:
     try:
-        return kpi.control_limits(shop, pilots.reset_index(drop=True), metric=name)
+        return kpi.control_limits(shop, pilots, metric=name, festivals_of=festivals)
     except DesignError as reason:
         return str(reason)
 

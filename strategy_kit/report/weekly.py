@@ -65,16 +65,16 @@ def measures(reading: Reading) -> Section:
 
 
 def yardsticks(reading: Reading) -> Section:
-    """Show whether orders, GMV and spend per annual active buyer rank the categories alike, month on month."""
+    """Show whether orders, GMV and spend per annual active buyer tell pilots and others alike, month on month."""
     say, review = reading.words, Review(reading.shop, reading.monday, "month", reading.words)
-    head, only = (say("section_yardsticks"), say("question_yardsticks")), reading.shop.pilot.categories
+    head = say("section_yardsticks"), say("question_yardsticks")
 
     def shown(_: Reading) -> Any:
         names = dict(zip(("before", "after"), review.names, strict=True))
         return blocks.section_head(*head, say("yardsticks_head", **names))
 
     try:
-        return _wanted("yardsticks", reading, shown, lambda _: groups.yardsticks(review, only))
+        return _wanted("yardsticks", reading, shown, lambda _: groups.yardsticks(review, "pilot"))
     except ParameterError:  # fewer than two complete months
         return Section("yardsticks", (blocks.absent(*head, say("yardsticks_short")),))
 
