@@ -127,6 +127,7 @@ def photographed(page: Page, name: str) -> None:
     if folder := os.environ.get("STRATEGY_KIT_PICTURES"):
         height = page.evaluate(f"{PANEL}.node.querySelector('.jp-WindowedPanel-outer').scrollHeight")
         page.set_viewport_size({"width": 1400, "height": min(int(height) + 200, 16_000)})
+        page.evaluate(f"{PANEL}.node.querySelector('.jp-WindowedPanel-outer').scrollTop = 0")
         page.wait_for_timeout(500)
         page.screenshot(path=f"{folder}/{name}.png")
         page.set_viewport_size({"width": 1400, "height": 1000})
