@@ -35,6 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         result = given.run(given)
     except KeyboardInterrupt:
         print(f"strategy-kit {given.command}: stopped from the keyboard", file=sys.stderr)
+        if given.json:
+            print(json.dumps({"command": given.command, "error": "Stopped", "exit_code": 130}))
         return 130
     except (StrategyKitError, OSError) as problem:
         error = problem if isinstance(problem, StrategyKitError) else StorageError(f"cannot read or write: {problem}")

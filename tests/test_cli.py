@@ -14,6 +14,7 @@ import pytest
 
 import strategy_kit as sk
 from strategy_kit.cli import main
+from strategy_kit.report import Run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -167,6 +168,63 @@ def test_doctor_names_what_is_installed(capsys: pytest.CaptureFixture[str]) -> N
     assert packages["pandas"] == pd.__version__
     assert packages["python"].split(".")[:2] == [str(n) for n in sys.version_info[:2]]
     assert code == found["exit_code"] == int(any(str(state).startswith("missing") for state in packages.values()))
+
+
+def test_weekly_prints_pages_what_was_left_out_and_the_headline(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: dict[str, object] = {}
+
+    def run_week(**given: object) -> Run:
+        asked.update(given)
+        files = [tmp_path / "shop" / "2025-W05" / f"kpi_review{end}" for end in (".html", ".ipynb")]
+        told = {"headline": "GMV rose", "week": "2025-W05", "seconds": 9.5, "run_id": "r"}
+        return Run(
+            *files, files[0].with_name("manifest.json"), **told, pages=(files[0],), left_out={"look": "no pilot"}
+        )
+
+    monkeypatch.setattr("strategy_kit.report.batch.run_week", run_week)
+    call = ["weekly", "--data", str(small), "--week", "2025-W05", "--out", str(tmp_path), "-p", "language=zh"]
+    assert main([*call, "--timeout", "60", "--json"]) == 0
+    out = capsys.readouterr().out.splitlines()
+    page, folder = tmp_path / "shop" / "2025-W05" / "kpi_review.html", tmp_path / "shop"
+    assert out[:3] == [str(page), "left out: look, since no pilot", "GMV rose"]
+    assert json.loads(out[3]) == {
+        "command": "weekly", "html": str(page), "headline": "GMV rose", "week": "2025-W05", "run_id": "r",
+        "pages": [str(page)], "left_out": {"look": "no pilot"}, "seconds": 9.5,
+        "record": str(page.parent / "run.json"), "index": str(folder / "index.html"), "exit_code": 0,
+    }  # fmt: skip
+    assert asked == {
+        "data": small, "out": tmp_path, "week": "2025-W05", "parameters": {"language": "zh"}, "timeout": 60.0,
+    }  # fmt: skip
+    assert main([*call, "-p", "langage=zh", "--json"]) == 2
+    found, err = last_line(capsys)
+    assert (found["exit_code"], "did you mean 'language'" in err) == (2, True)
+
+
+def test_a_stop_from_the_keyboard_ends_with_json_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stopped(_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("strategy_kit.cli._doctor", stopped)
+    assert main(["doctor", "--json"]) == 130
+    assert last_line(capsys)[0] == {"command": "doctor", "error": "Stopped", "exit_code": 130}
+
+
+def test_new_writes_a_notebook_and_overwrites_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["new", "refunds", "--folder", str(tmp_path), "--json"]) == 0
+    path = tmp_path / "refunds.ipynb"
+    assert last_line(capsys)[0] == {"command": "new", "notebook": str(path), "exit_code": 0}
+    assert path.is_file()
+    assert main(["new", "refunds", "--folder", str(tmp_path), "--json"]) == 2
+
+
+def test_what_cannot_be_written_has_its_own_code(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("")
+    assert main(["simulate", str(tmp_path / "file" / "x"), "--merchants", "45", "--weeks", "12", "--json"]) == 73
+    assert last_line(capsys)[0]["error"] == "StorageError"
 
 
 @pytest.mark.parametrize(

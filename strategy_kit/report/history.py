@@ -95,17 +95,17 @@ def _week(x: float, point: Point, y: Callable[[float], float]) -> str:
     if point.estimate is None:
         return _line(f"M{x - 4} {y(0.0) - 4}l8 8m0 -8l-8 8", "var(--soft)", 1.5)
     ends = _line(f"M{x} {y(point.low)}V{y(point.high)}", "var(--pilot)", 2)
-    return f'{ends}<circle cx="{x}" cy="{y(point.estimate)}" r="4.5" style="fill:var(--pilot)"/>'
+    return f'{ends}<circle cx="{x}" cy="{y(point.estimate)}" r="4.5" fill="var(--pilot)"/>'
 
 
 def _across(y: float, width: int, ink: str, thick: float, *, dashed: bool = False) -> str:
-    return _line(f"M{_LEFT} {y}H{width}", ink, thick, ";stroke-dasharray:6 4" * dashed)
+    return _line(f"M{_LEFT} {y}H{width}", ink, thick, ' stroke-dasharray="6 4"' * dashed)
 
 
 def _line(path: str, ink: str, thick: float, more: str = "") -> str:
-    return f'<path d="{path}" style="fill:none;stroke:{ink};stroke-width:{thick}{more}"/>'
+    return f'<path d="{path}" fill="none" stroke="{ink}" stroke-width="{thick}"{more}/>'
 
 
 def _text(x: float, y: float, text: str, anchor: str, ink: str = "var(--soft)", *, bold: bool = False) -> str:
-    weight = ";font-weight:700" * bold
-    return f'<text x="{x}" y="{y}" text-anchor="{anchor}" style="fill:{ink}{weight}">{escape(text)}</text>'
+    weight = ' font-weight="700"' * bold
+    return f'<text x="{x}" y="{y}" text-anchor="{anchor}" fill="{ink}"{weight}>{escape(text)}</text>'

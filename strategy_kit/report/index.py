@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from html import escape
 from math import expm1
 from pathlib import Path
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
 _WIDTHS = (720, 350)
 _POLICY = (
-    "default-src 'none'; script-src 'none'; style-src 'unsafe-inline'; img-src data:; font-src 'none'; "
+    "default-src 'none'; script-src 'none'; style-src 'sha256-{}'; img-src data:; font-src 'none'; "
     "base-uri 'none'; form-action 'none'"
 )
 _CODES = {"en": "en", "zh": "zh-Hans"}
@@ -63,10 +65,11 @@ def _page(ledger: pd.DataFrame, records: Mapping[str, Mapping[str, Any]], say: W
     dated = {label: row for label, row in claims.items() if row is not None and "W" in label}
     body = "\n".join([*_history(dated, say), *_weeks(claims, records, say)])
     style = (Path(__file__).parent / "style.css").read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     return (
         f'<!doctype html>\n<html lang="{_CODES[say.language]}">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{escape(_POLICY)}">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{escape(_POLICY.format(digest))}">\n'
         f"<title>{escape(title)} · {escape(say('index_weeks'))}</title>\n<style>{style}</style>\n</head>\n<body>\n"
         f'<div class="sk-page">\n<div class="sk-section sk-grid"><div class="sk-out sk-span">{head}</div></div>\n'
         f'<main id="main" class="sk-grid">\n{body}\n</main>\n</div>\n</body>\n</html>\n'

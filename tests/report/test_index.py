@@ -100,7 +100,9 @@ def test_the_page_stands_alone(language: str) -> None:
     assert verify(page, [], own_scripts=0) == []
     policy = re.search(r'Content-Security-Policy" content="([^"]+)"', page)
     assert policy is not None
-    assert policy[1].startswith("default-src &#x27;none&#x27;; script-src &#x27;none&#x27;")
+    assert policy[1].startswith("default-src &#x27;none&#x27;; script-src &#x27;none&#x27;; style-src &#x27;sha256-")
+    assert "unsafe" not in policy[1]
+    assert " style=" not in page
 
 
 def test_no_claim_no_history() -> None:
@@ -172,7 +174,13 @@ def test_it_reads_on_a_screen_and_on_a_phone(browser: Browser, tmp_path: Path, w
     asked: list[str] = []
     tab.on("request", lambda request: asked.append(request.url))
     tab.goto((tmp_path / "index.html").as_uri())
-    assert asked == [(tmp_path / "index.html").as_uri()]
+    said: list[str] = []
+    tab.on("console", lambda message: said.append(message.text))
+    tab.reload()
+    assert said == []
+    ink = "document.querySelector('.sk-vis circle') && getComputedStyle(document.querySelector('.sk-vis circle')).fill"
+    assert tab.evaluate(ink) == "rgb(18, 67, 109)"
+    assert set(asked) == {(tmp_path / "index.html").as_uri()}
     shown = [tab.locator(f".sk-{kind} svg").is_visible() for kind in ("broad", "narrow")]
     assert shown == [width == 1200, width == 390]
     assert tab.locator("main").bounding_box()["width"] <= width  # type: ignore[index]
