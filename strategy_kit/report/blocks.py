@@ -112,7 +112,7 @@ def decision_card(card: Card) -> Block:
     )
     limit = f'<p class="sk-limit">{marked(card.limit)}</p>' if card.limit else ""
     return Block(
-        f'<section class="sk-decision sk-wide"><div class="sk-words"><p class="sk-kicker">{escape(card.kicker)}</p>'
+        f'<section class="sk-decision sk-wide"><div class="sk-words"><h2 class="sk-kicker">{escape(card.kicker)}</h2>'
         f'<p class="sk-verb">{escape(card.decision)}</p><p class="sk-advice">{escape(card.advice)}</p>'
         f'<p class="sk-headline">{marked(card.headline)}</p></div>'
         f'<figure class="sk-dots"><p class="sk-figure-title">{escape(card.dots_title)}</p>{card.dots}</figure>'

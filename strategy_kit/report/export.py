@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import copy
 import hashlib
 import json
 import re
@@ -119,7 +118,8 @@ def _take_sections(nb: NotebookNode) -> list[dict[str, Any]]:
             cell.metadata["sk_section"] = len(sections)
             names = " and ".join(str(marker.get("name")) for marker in markers)
             listed = names not in _FIRST_SCREEN
-            sections.append({"cell": number, "name": names, "listed": listed, "shown": bool(cell.outputs)})
+            shown = any(_visible(output.get("data", {})) for output in cell.outputs)
+            sections.append({"cell": number, "name": names, "listed": listed, "shown": shown})
     for after, section in enumerate(sections):
         section["folds"] = _FOLDED_AFTER in [earlier["name"] for earlier in sections[:after]]
     return sections
@@ -140,8 +140,11 @@ def _keep_visible(nb: NotebookNode) -> list[dict[str, Any]]:
     for cell in (cell for cell in nb.cells if cell.cell_type == "code"):
         cell.outputs = [output for output in cell.outputs if _visible(output.get("data", {}))]
         for output in (output for output in cell.outputs if CHART in output.data):
-            charts.append(_chart(copy.deepcopy(dict(output.data[CHART])), len(charts) + 1))
-            output.metadata["sk_chart"] = len(charts) - 1
+            charts.append(_chart(dict(output.data[CHART]), len(charts) + 1))
+            output.data, output.metadata["sk_chart"] = (
+                {CHART: ""},
+                len(charts) - 1,
+            )  # the template takes the chart from these
     return charts
 
 
@@ -172,7 +175,10 @@ def _inert(spec: dict[str, Any]) -> str:
 
 
 def _name(nb: NotebookNode, sections: list[dict[str, Any]], charts: list[dict[str, Any]]) -> None:
-    """Give each section its heading's id as label, and its figures headings below that where there are several."""
+    """Give each section its heading's id as label, and its figures headings below that where there are several.
+
+    A section that continues the one before has no heading of its own: its figure's is its label.
+    """
     for cell in (cell for cell in nb.cells if cell.get("outputs") and "sk_section" in cell.metadata):
         section = sections[cell.metadata["sk_section"]]
         label = f"{section['name']}-name"
@@ -188,7 +194,9 @@ def _name(nb: NotebookNode, sections: list[dict[str, Any]], charts: list[dict[st
             block.data["text/html"] = html
         own = [charts[output.metadata["sk_chart"]] for output in cell.outputs if "sk_chart" in output.metadata]
         for chart in own:
-            chart |= {"level": "h3" if len(own) > 1 else "p", "titled": chart["title"] not in texts}
+            chart |= {"level": "h3" if len(own) > 1 or not texts else "p", "titled": chart["title"] not in texts}
+        if own and not texts:
+            section["label"] = own[0]["label"] = label
 
 
 def _text(html: str) -> str:

@@ -104,7 +104,7 @@ for (const figure of all("figure.sk-chart")) {
 
 /* On a phone the later sections are folded to their titles. */
 const phone = matchMedia("(max-width: 560px)");
-const folding = all("section[data-folds]").filter((section) => section.querySelector("h2") && section.children[1]);
+const folding = all("[data-folds]").filter((section) => section.querySelector("h2") && section.children[1]);
 const fold = (section, folded) => {
   section.classList.toggle("sk-folded", folded);
   section.querySelector(".sk-fold")?.setAttribute("aria-expanded", String(!folded));

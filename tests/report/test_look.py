@@ -341,6 +341,11 @@ def test_headings_landmarks_and_tables_are_told(name: str, runs: dict[str, Run])
     assert outline.levels[0] == 1
     assert all(after - before <= 1 for before, after in pairwise(outline.levels))
     assert set(outline.labels) <= outline.names
+    regions = re.findall(r'<section class="sk-section[^>]*>', html)
+    assert len(regions) >= 3
+    assert [region for region in regions if "aria-labelledby" not in region] == [], (
+        "no region without a name, none empty"
+    )
     assert outline.untold == 0
     assert html.count("<main ") == html.count("</main>") == 1
     assert f'<html lang="{"zh-Hans" if name.endswith("zh") else "en"}">' in html

@@ -15,7 +15,7 @@ import strategy_kit as sk
 from strategy_kit import charts
 from strategy_kit.charts.theme import renderer
 from strategy_kit.errors import ExportError, ParameterError
-from strategy_kit.report.export import CHART, export
+from strategy_kit.report.export import CHART, CLAIM, export
 from strategy_kit.report.pictures import Pictures
 from strategy_kit.report.sections import SECTION
 from strategy_kit.report.verification import ids_of
@@ -41,7 +41,9 @@ def html(text: str) -> nbformat.NotebookNode:
 
 def section(name: str, *outputs: Any, shown: bool = True) -> nbformat.NotebookNode:
     marker = v4.new_output("display_data", data={SECTION: {"name": name, "shown": shown}, "text/plain": ""})
-    return v4.new_code_cell("x", outputs=[marker, *outputs], execution_count=1, id=name[:1] + str(len(outputs)))
+    return v4.new_code_cell(
+        "x", outputs=[marker, *outputs], execution_count=1, id=re.sub(r"\W", "-", name) + str(len(outputs))
+    )
 
 
 def written(folder: Path, *cells: nbformat.NotebookNode, **options: Any) -> str:
@@ -57,7 +59,10 @@ def test_sections_are_regions_named_by_their_headings(tmp_path: Path) -> None:
         section("masthead", html("<header><h1>Title</h1></header>")),
         section("trust", html('<section class="sk-trust" id="trust"><h2>Rests on</h2></section>')),
         section("hidden", html("<p>unseen</p>"), shown=False),
+        section("statement", shown({CLAIM: {"headline": "unseen claim"}, "text/plain": "unseen claim"})),
         section("money", html(head), shown(bars(title="It & paid")), html("<p>x</p>")),
+        section("more", shown(bars(title="Four rose"))),
+        section("rows", html("<table></table>")),
         section("later", html("<h2>Two</h2>"), shown(bars()), shown(bars(title="Three rose"))),
     )
     names = re.findall(r'<[^>]*\sid="([^"]+)"', text)
@@ -67,10 +72,14 @@ def test_sections_are_regions_named_by_their_headings(tmp_path: Path) -> None:
     assert '<section class="sk-section sk-grid" id="money" aria-labelledby="money-name">' in text
     assert '<h2 id="money-name">It &amp; paid</h2>' in text
     assert 'sk-figure-title">It' not in text, "a figure does not repeat the heading of its section"
-    assert text.count('<h3 class="sk-figure-title">') == 2, "figures of one section have headings below its own"
+    assert text.count('<h3 class="sk-figure-title"') == 3, "figures of one section have headings below its own"
+    assert 'id="more" aria-labelledby="more-name" data-folds' in text
+    assert '<h3 class="sk-figure-title" id="more-name">Four rose</h3>' in text, "a figure alone names its region"
+    assert '<div class="sk-section sk-grid" id="rows" data-folds>' in text, "what has no name is no region"
     assert 'id="later" aria-labelledby="later-name" data-folds' in text
-    assert text.count(" data-folds") == 1, "a phone shows everything up to the money"
+    assert text.count(" data-folds>") == 3, "a phone shows everything up to the money"
     assert "unseen" not in text
+    assert 'id="statement"' not in text, "nor an empty region"
     assert SECTION not in text
 
 
