@@ -150,10 +150,10 @@ def _title(reading: Reading, rows: list[Row]) -> str:
     if last.kind != "prediction":
         return say("categories_title_none", n=formats.Count(reading.contrast.clusters[0]))
     low, high = last.interval(reading.level)
-    verb = "rise" if low > 0 else "fall" if high < 0 else "open"
+    way = "rise" if low > 0 else "fall" if high < 0 else "open"
     chance = last.spread.chance_above(0.0)
-    told = claims.in_hundred(1 - chance if verb == "fall" else chance, say)
-    return say(f"categories_title_{verb}", low=in_percent(low), high=in_percent(high), chance=told)
+    told = claims.in_hundred(1 - chance if way == "fall" else chance, say)
+    return say(f"categories_title_{way}", low=in_percent(low), high=in_percent(high), chance=told)
 
 
 def _verbs(reading: Reading, rows: list[Row]) -> str:

@@ -111,7 +111,8 @@ def declared(reading: Reading) -> Section:
     found = read_declared(reading)
     further = [row for row in found.rows if row.block != PRIMARY]
     counts = {"n": formats.Count(sum(row.kind == "clear" for row in further)), "all": formats.Count(len(further))}
-    title = say("declared_title" if counts["n"] else "declared_title_none", **counts)
+    clear = any(row.kind == "clear" for row in further)
+    title = say("declared_title" if clear else "declared_title_none", **counts)
     note = (" " * (say.language == "en")).join(_notes(found))
     return Section("declared", (blocks.section_head(*head, title, note), _forest(found)))
 

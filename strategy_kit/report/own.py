@@ -81,7 +81,8 @@ def answer(read: Review, contrast: Estimates | None, metric: str) -> Section:
         name: in_percent(row[end])
         for name, end in (("estimate", "estimate"), ("low", "conf_low"), ("high", "conf_high"))
     }
-    sentence = say("own_answer" + "_placebo" * read.shop.pilot.placebo, **counts, **ends)
+    placebo = read.shop.pilot.placebo
+    sentence = say("own_answer_placebo" if placebo else "own_answer", **counts, **ends)
     return Section("answer", (blocks.line(sentence), _strip(read, contrast, measure)))
 
 
