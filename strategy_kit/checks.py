@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -152,7 +152,7 @@ def _table_laws(engine: Engine, table: str, window: Mapping[str, dt.date]) -> pd
     # examples are texts, dear to make for each row: they are sought for broken laws only
     parts = [f"min({_shown(example, contract, law)}) filter (where {sql}) as e{i}"
              for i, (law, sql) in enumerate(zip(laws, broken, strict=True)) if counts[f"n{i}"]]  # fmt: skip
-    examples = engine.frame(f"select {', '.join(parts)} from {quoted(table)}").iloc[0] if parts else {}
+    examples: Any = engine.frame(f"select {', '.join(parts)} from {quoted(table)}").iloc[0] if parts else {}
     total = int(counts["total"])
     rows = [_row(law, table, int(counts[f"n{i}"]), examples.get(f"e{i}"), total) for i, law in enumerate(laws)]
     return pd.DataFrame([_empty_row(table, total), _key_row(engine, table, example, total), *rows])

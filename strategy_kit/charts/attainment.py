@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import altair as alt
 import pandas as pd
 
-from strategy_kit.charts.theme import PILOT, SOFT, TINTS, WARNING, WIDTH, Chart, require, worded
+from strategy_kit.charts.theme import PILOT, SOFT, TINTS, WARNING, WIDTH, Chart, Side, require, worded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -48,7 +48,9 @@ def attainment(bins: pd.DataFrame, *, labels: Mapping[str, str] | None = None) -
         color=alt.Color("met:N", scale=alt.Scale(domain=[False, True], range=[TINTS[0.50], PILOT]), legend=None),
     )  # fmt: skip
     marks = []
-    for at, name, side in ((100 * float(bins["floor"].iloc[0]), "floor", "right"), (100.0, "stretch", "left")):
+    targets: tuple[tuple[float, str, Side], ...]
+    targets = ((100 * float(bins["floor"].iloc[0]), "floor", "right"), (100.0, "stretch", "left"))
+    for at, name, side in targets:
         base = alt.Chart(pd.DataFrame({"low": [at]})).encode(x=x)
         marks += [
             base.mark_rule(color=WARNING, strokeWidth=1.5, y=-16, y2=HEIGHT),

@@ -48,7 +48,7 @@ def effect_timeline(path: pd.DataFrame, events: pd.DataFrame, *, labels: Mapping
     Raises
     ------
     ParameterError
-        If a frame lacks a column, the path is empty, or a kind or level is unknown.
+        If a frame lacks a column, the path is empty, or a kind is unknown.
 
     Examples
     --------
@@ -59,7 +59,7 @@ def effect_timeline(path: pd.DataFrame, events: pd.DataFrame, *, labels: Mapping
     260
     """
     words = worded(WORDS, labels)
-    require("effect timeline", path, {name: LEVELS if name == "level" else () for name in COLUMNS})
+    require("effect timeline", path, dict.fromkeys(COLUMNS, ()))
     if not events.empty:
         require("effect timeline", events, {"kind": KINDS, "label": (), "first": (), "last": ()})
     first, last = path["age"].min() - 0.5, path["age"].max() + 0.5

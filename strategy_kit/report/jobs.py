@@ -49,8 +49,10 @@ class Job:
     ----------
     name
         Of the page's file: the notebook's, followed by ".zh" where it is the second language.
-    about, never
-        What the page prints at its foot, and ids that it may not show; as `export` takes them.
+    data
+        The data set's folder: no merchant, buyer or order of it may be named on the page.
+    about
+        What the page prints at its foot; as `export` takes it.
     """
 
     source: Path
@@ -58,8 +60,8 @@ class Job:
     values: dict[str, Any]
     staging: Path
     timeout: float
+    data: Path
     about: dict[str, Any] = field(default_factory=dict)
-    never: tuple[str, ...] = ()
 
     @property
     def draft(self) -> Path:
@@ -99,11 +101,14 @@ class Made:
         return kind(self.message) if self.error else None
 
 
-def make(job: Job) -> Made:
-    """Execute, judge and export; whatever goes wrong is returned, but a stop from outside, which is raised."""
+def make(job: Job, drawers: int = 2) -> Made:
+    """Execute, judge and export; whatever goes wrong is returned, but a stop from outside, which is raised.
+
+    `drawers` is how many processes draw charts, which no other page needs.
+    """
     began, attempts = time.monotonic(), 0
     try:
-        with closing(_Drawing()) as drawing, _one_thread():
+        with closing(_Drawing(drawers)) as drawing, _one_thread():
             while True:
                 attempts += 1
                 try:
@@ -179,10 +184,10 @@ def work() -> None:
     told = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what libraries print is no outcome
     given = json.loads(sys.stdin.readline())
-    paths = {name: Path(given[name]) for name in ("source", "staging")}
+    paths = {name: Path(given[name]) for name in ("source", "staging", "data")}
     threading.Thread(target=_end_with_parent, daemon=True).start()
     with stoppable(), suppress(KeyboardInterrupt):  # whoever stopped it tells why
-        made = make(Job(**{**given, **paths, "never": tuple(given["never"])}))
+        made = make(Job(**{**given, **paths}), drawers=1)  # other pages want the cores
         told.write("\n" + json.dumps(asdict(made)))
     told.close()
 
@@ -259,13 +264,13 @@ def _executed(job: Job, drawing: _Drawing) -> NotebookNode:
 class _Drawing:
     """Charts drawn in a process of its own while the kernel computes and this process would wait for it."""
 
-    def __init__(self) -> None:
-        self._pool = ThreadPoolExecutor(1)
+    def __init__(self, drawers: int) -> None:
+        self._drawers, self._pool = drawers, ThreadPoolExecutor(1)
         self._begun: Future[Pictures] | None = None
 
     def begin(self) -> None:
         """Start that process and import what the export will need, in a thread."""
-        self._begun = self._begun or self._pool.submit(_warm)
+        self._begun = self._begun or self._pool.submit(_warm, self._drawers)
 
     @property
     def pictures(self) -> Pictures:
@@ -287,13 +292,13 @@ class _Drawing:
         self._pool.shutdown()
 
 
-def _warm() -> Pictures:
+def _warm(drawers: int) -> Pictures:
     from latex2mathml import converter  # noqa: F401
     from nbconvert import exporters  # noqa: F401
 
     from strategy_kit.report.pictures import Pictures
 
-    return Pictures(workers=1)
+    return Pictures(workers=drawers)
 
 
 @contextmanager
@@ -323,10 +328,12 @@ def _answered(job: Job) -> bool:
 def _export(executed: NotebookNode, job: Job, pictures: Pictures) -> None:
     import nbformat
 
+    from strategy_kit.dataset import open_dataset
     from strategy_kit.report.export import export
+    from strategy_kit.report.verification import ids_of
 
     nbformat.write(clean(executed, job.values), job.draft)
-    export(job.draft, job.page, pictures=pictures, about=job.about, never=job.never)
+    export(job.draft, job.page, pictures=pictures, about=job.about, never=ids_of(open_dataset(job.data)))
     if not job.page.is_file():
         raise errors.ExportError(f"{job.name} was exported, and no page is there")
 

@@ -86,7 +86,7 @@ def last_week(reading: Reading, name: str) -> tuple[float, float, float]:
     """Return the report week's value with its lower and upper limit, missing where there are none."""
     rows = reading.controls[name]
     if isinstance(rows, str):
-        pilots = reading.measures[reading.measures["pilot"]].set_index("week")
+        pilots: Any = reading.measures[reading.measures["pilot"]].set_index("week")
         return float(pilots.loc[pd.Timestamp(reading.monday), name]), np.nan, np.nan
     row: Any = rows[rows["week"] == pd.Timestamp(reading.monday)].iloc[-1]
     return float(row["value"]), float(row["lower"]), float(row["upper"])

@@ -30,7 +30,7 @@ def statement(reading: Reading) -> blocks.Statement:
     """Return the claim for the machine that publishes the run; effects in log points."""
     claim, spread, plan, again = reading.claim, reading.spread, reading.shop.plan, reading.again
     low, high = spread.interval(reading.level)
-    numbers = {
+    numbers: dict[str, float | str | None] = {
         "metric": plan.metric, "week": week_label(reading.monday), "estimate": spread.estimate, "std_error": spread.std_error,
         "degrees_of_freedom": spread.degrees_of_freedom, "widening": spread.widening, "conf_low": low, "conf_high": high,
         "level": reading.level, "looks": reading.evidence.looks, "threshold": reading.evidence.threshold,

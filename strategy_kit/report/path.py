@@ -36,7 +36,7 @@ def pilot_path(reading: Reading) -> Any:
         return blocks.line(say("path_absent", reason=reason))
     together = bool(np.isfinite(path.tidy(level=LEVELS[0])["band_low"]).any())
     rows = pd.concat([_percent(path, level, "band" if together else "conf") for level in LEVELS], ignore_index=True)
-    widest = rows[rows["level"] == LEVELS[0]]
+    widest: Any = rows[rows["level"] == LEVELS[0]]
     after = widest[widest["age"] >= 0]
     beyond = int(((after["low"] > 0) | (after["high"] < 0)).sum()) if together else 0
     counts = {"n": formats.Count(beyond), "all": formats.Count(len(after))}

@@ -52,7 +52,7 @@ def overseas_section(reading: Reading) -> Section:
     head = say("section_overseas"), say("question_overseas")
     if "market" not in shop.columns("order_lines"):
         return Section("overseas", (_absent(head, say("overseas_absent")),))
-    pilots = reading.measures[reading.measures["pilot"]].set_index("week")
+    pilots: Any = reading.measures[reading.measures["pilot"]].set_index("week")
     share = written(reading, "overseas_share", float(pilots.loc[pd.Timestamp(reading.monday), "overseas_share"]))[0]
     title = say("overseas_title", share=share)
     trend = kpi_trend(reading, "overseas_share")

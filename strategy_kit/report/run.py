@@ -211,7 +211,6 @@ class Edition:
     def prepare(self, ledger: pd.DataFrame) -> None:
         """Describe what each page is made from, and write its job down."""
         check_clock(self.shop, ledger)
-        never = _ids(self.shop)
         for page, values in zip(self.pages, self.values, strict=True):
             entry = describe(page.source, self.asked.data, self.shop.files) | {"plan": self.shop.plan.fingerprint}
             shown = {name: value for name, value in redacted(values).items() if name not in _OURS}
@@ -222,7 +221,7 @@ class Edition:
             }
             about = entry | {"parameters": shown}
             staging, timeout = self.desk.staging, self.asked.timeout
-            self.jobs.append(Job(page.source, page.name, values, staging, timeout, about, never))
+            self.jobs.append(Job(page.source, page.name, values, staging, timeout, self.asked.data, about))
 
     def judge(self) -> None:
         """Raise what went wrong with the first page that was not made, naming all of them."""
@@ -327,12 +326,6 @@ def check_clock(shop: Dataset, ledger: pd.DataFrame | None) -> None:
 
 def _today(shop: Dataset) -> dt.date:
     return dt.datetime.now(ZoneInfo(shop.description.timezone)).date()
-
-
-def _ids(shop: Dataset) -> tuple[str, ...]:
-    if "merchants" not in shop.tables:
-        return ()
-    return tuple(shop.engine.frame("select distinct merchant_id from merchants order by 1")["merchant_id"].astype(str))
 
 
 def _headline(made: Sequence[Made]) -> str | None:

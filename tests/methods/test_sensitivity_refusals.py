@@ -159,7 +159,9 @@ def test_early_ages_are_left_out_by_since(method: Any) -> None:
 def test_weights_fitted_to_few_units_are_cautioned_against_and_then_refused() -> None:
     few = universal(panel((5, 7, 0, 0)))  # 40 units a side, 5 early ages
     assert (
-        smoothness(few).notes[-1].startswith("4 weights of early ages are fitted to a covariance that rests on 40 units")
+        smoothness(few)
+        .notes[-1]
+        .startswith("4 weights of early ages are fitted to a covariance that rests on 40 units")
     )
     assert "about 1.11 times as large" in smoothness(few).notes[-1], "39 / 35"
     assert smoothness(few, since=-2).notes == relative_magnitudes(few).notes == few.notes

@@ -33,6 +33,7 @@ display({"application/vnd.strategy-kit.claim+json": {"headline": f"GMV in {langu
 f"{language} {week}"
 """
 ASKS = "data: str = ''\nweek: str | None = None\nlanguage: str = 'en'\ntranslation: str | None = None\nledger: str | None = None"
+SAMPLE = Path(__file__).resolve().parents[2] / "data" / "sample"
 
 
 def plan(shop: Path, monkeypatch: pytest.MonkeyPatch, **weekly: list[str]) -> dict[str, Any]:
@@ -179,13 +180,13 @@ def test_only_a_kernel_that_never_answered_is_started_again(
         return true_execute(*given, **options)
 
     monkeypatch.setattr(papermill, "execute_notebook", execute)
-    job = Job(book("look", "1 + 1"), "look", {"language": "en"}, tmp_path, 60.0)
+    job = Job(book("look", "1 + 1"), "look", {"language": "en"}, tmp_path, 60.0, SAMPLE)
     made = make(job)
     assert (made.attempts, len(calls), made.error) == (attempts, attempts, "KernelDied" if fails > 1 else "")
 
 
 def test_a_kernel_that_dies_at_work_is_not_started_again(book: Write, tmp_path: Path) -> None:
-    job = Job(book("look", "import os; os.kill(os.getpid(), 9)"), "look", {"language": "en"}, tmp_path, 60.0)
+    job = Job(book("look", "import os; os.kill(os.getpid(), 9)"), "look", {"language": "en"}, tmp_path, 60.0, SAMPLE)
     made = make(job)
     assert (made.attempts, made.error) == (1, "KernelDied")
 
@@ -194,7 +195,7 @@ def test_a_secret_stands_in_no_argument_environment_or_outcome(book: Write, tmp_
     look = "import os, pathlib\nparent = pathlib.Path(f'/proc/{os.getppid()}')\n"
     look += "seen = parent.joinpath('cmdline').read_text() + parent.joinpath('environ').read_text()\n"
     look += 'raise ValueError(f\'{api_token} {"s3cret" + "!" in seen}\')'
-    job = Job(book("look", look), "look", {"api_token": "s3cret!"}, tmp_path, 60.0)
+    job = Job(book("look", look), "look", {"api_token": "s3cret!"}, tmp_path, 60.0, SAMPLE)
     (made,) = make_apart([job], 1)
     assert made.error == "NotebookError"
     assert "[redacted] False" in made.message

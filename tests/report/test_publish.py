@@ -293,7 +293,10 @@ def test_what_a_killed_run_left_is_cleared(tmp_path: Path) -> None:
 
 def test_a_failure_is_filed_without_secrets_or_paths(tmp_path: Path) -> None:
 
-    desk, job = desk_at(tmp_path, 1), Job(Path("weekly.ipynb"), "weekly", {"db_password": "tiger"}, tmp_path, 9.0)
+    desk, job = (
+        desk_at(tmp_path, 1),
+        Job(Path("weekly.ipynb"), "weekly", {"db_password": "tiger"}, tmp_path, 9.0, tmp_path),
+    )
     cells = [
         new_code_cell("db_password = 'tiger'", metadata={"tags": ["injected-parameters"]}),
         new_code_cell("1 / 0"),
@@ -317,7 +320,7 @@ def test_a_failure_is_filed_without_secrets_or_paths(tmp_path: Path) -> None:
 
 
 def test_a_torn_notebook_is_left_out_and_the_reason_still_filed(tmp_path: Path) -> None:
-    desk, job = desk_at(tmp_path, 1), Job(Path("weekly.ipynb"), "weekly", {}, tmp_path, 9.0)
+    desk, job = desk_at(tmp_path, 1), Job(Path("weekly.ipynb"), "weekly", {}, tmp_path, 9.0, tmp_path)
     job.draft.write_text('{"cells": [{"source": "db_password = \'tiger\'')
     error = failures.file_failure(desk.failed, ExportError("disk is full"), {}, [job])
     assert str(error) == f"disk is full; the reason is in {desk.failed}"
