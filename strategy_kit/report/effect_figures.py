@@ -141,7 +141,7 @@ def _with_effects(inside: Inside, table: pd.DataFrame, rows: pd.DataFrame) -> pd
 
 def _inside(inside: Inside, chart: Any, words: tuple[str, str], table: pd.DataFrame) -> Any:
     treated, others = map(formats.number, inside.effects.clusters)
-    count = inside.reading.words("n_merchants", treated=treated, others=others)
+    count = inside.reading.words("study_n", treated=treated, others=others)
     return _figure(inside.reading, chart, words, table, count)
 
 

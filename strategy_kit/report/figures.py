@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from math import expm1
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -83,16 +83,21 @@ def event_study(reading: Reading) -> Any:
     return effect_by_week(reading, study, title, say("study_subtitle", currency=unit))
 
 
-def effect_by_week(reading: Reading, study: Estimates, title: str, subtitle: str) -> Any:
-    """Draw a study of merchants by week since their start; weeks that rest on fewer than ten of them are left out."""
+def effect_by_week(
+    reading: Reading, study: Estimates, title: str, subtitle: str, *, kind: Literal["study", "joiners"] = "study"
+) -> Any:
+    """Draw a study of merchants by week since their start; weeks that rest on fewer than ten of them are left out.
+
+    `kind` says in which words: merchants start to be supported, or join.
+    """
     say, currency = reading.words, reading.shop.description.currency
     recent = _since(study, -_AGES_BEFORE)
     spread = Spread(*study.average, np.inf, reading.widening)
     unit = formats.currency_unit(currency, say.language)
     labels = {
         "value": say("with_unit", name=say("column_estimate"), unit=unit),
-        "age": say("study_age"),
-        "start": say("study_start"),
+        "age": say(f"{kind}_age"),
+        "start": say(f"{kind}_start"),
     }
     labels["nested"], labels["band"] = (part.strip() for part in say("study_note").split("|"))
     rows = recent.tidy()
@@ -113,7 +118,7 @@ def effect_by_week(reading: Reading, study: Estimates, title: str, subtitle: str
         charts.event_study(recent, labels=labels),
         title=title,
         subtitle=subtitle,
-        caption=_caption(reading, say("n_merchants", **counts)),
+        caption=_caption(reading, say(f"{kind}_n", **counts)),
         description=say("study_alt", average=average, interval=claims.interval_name(reading.evidence, say), range=span),
         table=table,
         table_label=say("table_behind"),

@@ -141,8 +141,6 @@ def provenance(reading: Reading) -> Block:
     entries = [
         (say("prov_data"), f"{window}{'; ' + notes if notes else ''}"),
         (say("prov_source"), shop.description.source or "–"),
-        (say("prov_method"), say("prov_method_text")),
-        (say("prov_words"), say("prov_words_text")),
         (
             say("prov_versions"),
             ", ".join(f"{package} {version(package)}" for package in ("strategy-kit", "pandas", "duckdb")),

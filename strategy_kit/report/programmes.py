@@ -79,9 +79,8 @@ def joiners(reading: Reading) -> Any:
     currency = shop.description.currency
     effect = formats.money(abs(spread.estimate), currency, say.language, like=spread.interval(reading.level))
     title = say("joiners_title", verb=claims.told(verb, spread, effect, say))
-    return effect_by_week(
-        reading, study, title, say("joiners_subtitle", unit=formats.currency_unit(currency, say.language))
-    )
+    unit = formats.currency_unit(currency, say.language)
+    return effect_by_week(reading, study, title, say("joiners_subtitle", unit=unit), kind="joiners")
 
 
 def _absent(head: tuple[str, str], sentence: str) -> Block:

@@ -11,6 +11,7 @@ import numpy as np
 from strategy_kit import formats, planning
 from strategy_kit.did import pilot_contrast
 from strategy_kit.errors import DesignError
+from strategy_kit.overseas import LEVER as OVERSEAS
 from strategy_kit.planning.power import FOUND
 from strategy_kit.report.claims import Check, in_percent
 from strategy_kit.tables_to_panel import sold_lines
@@ -190,13 +191,14 @@ def _policies(shop: Dataset, panel: Panel, words: Words) -> Check:
 
 
 def _contamination(shop: Dataset, words: Words) -> Check:
+    """Count merchants outside the pilots with support; the overseas programme is open to all and no part of the pilot."""
     label = words("check_contamination")
     if "support" not in shop.tables:
         return Check(label, words("check_contamination_absent"), words("check_contamination_absent_note"))
     outside = shop.engine.frame(
         """select count(distinct merchant_id) as n from support join merchants using (merchant_id)
-           where not list_contains($pilots, category)""",
-        {"pilots": shop.pilot.categories},
+           where not list_contains($pilots, category) and lever <> $other""",
+        {"pilots": shop.pilot.categories, "other": OVERSEAS},
     )["n"][0]
     return Check(
         label, formats.number(int(outside)), words("check_contamination_note"), "limits" if outside else "holds"
