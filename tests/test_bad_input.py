@@ -116,7 +116,6 @@ CASES = {
     "unknown parameter": (nothing, ["-p", "langage=zh"], 2, ["langage", "did you mean 'language'"]),
     "parameter of the wrong type": (nothing, ["-p", "weeks_before=many"], 2, ["weeks_before", "many"]),
     "unknown language": (nothing, ["-p", "language=fr"], 2, ["language is one of en, zh"]),
-    "no pilot categories": (no_pilot, [], 3, ["names no pilot categories", "[pilot]"]),
     "pilots without a past": (no_past, [], 3, ["no period", "before"]),
 }
 
@@ -133,6 +132,19 @@ def test_weekly_refuses_and_keeps_what_was_published(
     assert code == exit_code, said
     assert all(word in said for word in words), said
     assert "Traceback" not in said
+    assert fingerprint(published) == before
+
+
+def test_the_weekly_report_without_a_pilot_is_refused(
+    market: Path, published: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A week leaves it out and publishes the rest; asked for by name it is refused."""
+    no_pilot(market)
+    before = fingerprint(published)
+    assert main(["run", "weekly_report", "--data", str(market), "--out", str(published)]) == 3
+    said = capsys.readouterr().err
+    assert "names no pilot categories" in said
+    assert "[pilot]" in said
     assert fingerprint(published) == before
 
 
