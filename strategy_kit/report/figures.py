@@ -91,7 +91,7 @@ def effect_by_week(
     `kind` says in which words: merchants start to be supported, or join.
     """
     say, currency = reading.words, reading.shop.description.currency
-    recent = _since(study, -_AGES_BEFORE)
+    recent = _since(_kept(study, study.n_units >= FEWEST_SUPPORTED), -_AGES_BEFORE)
     spread = Spread(*study.average, np.inf, reading.widening)
     unit = formats.currency_unit(currency, say.language)
     labels = {
@@ -200,8 +200,11 @@ def cohort_triangle(reading: Reading) -> Any:
 
 
 def _since(study: Any, age: int) -> Any:
-    """Keep the ages from `age` on that rest on ten units or more."""
-    held = ((study.labels["age"] >= age) & (study.n_units >= FEWEST_SUPPORTED)).to_numpy()
+    """Keep the ages from `age` on."""
+    return _kept(study, (study.labels["age"] >= age).to_numpy())
+
+
+def _kept(study: Any, held: np.ndarray) -> Any:
     return replace(
         study,
         labels=study.labels[held].reset_index(drop=True),

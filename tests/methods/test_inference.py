@@ -161,7 +161,8 @@ def test_columns_stand_in_the_documented_order(name: str) -> None:
     for frame in result.details.values():
         assert isinstance(frame, pd.DataFrame)
     text = repr(result)
-    assert text.startswith(f"{name} on outcome: {result.clusters[0]} treated, {result.clusters[1]} comparison units")
+    assert text.startswith(f"{name} of outcome: ")
+    assert f"; {result.clusters[0]} treated, {result.clusters[1]} comparison units" in text
     assert "<table" in result._repr_html_()
 
 

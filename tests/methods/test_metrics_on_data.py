@@ -16,7 +16,7 @@ from strategy_kit.simulate import simulate
 if TYPE_CHECKING:
     from pathlib import Path
 
-MONEY = ["amount", "refund_amount", "platform_subsidy", "list_amount"]
+MONEY = ["amount", "refund_amount", "platform_subsidy", "platform_fee", "list_amount"]
 TEN_THOUSANDTHS = 10_000
 MONTH, YEAR = pd.DateOffset(months=1), pd.DateOffset(months=12)
 
@@ -77,6 +77,7 @@ def twins(group: pd.DataFrame, at: pd.Timestamp, shop: sk.Dataset) -> dict[str, 
         "new_buyers": now.loc[now["first"] >= at, "buyer_id"].nunique(), "repeat_buyers": repeat, "annual_gmv": annual,
         "active_merchants": now["merchant_id"].nunique(), "median_gmv_per_active_merchant": float(each.median()),
         "p90_gmv_per_active_merchant": float(each.quantile(0.9)), "top_decile_gmv": top, "units": float(now["quantity"].sum()),
+        "fees": money["platform_fee"], "take_rate": divided(money["platform_fee"], gmv),
         "subsidies": money["platform_subsidy"], "list_value": money["list_amount"], "discounts": discounts,
         "gmv_overseas": abroad, "refund_rate": divided(money["refund_amount"], gmv),
         "refund_rate_by_event_date": divided(refunded, gmv), "refund_maturity": divided(mature, gmv),
