@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
 
 # What a notebook shows is drawn by the charts, which are loaded with the first result that is shown.
-shown.draw_by(lambda result: import_module("strategy_kit.charts").fitting(result))
+shown.draw_by(lambda result: import_module("strategy_kit.charts.fitting").fitting(result))
 
 __version__ = "0.1.0"
 _LATE = ("charts", "importers", "planning", "report", "sensitivity", "simulate")

@@ -122,7 +122,7 @@ def cells(table: pd.DataFrame) -> pd.DataFrame:
     Examples
     --------
     >>> cells(pd.DataFrame({"estimate": [1234.5, -0.5], "p_value": [0.04, 0.0001]})).to_numpy().tolist()
-    [['1,234.5', '0.040'], ['−0.5', '<0.001']]
+    [['1,234', '0.040'], ['0', '<0.001']]
     """
     return pd.DataFrame({str(name): _column(str(name), table[name]) for name in table.columns}, dtype=object)
 

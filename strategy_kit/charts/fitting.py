@@ -53,7 +53,7 @@ def fitting(result: Any) -> Chart | None:
     >>> from strategy_kit.did import group_time, overall
     >>> panel = Panel.from_matrix(np.array([[1.0, 4.0], [1.0, 2.0], [3.0, 3.0]]), treated_from=[2, 0, 0])
     >>> fitting(overall(group_time(panel))).description
-    'Effect, in units of the outcome. overall +2.5 (no interval).'
+    'Effect, in units of the outcome. overall +2.5 (+1.8 … +3.2).'
     """
     chart, name = _drawn(result), getattr(result, "estimator", type(result).__name__)
     if chart is None:

@@ -26,7 +26,7 @@ def masthead(read: Review, title: str) -> Section:
     --------
     >>> import strategy_kit as sk
     >>> print(masthead(review.open_review(sk.open_dataset("data/sample"), "2025-W30"), "Refunds by size"))
-    Refunds by size · Demo marketplace · 21–27 July 2025 (2025-W30)
+    Refunds by size · Demo marketplace · week 30 of 2025, 21 July to 27 July
     """
     return review.opening(read, read.words("own_product"), title)
 

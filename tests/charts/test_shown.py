@@ -271,7 +271,7 @@ class Spy:
 def shell(monkeypatch: pytest.MonkeyPatch) -> Iterator[Spy]:
     """A shell that shows every kind of output, as a notebook's does."""
     start_ipython()
-    running = InteractiveShell._instance
+    running = InteractiveShell._instance or TerminalInteractiveShell.instance()  # another test may have ended it
     spy = Spy(running)
     monkeypatch.setattr(running.display_pub, "publish", spy.publish)
     monkeypatch.setattr(running.display_formatter, "active_types", running.display_formatter.format_types)
