@@ -7,19 +7,17 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from strategy_kit import cohort, did, errors, kpi, shown
+from strategy_kit import errors, shown
 from strategy_kit.dataset import Dataset, dataset_from_frames, open_dataset
-from strategy_kit.estimates import Estimates
 from strategy_kit.metrics import Metric
-from strategy_kit.panel import Panel
 from strategy_kit.plan import Plan
 
 if TYPE_CHECKING:
-    from types import ModuleType
-
-    from strategy_kit import charts, importers, planning, report, sensitivity, simulate
+    from strategy_kit import charts, cohort, did, importers, kpi, planning, report, sensitivity, simulate
+    from strategy_kit.estimates import Estimates
+    from strategy_kit.panel import Panel
 
 # jsonschema builds a grammar for more than a second at import where this package is installed, for a format that nothing
 # here uses; whoever needs it imports rfc3987_syntax before strategy_kit.
@@ -29,7 +27,9 @@ sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
 shown.draw_by(lambda result: import_module("strategy_kit.charts.fitting").fitting(result))
 
 __version__ = "0.1.0"
-_LATE = ("charts", "importers", "planning", "report", "sensitivity", "simulate")
+# Rooms, and classes by their module, that load when they are first used: a run and a query need none of scipy.
+_LATE = ("charts", "cohort", "did", "importers", "kpi", "planning", "report", "sensitivity", "simulate")
+_LATE_CLASSES = {"Estimates": "estimates", "Panel": "panel"}
 
 __all__ = [
     "Dataset",
@@ -52,9 +52,11 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> ModuleType:
+def __getattr__(name: str) -> Any:
     if name in _LATE:
         return import_module(f"strategy_kit.{name}")
+    if name in _LATE_CLASSES:
+        return getattr(import_module(f"strategy_kit.{_LATE_CLASSES[name]}"), name)
     raise AttributeError(f"module 'strategy_kit' has no attribute {name!r}")
 
 

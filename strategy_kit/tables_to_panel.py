@@ -10,7 +10,6 @@ import pandas as pd
 
 from strategy_kit.errors import DesignError, ParameterError, nearest, refuse
 from strategy_kit.metrics import plain_metric
-from strategy_kit.panel import Panel
 from strategy_kit.periods import next_start
 
 if TYPE_CHECKING:
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from strategy_kit.dataset import Dataset
+    from strategy_kit.panel import Panel
     from strategy_kit.periods import Period
 
 CATEGORY = "coalesce(category, 'unknown')"
@@ -79,6 +79,8 @@ def category_panel(shop: Dataset, outcome: str, period: Period, periods: list[dt
     small = ((share < pool_below) | (panel.outcome == 0).any(axis=1)) & (panel.cohort < 0)
     if not small.any():
         return panel
+    from strategy_kit.panel import Panel
+
     pooled = Panel.from_matrix(
         np.vstack([panel.outcome[~small], panel.outcome[small].sum(axis=0)]),
         treated_from=pd.concat([roster["treated_from"][~small], pd.Series([pd.NaT])]),
@@ -106,6 +108,8 @@ def _roster(shop: Dataset, period: Period) -> pd.DataFrame:
 def _panel(
     shop: Dataset, outcome: str, period: Period, periods: list[dt.date], roster: pd.DataFrame, key: str = "merchant_id"
 ) -> Panel:
+    from strategy_kit.panel import Panel
+
     metric = plain_metric(outcome, shop.columns("order_lines"))
     sold = sold_lines(shop)
     sums = shop.engine.frame(

@@ -25,6 +25,9 @@ class Engine(Protocol):
     def types(self, table: str) -> dict[str, str]:
         """Return column -> type name of the database, in file order."""
 
+    def beside(self) -> Engine | None:
+        """Return a further connection to the same tables for another thread, or None where one connection holds them."""
+
     def frame(self, sql: str, values: Mapping[str, object] | None = None) -> pd.DataFrame:
         """Run a query in the DuckDB dialect; `$name` in it is bound to `values`."""
 

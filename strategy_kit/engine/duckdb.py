@@ -27,11 +27,16 @@ class DuckDBEngine:
     [42]
     """
 
-    def __init__(self) -> None:
-        self._connection = duckdb.connect(":memory:")
+    def __init__(self, connection: duckdb.DuckDBPyConnection | None = None) -> None:
+        self._connection = connection or duckdb.connect(":memory:")
+        self._framed = False
         self._connection.execute("set TimeZone = 'UTC'")
         if (threads := os.environ.get("STRATEGY_KIT_NUM_THREADS", "")).isdecimal() and int(threads):
             self._connection.execute(f"set threads = {int(threads)}")
+
+    def beside(self) -> DuckDBEngine | None:
+        """Return a further connection to the same files, for another thread; None where a table is a frame, which one holds."""
+        return None if self._framed else DuckDBEngine(self._connection.cursor())
 
     def add_files(self, table: str, paths: Sequence[str]) -> None:
         """Make Parquet or CSV files readable as `table`."""
@@ -48,6 +53,7 @@ class DuckDBEngine:
         decimals = [name for name, column in objects.items() if infer_dtype(column, skipna=True) == "decimal"]
         if decimals:
             frame = frame.astype(dict.fromkeys(decimals, float))
+        self._framed = True
         with _readable(table):
             self._connection.register(f"{table}__raw", frame)
         self.refine(table, {})

@@ -18,6 +18,9 @@ CHOSEN = {
 }  # fmt: skip
 """Sections by role, beside those that everybody gets: nobody can choose away what the claim rests on."""
 
+FEWEST = 10
+"""Merchants that a cell of a page rests on at least; fewer are not shown."""
+
 
 @dataclass(frozen=True, slots=True)
 class Audience:

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from strategy_kit import charts, did, formats
+from strategy_kit import charts, formats
 from strategy_kit.charts.nested import nested_forest
-from strategy_kit.errors import DesignError
 from strategy_kit.report import blocks, claims
+from strategy_kit.report.audience import FEWEST
 from strategy_kit.report.claims import Spread, in_percent, verb_for
 from strategy_kit.report.figures import _caption, _categories
-from strategy_kit.report.page import FEWEST, measured
+from strategy_kit.report.page import measured
 from strategy_kit.report.sections import Section
 from strategy_kit.tables_to_panel import CATEGORY, sold_lines
 
@@ -60,12 +60,11 @@ def categories(reading: Reading) -> Section:
     head = say("section_categories"), say("question_categories")
     if reading.claim.verb == "cannot_tell":
         return Section("categories", (blocks.absent(*head, say("categories_absent")),))
-    try:
-        effects = did.category_effects(reading.totals)
-    except DesignError as reason:
-        return Section("categories", (blocks.absent(*head, say("categories_impossible", reason=reason)),))
-    new = _new_category(effects)
-    rows, few = _rows(reading, effects, new)
+    if isinstance(reading.pilots_apart, str):
+        return Section("categories", (blocks.absent(*head, say("categories_impossible", reason=reading.pilots_apart)),))
+    new = reading.further
+    singles, few = single_pilots(reading)
+    rows = [*singles, *_beside(reading)]
     notes = [say("categories_pilots", listed=_verbs(reading, rows), level=f"{reading.level:.0%}")]
     notes += [] if new is None else [_further(say, new)]
     notes += [say("categories_few", n=formats.Count(few), fewest=FEWEST)] if few else []
@@ -99,18 +98,15 @@ def percent_rows(rows: list[Row], level: float, words: Words) -> pd.DataFrame:
     return frame.assign(**shares)
 
 
-def _new_category(effects: Estimates) -> Estimates | None:
-    try:
-        return did.new_category(effects)
-    except DesignError:  # fewer than three pilots say nothing on another one
-        return None
+def single_pilots(reading: Reading) -> tuple[list[Row], int]:
+    """Return the pilots of enough merchants, their intervals holding for all pilots at once, and how many are left out.
 
-
-def _rows(reading: Reading, effects: Estimates, new: Estimates | None) -> tuple[list[Row], int]:
-    """Return pilots of enough merchants, their average as the headline has it, a further category; and how many are left out."""
-    say, law = reading.words, effects.law
-    pooled = effects.details.get("shrunken")
-    sold, rows, few = _merchants(reading), [], 0
+    There are none where the pilots cannot be told apart.
+    """
+    effects, say, rows, few = reading.pilots_apart, reading.words, list[Row](), 0
+    if isinstance(effects, str):
+        return rows, few
+    pooled, sold, law = effects.details.get("shrunken"), _merchants(reading), effects.law
     for at, name in enumerate(effects.labels["group"]):
         if sold.get(name, 0) < FEWEST:
             few += 1
@@ -119,10 +115,16 @@ def _rows(reading: Reading, effects: Estimates, new: Estimates | None) -> tuple[
         spread = Spread(float(effects.estimate[at]), float(effects.std_error[at]), freedom, reading.widening)
         also = np.nan if pooled is None else float(pooled["estimate"].iloc[at])
         rows.append(Row(say.label(str(name)), "one", spread, len(effects.estimate), also))
-    rows.append(Row(say("categories_average"), "average", reading.spread))
+    return rows, few
+
+
+def _beside(reading: Reading) -> list[Row]:
+    """Return the pilots' average as the headline has it, and a further category."""
+    say, new = reading.words, reading.further
+    rows = [Row(say("categories_average"), "average", reading.spread)]
     if new is not None:
         rows.append(Row(say("categories_new"), "prediction", prediction(new, reading.widening)))
-    return rows, few
+    return rows
 
 
 def prediction(new: Estimates, widening: float) -> Spread:

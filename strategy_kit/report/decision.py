@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from strategy_kit import did, formats
-from strategy_kit.errors import DesignError
+from strategy_kit import formats
 from strategy_kit.metrics import METRICS
 from strategy_kit.report import blocks, claims, drawings
-from strategy_kit.report.categories import prediction
+from strategy_kit.report.categories import prediction, single_pilots
 from strategy_kit.report.claims import in_percent
 from strategy_kit.report.measures import last_signal, signalled
 from strategy_kit.report.page import against_others, headline, measured
@@ -85,7 +84,10 @@ def _worth(reading: Reading) -> tuple[str, str, str]:
     if not isinstance(money, str) and money.returned is not None:
         found = money.returned
         chance = claims.in_hundred(float(found["break_even"]), say)
-        return say("fact_return"), formats.number(found["estimate"], 2), say("fact_return_note", chance=chance)
+        ends = {name: formats.number(found[f"conf_{name}"], 2) for name in ("low", "high")}
+        interval = claims.interval_name(reading.evidence, say)
+        note = say("fact_return_note", chance=chance, interval=interval, **ends)
+        return say("fact_return"), formats.number(found["estimate"], 2), note
     if not isinstance(money, str) and money.cost is not None:
         gain = money.spread("category").estimate
         covered = gain > money.cost
@@ -143,19 +145,26 @@ def _chance_point(reading: Reading) -> str:
 
 
 def _groups_point(reading: Reading) -> str:
+    """Name the pilots that moved most and least, with intervals that hold for all pilots and all looks."""
+    say = reading.words
+    rows = sorted(single_pilots(reading)[0], key=lambda row: -row.spread.estimate)
+    if reading.claim.verb == "cannot_tell" or not rows:
+        return _bare_groups_point(reading)
+    values = {"interval": claims.interval_name(reading.evidence, say)}
+    for name, row in (("top", rows[0]), ("bottom", rows[-1])):
+        low, high = map(in_percent, row.interval(reading.level))
+        values |= {name: row.name, f"{name}_value": in_percent(row.spread.estimate)}
+        values[f"{name}_range"] = say("range_to", low=low, high=high)
+    return say("point_groups", **values)
+
+
+def _bare_groups_point(reading: Reading) -> str:
     say, groups = reading.words, against_others(reading)
     pilots = groups[groups["treated"]].sort_values("contrast", ascending=False)
     ends = {"top": pilots.iloc[0], "bottom": pilots.iloc[-1]}
     values = {name: say.label(row["group"]) for name, row in ends.items()}
     values |= {f"{name}_value": in_percent(row["contrast"]) for name, row in ends.items()}
-    try:
-        rows = did.category_effects(reading.totals).tidy(reading.level).set_index("group")
-    except DesignError:
-        return say("point_groups_bare", **values)
-    for name, row in ends.items():
-        low, high = rows.loc[row["group"], ["band_low", "band_high"]]
-        values[f"{name}_range"] = say("range_to", low=in_percent(low), high=in_percent(high))
-    return say("point_groups", level=f"{reading.level:.0%}", **values)
+    return say("point_groups_bare", **values)
 
 
 def _rank_point(reading: Reading) -> str:
@@ -189,12 +198,8 @@ def _study_point(reading: Reading) -> str:
 
 def _further_point(reading: Reading) -> str:
     """Say what one more category may do, in a prediction interval; nothing where too few pilots tell."""
-    say = reading.words
-    if reading.claim.verb == "cannot_tell":
-        return ""
-    try:
-        new = did.new_category(did.category_effects(reading.totals))
-    except DesignError:
+    say, new = reading.words, reading.further
+    if new is None:
         return ""
     low, high = map(in_percent, prediction(new, reading.widening).interval(reading.level))
     key = "point_further_open" if low.startswith(formats.MINUS) and high.startswith("+") else "point_further"

@@ -22,7 +22,7 @@ from strategy_kit.report import blocks, claims
 from strategy_kit.report.categories import Row, interval_columns, percent_rows, signed_percent
 from strategy_kit.report.claims import Spread, in_percent, verb_for
 from strategy_kit.report.figures import _caption, _categories
-from strategy_kit.report.money import merchant_sales, not_begun
+from strategy_kit.report.money import not_begun
 from strategy_kit.report.reading import WEEK, listed
 from strategy_kit.report.sections import Section
 from strategy_kit.tables_to_panel import POOLED
@@ -179,7 +179,7 @@ def _guardrails(reading: Reading) -> dict[str, Parts]:
     shop, totals = reading.shop, reading.totals
     found: dict[str, Parts] = {}
     if "support" in shop.tables:
-        panel, _ = merchant_sales(reading)
+        panel, _ = reading.merchant_sales
         supported, others = panel.outcome[::2], panel.outcome[1::2]  # pairs, the supported ones first
         found[RIVALS] = (np.where((totals.cohort >= 0)[:, None], others, supported + others), None)
     queries = {

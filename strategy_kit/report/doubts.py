@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from html import escape
-from math import log1p
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from strategy_kit import did, formats, planning, sensitivity
+from strategy_kit import did, formats, sensitivity
 from strategy_kit.assigned import assigned_groups
 from strategy_kit.errors import DesignError, ParameterError
 from strategy_kit.inference import welch
@@ -115,12 +114,10 @@ def other_ways(reading: Reading) -> dict[str, float]:
 
 def merchants_break(reading: Reading) -> Sensitivity | None:
     """Bound breaks of trends in the study of supported merchants, measured from one base; None where there is no study."""
-    if isinstance(reading.study, str):
+    if reading.supported is None:
         return None
-    since, pilots = reading.totals.periods[0].date(), reading.shop.pilot.categories
     try:
-        panel = reading.shop.panel(categories=pilots, since=since, through=reading.monday).untreated_at_first()
-        study = did.event_study(did.group_time(panel, control="not_yet", base="universal"))
+        study = did.event_study(did.group_time(reading.supported, control="not_yet", base="universal"))
         study = _since(study, -AGES_BEFORE)
         wide = replace(study, spread=study.covariance * reading.widening**2)
         ages = study.labels["age"].to_numpy()
@@ -213,17 +210,10 @@ def _choices(reading: Reading) -> str:
 
 def _next(reading: Reading) -> str:
     """Say which buys more: one more pilot category or more weeks."""
-    say, plan = reading.words, reading.shop.plan
-    try:
-        rows = planning.what_if(
-            reading.totals,
-            effect=log1p(plan.threshold) or None,
-            more_weeks=(0, MORE_WEEKS),
-            level=plan.level,
-            widening=reading.widening,
-        ).set_index(["pilots", "weeks"])["detectable_effect"]
-    except (DesignError, ParameterError):
+    say = reading.words
+    if reading.power is None:
         return say("doubts_next_none")
+    rows = reading.power.set_index(["pilots", "weeks"])["detectable_effect"]
     pilots, weeks = rows.index[0]
     now, pilot, longer = rows.iloc[0], rows[pilots + 1, weeks], rows[pilots, weeks + MORE_WEEKS]
     sizes = {"now": now, "pilot": pilot, "longer": longer}

@@ -15,9 +15,10 @@ from strategy_kit.charts.bacon import FORBIDDEN
 from strategy_kit.did.cells import Control
 from strategy_kit.errors import DesignError, ParameterError, nearest
 from strategy_kit.metrics import METRICS, plain_metric
+from strategy_kit.report.audience import FEWEST
 from strategy_kit.report.claims import Check, Spread, told, verb_for
 from strategy_kit.report.figures import _since
-from strategy_kit.report.reading import FEWEST_SUPPORTED, LEVEL, Reading
+from strategy_kit.report.reading import LEVEL, Reading
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -176,7 +177,7 @@ def inside_pilots(reading: Reading, outcome: str = "gmv", control: Control = "no
         did.overall(effects)
     except DesignError as reason:
         return str(reason)
-    if effects.clusters[0] < FEWEST_SUPPORTED:
+    if effects.clusters[0] < FEWEST:
         return f"only {effects.clusters[0]} supported merchants can be compared"
     return Inside(reading, outcome, control, panel, effects)
 

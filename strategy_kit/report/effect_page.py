@@ -11,25 +11,21 @@ from strategy_kit.report import blocks, claims, page
 from strategy_kit.report.claims import in_percent
 from strategy_kit.report.effect import COMPARED, Inside
 from strategy_kit.report.reading import LEVEL, listed
-from strategy_kit.report.sections import Section
+from strategy_kit.report.review import opening
 from strategy_kit.report.words import marked
 
 if TYPE_CHECKING:
     from strategy_kit.estimates import Estimates
     from strategy_kit.report.blocks import Block
     from strategy_kit.report.reading import Reading
+    from strategy_kit.report.sections import Section
 
 _LEVEL_WORD = "95%"
 
 
 def masthead(reading: Reading) -> Section:
     """Return the head of the page with its marks."""
-    say, about = reading.words, reading.shop.description
-    marks = [(say("synthetic"), say("synthetic_note"))] if about.synthetic else []
-    marks += [(say("placebo_mark"), say("placebo_mark_note"))] if reading.shop.pilot.placebo else []
-    name, week = say.label(about.title or about.name), formats.week_span(reading.monday, say.language)
-    edition = say("edition", dataset=name, week=week)
-    return Section("masthead", (blocks.masthead(say("product_review"), say("title_effect"), edition, marks),))
+    return opening(reading, reading.words("product_review"), reading.words("title_effect"))
 
 
 def merchants_head(reading: Reading, inside: Inside | str) -> Block:

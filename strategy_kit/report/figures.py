@@ -12,9 +12,10 @@ import pandas as pd
 from strategy_kit import charts, formats
 from strategy_kit.metrics import METRICS
 from strategy_kit.report import blocks, claims
+from strategy_kit.report.audience import FEWEST
 from strategy_kit.report.claims import Spread, in_percent
 from strategy_kit.report.page import against_others, kept_selling, measured, shown_cohorts
-from strategy_kit.report.reading import FEWEST_SUPPORTED, Reading, listed, study_verb
+from strategy_kit.report.reading import Reading, listed, study_verb
 
 if TYPE_CHECKING:
     from strategy_kit.estimates import Estimates
@@ -91,7 +92,7 @@ def effect_by_week(
     `kind` says in which words: merchants start to be supported, or join.
     """
     say, currency = reading.words, reading.shop.description.currency
-    recent = _since(_kept(study, study.n_units >= FEWEST_SUPPORTED), -_AGES_BEFORE)
+    recent = _since(_kept(study, study.n_units >= FEWEST), -_AGES_BEFORE)
     spread = Spread(*study.average, np.inf, reading.widening)
     unit = formats.currency_unit(currency, say.language)
     labels = {

@@ -10,12 +10,13 @@ import pandas as pd
 from strategy_kit import charts, cohort, formats
 from strategy_kit.errors import DesignError
 from strategy_kit.report import blocks
+from strategy_kit.report.audience import FEWEST
 
 if TYPE_CHECKING:
     from strategy_kit.report.blocks import Block
     from strategy_kit.report.review import Review
 
-FEWEST, COHORTS, KEPT_AGE = 10, 13, 3
+COHORTS, KEPT_AGE = 13, 3
 
 
 def _triangle(review: Review, unit: Literal["merchant", "buyer"], value: str = "active") -> pd.DataFrame:

@@ -10,15 +10,18 @@ import numpy as np
 import pandas as pd
 
 from strategy_kit import charts, formats, kpi
+from strategy_kit.errors import ParameterError
 from strategy_kit.kpi.decompositions import BANDS
 from strategy_kit.metrics import METRICS
 from strategy_kit.periods import months_later, next_start
 from strategy_kit.report import blocks
+from strategy_kit.report.review import Review
+from strategy_kit.report.sections import Section
 from strategy_kit.report.words import marked
 
 if TYPE_CHECKING:
     from strategy_kit.report.blocks import Block
-    from strategy_kit.report.review import Review
+    from strategy_kit.report.reading import Reading
 
 FEWEST_DAYS, MOST_GROUPS = 28, 15
 _DAY = dt.timedelta(days=1)
@@ -107,6 +110,18 @@ def _rungs(language: formats.Language) -> list[str]:
     ends = [next(((formats.number(band / size), word) for size, word in scales if band >= size)) for band in BANDS]
     inner = [f"{low}{'' if unit == word else unit}–{high}{word}" for (low, unit), (high, word) in pairwise(ends)]
     return ["< " + "".join(ends[0]), *inner, "≥ " + "".join(ends[-1])]
+
+
+def yardstick_section(reading: Reading) -> Section:
+    """Return the yardsticks of pilots against others for the weekly report, one line before two months are complete."""
+    say, review = reading.words, Review(reading.shop, reading.monday, "month", reading.words)
+    head = say("section_yardsticks"), say("question_yardsticks")
+    try:
+        before, after = review.names
+    except ParameterError:  # there is no pair of months yet
+        return Section("yardsticks", (blocks.absent(*head, say("yardsticks_short")),))
+    title = say("yardsticks_head", before=before, after=after)
+    return Section("yardsticks", (blocks.section_head(*head, title), yardsticks(review, "pilot")))
 
 
 def yardsticks(review: Review, by: str | None = None) -> Any:

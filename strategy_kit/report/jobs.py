@@ -101,14 +101,11 @@ class Made:
         return kind(self.message) if self.error else None
 
 
-def make(job: Job, drawers: int = 2) -> Made:
-    """Execute, judge and export; whatever goes wrong is returned, but a stop from outside, which is raised.
-
-    `drawers` is how many processes draw charts, which no other page needs.
-    """
+def make(job: Job) -> Made:
+    """Execute, judge and export; whatever goes wrong is returned, but a stop from outside, which is raised."""
     began, attempts = time.monotonic(), 0
     try:
-        with closing(_Drawing(drawers)) as drawing, _one_thread():
+        with closing(_Drawing()) as drawing, _one_thread():
             while True:
                 attempts += 1
                 try:
@@ -187,7 +184,7 @@ def work() -> None:
     paths = {name: Path(given[name]) for name in ("source", "staging", "data")}
     threading.Thread(target=_end_with_parent, daemon=True).start()
     with stoppable(), suppress(KeyboardInterrupt):  # whoever stopped it tells why
-        made = make(Job(**{**given, **paths}), drawers=1)  # other pages want the cores
+        made = make(Job(**{**given, **paths}))
         told.write("\n" + json.dumps(asdict(made)))
     told.close()
 
@@ -264,13 +261,13 @@ def _executed(job: Job, drawing: _Drawing) -> NotebookNode:
 class _Drawing:
     """Charts drawn in a process of its own while the kernel computes and this process would wait for it."""
 
-    def __init__(self, drawers: int) -> None:
-        self._drawers, self._pool = drawers, ThreadPoolExecutor(1)
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(1)
         self._begun: Future[Pictures] | None = None
 
     def begin(self) -> None:
         """Start that process and import what the export will need, in a thread."""
-        self._begun = self._begun or self._pool.submit(_warm, self._drawers)
+        self._begun = self._begun or self._pool.submit(_warm)
 
     @property
     def pictures(self) -> Pictures:
@@ -292,13 +289,13 @@ class _Drawing:
         self._pool.shutdown()
 
 
-def _warm(drawers: int) -> Pictures:
+def _warm() -> Pictures:
     from latex2mathml import converter  # noqa: F401
     from nbconvert import exporters  # noqa: F401
 
     from strategy_kit.report.pictures import Pictures
 
-    return Pictures(workers=drawers)
+    return Pictures(workers=1)  # the kernel wants the other core
 
 
 @contextmanager

@@ -13,8 +13,6 @@ from strategy_kit.charts.theme import HAIR, OTHER, PAPER, PILOT, TINTS
 from strategy_kit.kpi.control import counts_refunds, immature
 from strategy_kit.metrics import METRICS
 from strategy_kit.report import blocks
-from strategy_kit.report.figures import kpi_trend
-from strategy_kit.report.sections import Section
 from strategy_kit.report.words import marked
 
 if TYPE_CHECKING:
@@ -25,18 +23,6 @@ SHOWN_WEEKS = 52
 _WIDE, _HIGH, _EDGE = 200, 40, 5
 _BEYOND = 1.6
 """Half widths of the limits that a small picture shows; a week further out is drawn at its edge."""
-
-
-def measures(reading: Reading) -> Section:
-    """Return the section of the weekly measures.
-
-    Examples
-    --------
-    >>> import strategy_kit as sk
-    >>> measures(sk.report.read_week(sk.open_dataset("data/sample"))).name
-    'measures'
-    """
-    return Section("measures", (head(reading), kpi_trend(reading), table(reading)))
 
 
 def signalled(reading: Reading) -> list[str]:

@@ -15,10 +15,10 @@ from strategy_kit.inference import Student
 from strategy_kit.overseas import LEVER
 from strategy_kit.panel import Panel
 from strategy_kit.report import blocks, claims
+from strategy_kit.report.audience import FEWEST
 from strategy_kit.report.categories import BOUNDS, Row, interval_columns, nested_rows
 from strategy_kit.report.claims import Spread, verb_for
 from strategy_kit.report.figures import _caption, _categories
-from strategy_kit.report.page import FEWEST
 from strategy_kit.report.reading import WEEK
 from strategy_kit.report.sections import Section
 from strategy_kit.tables_to_panel import CATEGORY, POOLED, sold_lines
@@ -135,7 +135,7 @@ def read_money(reading: Reading) -> Money | str:
         return say("money_absent")
     if "support" not in shop.tables:
         return say("money_no_support")
-    panel, marks = merchant_sales(reading)
+    panel, marks = reading.merchant_sales
     if min(counts := _sides(reading)) < FEWEST:
         return say("money_few", supported=counts[0], others=formats.Count(counts[1]), fewest=FEWEST)
     cost, rates = _spent(reading), _rates(reading)

@@ -9,16 +9,19 @@ import numpy as np
 from strategy_kit import formats
 from strategy_kit.periods import week_label
 from strategy_kit.report import blocks, claims
+from strategy_kit.report.audience import FEWEST
 from strategy_kit.report.reading import Reading, listed
+from strategy_kit.report.review import opening
 from strategy_kit.report.words import marked, plain
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from strategy_kit.report.blocks import Block
+    from strategy_kit.report.sections import Section
 
 _LEVEL_WORD = "95%"
-KEPT_AGE, COHORTS, FEWEST = 3, 13, 10
+KEPT_AGE, COHORTS = 3, 13
 
 
 def headline(reading: Reading) -> str:
@@ -40,16 +43,11 @@ def statement(reading: Reading) -> blocks.Statement:
     return blocks.Statement(plain(headline(reading)), claim.verb, claim.decision, reading.words.language, numbers)
 
 
-def masthead(reading: Reading) -> Block:
-    """Return the head of the page with its marks."""
-    say, about = reading.words, reading.shop.description
-    marks = [(say("synthetic"), say("synthetic_note"))] if about.synthetic else []
-    marks += [(say("placebo_mark"), say("placebo_mark_note"))] if reading.shop.pilot.placebo else []
-    week = formats.week_span(reading.monday, say.language)
-    edition = say("edition", dataset=say.label(about.title or about.name), week=week)
-    role, languages = reading.audience.role, blocks.language_links(say.language, reading.audience.translation)
+def masthead(reading: Reading) -> Section:
+    """Return the head of the page with its marks and languages."""
+    say, role = reading.words, reading.audience.role
     product = say("product") if role is None else say("product_for", role=say(f"role_{role}"))
-    return blocks.masthead(product, say("title"), edition, marks, languages)
+    return opening(reading, product, say("title"), blocks.language_links(say.language, reading.audience.translation))
 
 
 def trust_strip(reading: Reading) -> Block:

@@ -12,10 +12,10 @@ from strategy_kit import charts, did, formats, targets
 from strategy_kit.errors import DesignError
 from strategy_kit.overseas import LEVER, joiners_panel
 from strategy_kit.report import blocks, claims
+from strategy_kit.report.audience import FEWEST
 from strategy_kit.report.claims import Spread, verb_for
 from strategy_kit.report.figures import _caption, effect_by_week, kpi_trend
 from strategy_kit.report.measures import written
-from strategy_kit.report.reading import FEWEST_SUPPORTED
 from strategy_kit.report.sections import Section
 from strategy_kit.report.words import marked
 
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from strategy_kit.report.blocks import Block
     from strategy_kit.report.reading import Reading
 
-FEWEST = 10
-"""Merchants below which no cell of a table is shown."""
 _SUNDAY = dt.timedelta(days=6)
 
 
@@ -71,7 +69,7 @@ def joiners(reading: Reading) -> Any:
         study = did.event_study(did.group_time(panel, control="not_yet"))
     except DesignError as reason:
         return blocks.line(say("joiners_impossible", reason=reason))
-    if study.clusters[0] < FEWEST_SUPPORTED:
+    if study.clusters[0] < FEWEST:
         return blocks.line(say("joiners_few", n=formats.Count(study.clusters[0])))
     spread = Spread(*study.average, np.inf, reading.widening)
     states = [check.state for check in reading.checks]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
-from math import expm1
+from math import expm1, log1p
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,14 +17,14 @@ from strategy_kit.errors import DesignError, ParameterError, whole_number
 from strategy_kit.kpi.control import festival_names
 from strategy_kit.metrics import METRICS, parts
 from strategy_kit.periods import period_start, week_label
-from strategy_kit.report.audience import Audience
+from strategy_kit.report.audience import FEWEST, Audience
 from strategy_kit.report.claims import Check, Claim, Evidence, Spread, claim_for, verb_for
-from strategy_kit.report.trust import trust_checks
+from strategy_kit.report.trust import MORE_WEEKS, design_checks, trust_checks
 from strategy_kit.report.words import Words
 from strategy_kit.tables_to_panel import sold_lines
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from strategy_kit.dataset import Dataset
     from strategy_kit.estimates import Estimates
@@ -37,7 +38,6 @@ POOL_BELOW = 0.005
 """Share of sales before the pilot under which comparison categories are added up."""
 MEASURED = ("gmv", "orders", "buyers", "new_buyers", "average_order_value", "spend_per_annual_active_buyer",
             "active_merchants", "refund_rate", "overseas_share")  # fmt: skip
-FEWEST_SUPPORTED = 10
 WEEK = dt.timedelta(weeks=1)
 
 
@@ -56,8 +56,10 @@ class Reading:
     study
         Event study of supported merchants inside the pilot categories, in currency a week; where there is none, the
         sentence that says why, empty without support table.
-    uneven
-        Whether the study's merchants were chosen more often in some categories than in others, which limits its verb.
+    supported
+        Merchants of the pilot categories that the study compares; None where it cannot.
+    power
+        What one more pilot or more weeks would buy, from `planning.what_if`; None where the past is too short to tell.
     measures
         Weekly KPIs of pilots and others: pilot, week, a column a metric, and complete.
     cohorts
@@ -77,7 +79,8 @@ class Reading:
     contrast: Estimates
     width: ReadingWidth | None
     study: Estimates | str
-    uneven: bool
+    supported: Panel | None
+    power: pd.DataFrame | None
     measures: pd.DataFrame
     cohorts: pd.DataFrame
     laws: pd.DataFrame
@@ -146,6 +149,36 @@ class Reading:
         sold = float((np.exp(self.totals.outcome[treated]) * after).sum())
         low, high = self.spread.interval(self.level)
         return sold * -expm1(-low), sold * -expm1(-self.spread.estimate), sold * -expm1(-high)
+
+    @property
+    def uneven(self) -> bool:
+        """Whether the study's merchants were chosen more often in some categories than in others, which limits its verb."""
+        return self.supported is not None and self.supported.uneven
+
+    @cached_property
+    def pilots_apart(self) -> Estimates | str:
+        """The effect of each pilot, or the sentence why they cannot be told apart."""
+        try:
+            return did.category_effects(self.totals)
+        except DesignError as reason:
+            return str(reason)
+
+    @cached_property
+    def further(self) -> Estimates | None:
+        """What the pilots say of a category that was not tried; None where they are too few, or no pilot can be judged."""
+        if self.claim.verb == "cannot_tell" or isinstance(self.pilots_apart, str):
+            return None
+        try:
+            return did.new_category(self.pilots_apart)
+        except DesignError:
+            return None
+
+    @cached_property
+    def merchant_sales(self) -> tuple[Panel, np.ndarray]:
+        """Weekly sales of supported and of other merchants of each category, and which are the supported ones."""
+        from strategy_kit.report.money import merchant_sales  # which is written from a reading
+
+        return merchant_sales(self)
 
     @cached_property
     def money_followed(self) -> Money | str:
@@ -234,7 +267,27 @@ def read_week(
     words = Words(language)
     if not whole_number(weeks_before, 1):
         raise ParameterError(f"weeks_before is 1 or more, not {weeks_before}: without a past nothing can be compared")
-    laws = shop.require_valid()
+    asked = week, words, weeks_before, audience or Audience()
+    if (beside := shop.engine.beside()) is None:
+        laws = shop.require_valid()
+        return _read(shop, *asked, lambda: laws)
+    with ThreadPoolExecutor(1) as pool:  # the checks take as long as half of all else
+        checked = pool.submit(replace(shop, engine=beside).require_valid)
+        try:
+            return _read(shop, *asked, checked.result)
+        except Exception:
+            checked.result()  # a broken law is the reason for whatever else went wrong
+            raise
+
+
+def _read(
+    shop: Dataset,
+    week: str | None,
+    words: Words,
+    weeks_before: int,
+    audience: Audience,
+    laws_of: Callable[[], pd.DataFrame],
+) -> Reading:
     monday = shop.week(week)
     start = period_start(shop.pilot.starts_on, "week")
     if monday < start:
@@ -246,9 +299,14 @@ def read_week(
     since = start - min(weeks_before, (start - shop.data_from) // WEEK + 1) * WEEK
     totals = _totals(shop, since, monday)
     contrast, width = did.pilot_contrast(totals), _width(totals, shop)
-    study, uneven = _study(shop, since, monday)
+    study, supported = _study(shop, since, monday)
+    power = _power(totals, shop, width.factor if width else 1.0)
+    after = len(totals.periods) - int(totals.starts.min())
     known = set(shop.columns("order_lines"))
     available = [name for name in MEASURED if all(known.issuperset(part.columns) for part in parts(METRICS[name]))]
+    measures = _until(shop, monday, kpi.table(shop, by=["pilot", "week"], metrics=available))
+    cohorts = _known_by(monday + WEEK, cohort.triangle(shop, unit="merchant", period="month"))
+    laws = laws_of()
     return Reading(
         shop=shop,
         monday=monday,
@@ -257,12 +315,16 @@ def read_week(
         contrast=contrast,
         width=width,
         study=study,
-        uneven=uneven,
-        measures=_until(shop, monday, kpi.table(shop, by=["pilot", "week"], metrics=available)),
-        cohorts=_known_by(monday + WEEK, cohort.triangle(shop, unit="merchant", period="month")),
+        supported=supported,
+        power=power,
+        measures=measures,
+        cohorts=cohorts,
         laws=laws,
-        checks=trust_checks(shop, totals, contrast, laws, width, words),
-        audience=audience or Audience(),
+        checks=[
+            *trust_checks(shop, totals, contrast, laws, words),
+            *design_checks(shop, after, width, power, words),
+        ],
+        audience=audience,
     )
 
 
@@ -277,6 +339,14 @@ def _width(totals: Panel, shop: Dataset) -> ReadingWidth | None:
     try:
         return planning.reading_width(totals, plan)
     except DesignError:  # the contrast has refused already what cannot be compared: what is left is a short past
+        return None
+
+
+def _power(totals: Panel, shop: Dataset, widening: float) -> pd.DataFrame | None:
+    effect, weeks = log1p(shop.plan.threshold) or None, (0, MORE_WEEKS)
+    try:
+        return planning.what_if(totals, effect=effect, more_weeks=weeks, level=shop.plan.level, widening=widening)
+    except DesignError:
         return None
 
 
@@ -299,18 +369,18 @@ def _known_by(day: dt.date, cohorts: pd.DataFrame) -> pd.DataFrame:
     return cohorts.assign(observed=cohorts["observed"] & (month < day.year * 12 + day.month))
 
 
-def _study(shop: Dataset, since: dt.date, through: dt.date) -> tuple[Estimates | str, bool]:
-    """Return the study, or why there is none, and whether merchants were chosen unevenly over the pilots."""
+def _study(shop: Dataset, since: dt.date, through: dt.date) -> tuple[Estimates | str, Panel | None]:
+    """Return the study with its merchants, or why there is none."""
     if "support" not in shop.tables or shop.pilot.placebo:
-        return "", False
+        return "", None
     try:
         panel = shop.panel(categories=shop.pilot.categories, since=since, through=through).untreated_at_first()
         study = did.event_study(did.group_time(panel, control="not_yet"))
     except DesignError as reason:
-        return str(reason), False
+        return str(reason), None
     treated = study.clusters[0]
     few = f"only {treated} supported merchants can be compared"
-    return study if treated >= FEWEST_SUPPORTED else few, panel.uneven
+    return (study, panel) if treated >= FEWEST else (few, None)
 
 
 def study_verb(reading: Reading) -> Verb:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from strategy_kit.dataset import Dataset
     from strategy_kit.report.blocks import Block
+    from strategy_kit.report.reading import Reading
 
 REVIEWED = (
     "gmv", "orders", "buyers", "new_buyers", "active_merchants", "average_order_value", "orders_per_buyer", "repeat_rate",
@@ -156,14 +157,14 @@ def masthead(review: Review, title: str) -> Section:
     return opening(review, review.words("product_review"), review.words(title))
 
 
-def opening(review: Review, product: str, title: str) -> Section:
+def opening(read: Review | Reading, product: str, title: str, languages: str = "") -> Section:
     """Return the head of a page of this name, with the marks of its data."""
-    say, about = review.words, review.shop.description
+    say, about = read.words, read.shop.description
     marks = [(say("synthetic"), say("synthetic_note"))] if about.synthetic else []
     marks += [(say("placebo_mark"), say("placebo_mark_note"))] if about.pilot and about.pilot.placebo else []
-    week = formats.week_span(review.monday, say.language)
+    week = formats.week_span(read.monday, say.language)
     edition = say("edition", dataset=say.label(about.title or about.name), week=week)
-    return Section("masthead", (blocks.masthead(product, title, edition, marks),))
+    return Section("masthead", (blocks.masthead(product, title, edition, marks, languages),))
 
 
 def provenance(review: Review, method: str = "review_method") -> Block:

@@ -16,7 +16,7 @@ from strategy_kit import errors
 from strategy_kit.errors import BusyError, ParameterError, StrategyKitError
 from strategy_kit.report.failures import file_failure, named
 from strategy_kit.report.jobs import Job, Made, make, stoppable
-from strategy_kit.report.manifest import describe, sha256
+from strategy_kit.report.manifest import describe, files_of, sha256
 from strategy_kit.report.notebooks import find, load
 from strategy_kit.report.parameters import declared, redacted, resolve
 from strategy_kit.report.publish import Desk, opened, publish, repaired
@@ -211,8 +211,9 @@ class Edition:
     def prepare(self, ledger: pd.DataFrame) -> None:
         """Describe what each page is made from, and write its job down."""
         check_clock(self.shop, ledger)
+        files = files_of(self.asked.data, self.shop.files)
         for page, values in zip(self.pages, self.values, strict=True):
-            entry = describe(page.source, self.asked.data, self.shop.files) | {"plan": self.shop.plan.fingerprint}
+            entry = describe(page.source, files) | {"plan": self.shop.plan.fingerprint}
             shown = {name: value for name, value in redacted(values).items() if name not in _OURS}
             self.entries[page.name] = entry | {
                 "run_id": self.run_id,

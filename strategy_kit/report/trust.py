@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
-from math import log1p
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from strategy_kit import formats, planning
+from strategy_kit import formats
 from strategy_kit.did import pilot_contrast
-from strategy_kit.errors import DesignError
 from strategy_kit.overseas import LEVER as OVERSEAS
 from strategy_kit.planning.power import FOUND
 from strategy_kit.report.claims import Check, in_percent
@@ -33,17 +31,13 @@ _LEAST_WEEKS = 4
 MORE_WEEKS = 13
 
 
-def trust_checks(
-    shop: Dataset, panel: Panel, contrast: Estimates, laws: pd.DataFrame, width: ReadingWidth | None, words: Words
-) -> list[Check]:
+def trust_checks(shop: Dataset, panel: Panel, contrast: Estimates, laws: pd.DataFrame, words: Words) -> list[Check]:
     """Measure every check for the weeks of `panel`, the log category totals.
 
     Parameters
     ----------
     laws
         From `Dataset.check`.
-    width
-        From `planning.reading_width`; None where it cannot tell.
 
     Returns
     -------
@@ -69,10 +63,24 @@ def trust_checks(
         *panel_checks(panel, contrast, words),
         _policies(shop, panel, words),
         _contamination(shop, words),
-        _power(shop, panel, width, words),
-        _reading(width, shop, after, words),
-        _plan(shop, words),
     ]
+
+
+def design_checks(
+    shop: Dataset, after: int, width: ReadingWidth | None, power: pd.DataFrame | None, words: Words
+) -> list[Check]:
+    """Tell what such a pilot can show, for how many looks the interval is made, and whether the plan was sealed.
+
+    Parameters
+    ----------
+    after
+        Weeks since the start.
+    width
+        From `planning.reading_width`; None where it cannot tell.
+    power
+        From `planning.what_if`; None where the weeks before the start are too few.
+    """
+    return [_power(power, words), _reading(width, shop, after, words), _plan(shop, words)]
 
 
 def _size(panel: Panel) -> float:
@@ -87,17 +95,10 @@ def panel_checks(panel: Panel, contrast: Estimates, words: Words) -> list[Check]
     return [_past(panel, words), _volatility(float(balance["volatility_ratio"]), words)]
 
 
-def _power(shop: Dataset, panel: Panel, width: ReadingWidth | None, words: Words) -> Check:
+def _power(rows: pd.DataFrame | None, words: Words) -> Check:
     """Tell which effect such a pilot can show, by the weeks before it alone."""
     label = words("check_power", found=f"{100 * FOUND:.0f}")
-    try:
-        rows = planning.what_if(
-            panel,
-            effect=log1p(shop.plan.threshold) or None,
-            level=shop.plan.level,
-            widening=width.factor if width else 1.0,
-        )
-    except DesignError:
+    if rows is None:
         return Check(label, "–", words("check_power_short"))
     found = rows.set_index(["pilots", "weeks"])
     pilots, weeks = found.index[0]

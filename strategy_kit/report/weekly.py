@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from strategy_kit.errors import ParameterError
-from strategy_kit.report import blocks, figures, groups, page
+from strategy_kit.report import figures, groups, page
 from strategy_kit.report import measures as measures_section
 from strategy_kit.report.categories import categories as categories_section
 from strategy_kit.report.changed import changed as changed_section
@@ -15,7 +14,6 @@ from strategy_kit.report.doubts import doubts as doubts_section
 from strategy_kit.report.money import money as money_section
 from strategy_kit.report.path import pilot_path
 from strategy_kit.report.programmes import overseas_section, target_section
-from strategy_kit.report.review import Review
 from strategy_kit.report.sections import Section
 
 if TYPE_CHECKING:
@@ -51,12 +49,12 @@ def effect(reading: Reading) -> Section:
 
 def categories(reading: Reading) -> Section:
     """Show each pilot's effect and what they say on a further category."""
-    return _section("categories", reading, categories_section)
+    return _wanted("categories", reading, categories_section)
 
 
 def money(reading: Reading) -> Section:
     """Show the ladder from gross to net, and what support cost and returned."""
-    return _section("money", reading, money_section)
+    return _wanted("money", reading, money_section)
 
 
 def measures(reading: Reading) -> Section:
@@ -66,17 +64,7 @@ def measures(reading: Reading) -> Section:
 
 def yardsticks(reading: Reading) -> Section:
     """Show whether orders, GMV and spend per annual active buyer tell pilots and others alike, month on month."""
-    say, review = reading.words, Review(reading.shop, reading.monday, "month", reading.words)
-    head = say("section_yardsticks"), say("question_yardsticks")
-
-    def shown(_: Reading) -> Any:
-        names = dict(zip(("before", "after"), review.names, strict=True))
-        return blocks.section_head(*head, say("yardsticks_head", **names))
-
-    try:
-        return _wanted("yardsticks", reading, shown, lambda _: groups.yardsticks(review, "pilot"))
-    except ParameterError:  # fewer than two complete months
-        return Section("yardsticks", (blocks.absent(*head, say("yardsticks_short")),))
+    return _wanted("yardsticks", reading, groups.yardstick_section)
 
 
 def merchants(reading: Reading) -> Section:
@@ -86,37 +74,37 @@ def merchants(reading: Reading) -> Section:
 
 def targets(reading: Reading) -> Section:
     """Show how many merchants met floor and stretch."""
-    return _section("targets", reading, target_section)
+    return _wanted("targets", reading, target_section)
 
 
 def overseas(reading: Reading) -> Section:
     """Show what is sold overseas, and what joining did."""
-    return _section("overseas", reading, overseas_section)
+    return _wanted("overseas", reading, overseas_section)
 
 
 def declared(reading: Reading) -> Section:
     """Show all declared metrics and guardrails, the flat and negative ones too."""
-    return _section("declared", reading, declared_section)
+    return _wanted("declared", reading, declared_section)
 
 
 def doubts(reading: Reading) -> Section:
     """Show what would change our mind."""
-    return _section("doubts", reading, doubts_section)
+    return _wanted("doubts", reading, doubts_section)
 
 
 def changed(reading: Reading) -> Section:
     """Show what was said last time, and why it is different now."""
-    return _section("changed", reading, changed_section)
+    return _wanted("changed", reading, changed_section)
 
 
 def method(reading: Reading) -> Section:
     """Show how the numbers are made."""
-    return _section("method", reading, lambda read: Section("method", page.method(read)))
+    return _wanted("method", reading, lambda read: Section("method", page.method(read)))
 
 
 def glossary(reading: Reading) -> Section:
     """Show what the words mean."""
-    return _section("glossary", reading, lambda read: Section("glossary", page.glossary(read)))
+    return _wanted("glossary", reading, lambda read: Section("glossary", page.glossary(read)))
 
 
 def provenance(reading: Reading) -> Section:
@@ -130,9 +118,6 @@ def statement(reading: Reading) -> Section:
 
 
 def _wanted(name: str, reading: Reading, *makers: Callable[[Reading], Any]) -> Section:
-    """Make a section's parts, or none where the role leaves it out."""
-    return Section(name, tuple(make(reading) for make in makers if reading.audience.wants(name)))
-
-
-def _section(name: str, reading: Reading, make: Callable[[Reading], Section]) -> Section:
-    return make(reading) if reading.audience.wants(name) else Section(name)
+    """Make the parts of a section, one after the other, or none where the role leaves it out."""
+    made = [make(reading) for make in makers if reading.audience.wants(name)]
+    return Section(name, tuple(part for one in made for part in (one.parts if isinstance(one, Section) else (one,))))

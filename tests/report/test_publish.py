@@ -338,7 +338,7 @@ def test_the_description_names_data_code_and_packages(tmp_path: Path) -> None:
     table, source = tmp_path / "lines.csv", tmp_path / "weekly.ipynb"
     table.write_text("a\n1\n")
     source.write_text("{}")
-    told = manifest.describe(source, tmp_path, {"order_lines": [table]})
+    told = manifest.describe(source, manifest.files_of(tmp_path, {"order_lines": [table]}))
     assert [(row["table"], row["name"], row["bytes"]) for row in told["data"]] == [
         ("dataset", "dataset.toml", 10), ("order_lines", "lines.csv", 4),
     ]  # fmt: skip
@@ -350,7 +350,7 @@ def test_the_description_names_data_code_and_packages(tmp_path: Path) -> None:
         ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "x"],
     ):
         subprocess.run(["git", "-C", str(tmp_path), *words], check=True, capture_output=True)
-    clean = manifest.describe(source, tmp_path, {})["git"]
+    clean = manifest.describe(source, [])["git"]
     assert (len(clean["commit"]), clean["dirty"]) == (40, False)
     table.write_text("a\n2\n")
-    assert manifest.describe(source, tmp_path, {})["git"] == {"commit": clean["commit"], "dirty": True}
+    assert manifest.describe(source, [])["git"] == {"commit": clean["commit"], "dirty": True}

@@ -307,7 +307,7 @@ def test_without_support_table_money_is_one_line_and_doubts_say_what_is_unknown(
     reading: Reading, tables: Tables, shop_of: Made
 ) -> None:
     given = {name: frame for name, frame in tables.items() if name != "support"}
-    reading = replace(reading, shop=shop_of(given), study="")
+    reading = replace(reading, shop=shop_of(given), study="", supported=None)
     assert [str(part) for part in money(reading).parts] == [
         "Money: Money is not followed: this data set has no support table, so supported merchants and the cost are not known."
     ]
