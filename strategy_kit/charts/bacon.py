@@ -135,7 +135,9 @@ def _look() -> list[Any]:
 
 def _legend(told: list[str], types: list[str]) -> list[Any]:
     """Write above the plot what is shown and, after its mark, what weight each type has."""
-    lines = [wrapped(text, LETTERS) for text in told]
+    lines = [
+        wrapped(text, LETTERS - 6 * (kind == "forbidden")) for text, kind in zip(told, types, strict=True)
+    ]  # bold is wider
     above = np.cumsum([len(part) for part in lines[::-1]])[::-1]
     rows = pd.DataFrame({"type": types, "lines": lines, "y": -LINE * above.astype(float) - 6})
     rows["x"] = np.where(rows["type"] == "", 0.0, 16.0)

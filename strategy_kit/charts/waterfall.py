@@ -51,7 +51,7 @@ def growth_waterfall(frame: pd.DataFrame, *, labels: Mapping[str, str] | None = 
     require("growth_waterfall", frame, COLUMNS)
     words, rows = worded(WORDS, labels), _floating(frame)
     rooted = (rows["start"] == 0).any()
-    heading = words["value"] if rooted else f"{words['value']} ({words['cut']})"
+    heading = [words["value"]] if rooted else [words["value"], words["cut"]]
     ends = rows[["start", "end"]].to_numpy()
     inner: list[Any] = [6, alt.ExprRef(f"width - {12 + rows['text'].map(pixels).max()}")]
     scale = alt.Scale(domain=[ends.min(), ends.max()], range=inner, nice=False, zero=False)
@@ -70,9 +70,11 @@ def growth_waterfall(frame: pd.DataFrame, *, labels: Mapping[str, str] | None = 
         levels.mark_rule(color=INK, strokeWidth=3).encode(x="end:Q", y=top, y2="bottom:Q"),
         alt.Chart(rows).mark_text(align="right", x=-8, color=INK, lineHeight=LINE).encode(y=name, text="lines:N"),
         base.mark_text(align="left", dx=7, color=INK, fontWeight=600).encode(x="right:Q", y=middle, text="text:N"),
-        alt.Chart(rows.head(1)).mark_text(text=heading, align="left", x=0, y=-20, color=SOFT),
+        alt.Chart(rows.head(1)).mark_text(
+            text=heading, align="left", x=0, y=-4 - LINE * len(heading), lineHeight=LINE, color=SOFT
+        ),
     ]
-    described = f"{heading}: {'; '.join(rows['step'] + ' ' + rows['text'])}."
+    described = f"{' · '.join(heading)}: {'; '.join(rows['step'] + ' ' + rows['text'])}."
     return alt.layer(*layers).properties(width=WIDTH, height=int(rows["bottom"].max()), description=described)
 
 
