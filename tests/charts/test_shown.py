@@ -270,8 +270,11 @@ class Spy:
 @pytest.fixture
 def shell(monkeypatch: pytest.MonkeyPatch) -> Iterator[Spy]:
     """A shell that shows every kind of output, as a notebook's does."""
+    monkeypatch.delenv(
+        "VIRTUAL_ENV", raising=False
+    )  # another one than the running Python's is a warning, hence an error
     start_ipython()
-    running = InteractiveShell._instance or TerminalInteractiveShell.instance()  # another test may have ended it
+    running = InteractiveShell._instance
     spy = Spy(running)
     monkeypatch.setattr(running.display_pub, "publish", spy.publish)
     monkeypatch.setattr(running.display_formatter, "active_types", running.display_formatter.format_types)

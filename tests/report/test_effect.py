@@ -229,7 +229,7 @@ def test_other_measures_are_counted_without_a_currency(reading: Reading) -> None
 
 
 def test_why_merchants_are_not_compared_is_said(reading: Reading, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(effect, "FEWEST_SUPPORTED", 1_000)
+    monkeypatch.setattr(effect, "FEWEST", 1_000)
     found = effect.inside_pilots(reading)
     assert found == "only 39 supported merchants can be compared"
     assert found in str(effect_page.merchants_head(reading, found).html)
