@@ -153,15 +153,15 @@ class Dataset(Shown):
         """
         return health.totals(self)
 
-    def require_valid(self) -> pd.DataFrame:
-        """Run `check` and refuse the data set when a law of severity "error" is broken.
+    def require_valid(self, previous: pd.DataFrame | None = None) -> pd.DataFrame:
+        """Run `check`, with the same `previous`, and refuse the data set when a law of severity "error" is broken.
 
         Raises
         ------
         ContractError
             Naming every broken law with its rows, first example and remedy.
         """
-        found = self.check()
+        found = self.check(previous)
         laws = [
             f"{row.table}: {row.check}, but {row.rows} rows break it (first: {row.example}); {row.remedy}."
             for row in found.query("severity == 'error' and rows > 0").itertuples()

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from strategy_kit.checks import COLUMNS, run_laws
-from strategy_kit.errors import ParameterError, nearest
+from strategy_kit.errors import ContractError, ParameterError, nearest
 from strategy_kit.formats import money, number, percent
 from strategy_kit.tables_to_panel import sold_lines
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from strategy_kit.dataset import Dataset
 
 TOTALS = ["week", "lines", "orders", "gmv"]
+RESTATED, LATE = "no complete week was restated", "no line arrived late"
 _REMEDIES = {
     "order_lines match the control totals": "load what is missing, or correct [control] in dataset.toml",
     "the last complete day has orders": "load these days, or correct data_through in dataset.toml",
@@ -33,8 +34,8 @@ _REMEDIES = {
     "no merchant has moved to another category": "its frozen category stays; see that it was right when frozen",
     "every category sells each week": "load these lines, or see whether the category was renamed",
     "weekly sales have no sudden level shift": "see whether data are missing or a name changed; else compare one side only",
-    "no complete week was restated": "tell the readers which weeks changed, and why",
-    "no line arrived late": "wait longer: raise settlement_days in dataset.toml",
+    RESTATED: "tell the readers which weeks changed, and why",
+    LATE: "wait longer: raise settlement_days in dataset.toml",
     "data_through is stated": "write the last complete business day into dataset.toml",
     "pilot categories have merchants": "correct pilot.categories",
 }
@@ -104,7 +105,14 @@ def totals(shop: Dataset) -> pd.DataFrame:
 
 
 def read_totals(path: Path) -> pd.DataFrame:
-    """Read the weekly totals that `strategy-kit check --totals` wrote; ParameterError when there is no such file.
+    """Read the weekly totals that `strategy-kit check --totals` or a published week wrote.
+
+    Raises
+    ------
+    ParameterError
+        If there is no such file.
+    ContractError
+        If it holds something else.
 
     Examples
     --------
@@ -115,7 +123,23 @@ def read_totals(path: Path) -> pd.DataFrame:
     """
     if not path.is_file():
         raise ParameterError(f"there are no weekly totals at {path}; run 'strategy-kit check --totals' first")
-    return pd.read_csv(path)
+    try:
+        found = pd.read_csv(path)
+        _required_totals(found)
+    except (ValueError, ParameterError) as error:  # also of text that is no CSV, and of bytes that are no text
+        remedy = "take it away, or make it again with 'strategy-kit check --totals'"
+        raise ContractError(f"{path} holds no weekly totals: {str(error).strip()}; {remedy}") from error
+    return found
+
+
+def _required_totals(previous: Any) -> pd.DatetimeIndex:
+    """Return the weeks of a frame that `totals` made; ParameterError for another."""
+    given = list(previous.columns) if isinstance(previous, pd.DataFrame) else previous
+    week = pd.to_datetime(previous["week"], errors="coerce") if given == TOTALS else pd.Series([None])
+    if week.isna().any() or week.duplicated().any() or any(previous[c].dtype.kind not in "iuf" for c in TOTALS[1:]):
+        law = "previous must be a frame that Dataset.totals() made: each week once, numbers in lines, orders and gmv"
+        raise ParameterError(f"{law}; given was {given!r}")
+    return pd.DatetimeIndex(week).as_unit("us")
 
 
 def _row(check: str, rows: float, total: float, example: str, hint: str = "") -> list[object]:
@@ -213,13 +237,10 @@ def _shifts(shop: Dataset, sums: pd.DataFrame) -> list[str]:
 
 
 def _restated(shop: Dataset, previous: Any) -> list[list[object]]:
-    given = list(previous.columns) if isinstance(previous, pd.DataFrame) else previous
-    week = pd.to_datetime(previous["week"], errors="coerce") if given == TOTALS else pd.Series([None])
-    if week.isna().any() or week.duplicated().any() or any(previous[c].dtype.kind not in "iuf" for c in TOTALS[1:]):
-        law = "previous must be a frame that Dataset.totals() made: each week once, numbers in lines, orders and gmv"
-        raise ParameterError(f"{law}; given was {given!r}")
+    """Compare the weeks of then with now; what came late is a share of the lines of the weeks it came to."""
+    weeks = _required_totals(previous)
     now = totals(shop).set_index("week").add_suffix("_now")
-    both = previous.set_index(pd.DatetimeIndex(week).as_unit("us")).join(now)  # a week that is gone has no totals now
+    both = previous.set_index(weeks).join(now)  # a week that is gone has no totals now
     both["change"], both["late"] = (both["gmv_now"] - both["gmv"]).abs(), both["lines_now"] - both["lines"]
     size = both["gmv_now"] / both["gmv"].where(both["gmv"] != 0) - 1
     pairs = zip(both.index, both["gmv"], both["gmv_now"], size, both["lines"], both["lines_now"], strict=True)
@@ -231,8 +252,8 @@ def _restated(shop: Dataset, previous: Any) -> list[list[object]]:
     changed = both[(both["change"] >= 0.005) | (both["late"] != 0)].sort_values("change")
     late = both[both["late"] > 0].sort_values("late")
     return [
-        _row("no complete week was restated", len(changed), len(both), "".join(changed["said"][-1:])),
-        _row("no line arrived late", late["late"].sum(), both["lines_now"].sum(), "".join(late["said"][-1:])),
+        _row(RESTATED, len(changed), len(both), "".join(changed["said"][-1:])),
+        _row(LATE, late["late"].sum(), late["lines_now"].sum(), "".join(late["said"][-1:])),
     ]
 
 

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from strategy_kit.errors import ParameterError, nearest
+from strategy_kit.health import read_totals
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 ALWAYS = ("masthead", "decision", "points", "trust", "changed", "method", "glossary", "provenance", "statement")
 CHOSEN = {
@@ -32,6 +37,8 @@ class Audience:
         One of executive, category_lead, merchant_operations, finance and analyst; None for a page with every section.
     ledger
         File of the claims published before; None where nothing was.
+    previous
+        File of the weekly totals that an earlier week was published with; None where there is none.
     translation
         File name of the same page in the other language; None where there is none.
 
@@ -48,6 +55,7 @@ class Audience:
 
     role: str | None = None
     ledger: str | None = None
+    previous: str | None = None
     translation: str | None = None
 
     def __post_init__(self) -> None:
@@ -56,6 +64,10 @@ class Audience:
             raise ParameterError(f"role is one of {', '.join(CHOSEN)}, not {self.role!r}{nearest(self.role, CHOSEN)}")
         if self.translation is not None and Path(self.translation).name != self.translation:
             raise ParameterError(f"translation is the name of a page in the same folder, not {self.translation!r}")
+
+    def totals_before(self) -> pd.DataFrame | None:
+        """Return the weekly totals of `previous`; ContractError if it holds something else, ParameterError if it is gone."""
+        return None if self.previous is None else read_totals(Path(self.previous))
 
     def wants(self, section: str) -> bool:
         """Return whether the role's page has a section."""

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 KEPT_RUNS = 5
 LEAST_FREE = 100_000_000
 """Bytes that must be free before a kernel starts; a week of pages takes a tenth of it."""
+LEDGER, TOTALS = "ledger.csv", "totals.csv"
 UNDATED = "undated"
 _WEEK = re.compile(r"\d{4}-W\d{2}")
 
@@ -137,6 +138,12 @@ def weeks_of(shelf: Path) -> dict[str, Path]:
     return dict(sorted(known.items(), key=lambda pair: pair[0].replace(UNDATED, ""), reverse=True))
 
 
+def totals_before(shelf: Path, label: str | None) -> str:
+    """Return the file of weekly totals that the newest week before this one was published with; empty where none was."""
+    earlier = [shelf / week for week in weeks_of(shelf) if week != UNDATED and label is not None and week < label]
+    return next((str(week / TOTALS) for week in earlier if (week / TOTALS).is_file()), "")
+
+
 def recorded(folder: Path) -> dict[str, Any]:
     """Return the run.json of a published folder; an empty record where there is none, as before there were any."""
     file = folder / "run.json"
@@ -159,7 +166,7 @@ def _repair(desk: Desk) -> pd.DataFrame:
         return ledger_from([])
     for spare in desk.shelf.glob(".*"):
         spare.unlink(missing_ok=True)
-    file = desk.shelf / "ledger.csv"
+    file = desk.shelf / LEDGER
     ledger = read_ledger(file) if file.exists() else ledger_from([])
     known = set(zip(ledger["run_id"], ledger["notebook"], ledger["language"].fillna(""), strict=True))
     pages = [page for week in weeks_of(desk.shelf).values() for page in recorded(week)["notebooks"]]
@@ -177,13 +184,13 @@ def _consequences(shelf: Path, new: Mapping[str, Path], rows: Sequence[Mapping[s
     from strategy_kit.report.index import index_pages
     from strategy_kit.report.ledger import extended, parsed
 
-    file, weeks = shelf / "ledger.csv", {**weeks_of(shelf), **new}
+    file, weeks = shelf / LEDGER, {**weeks_of(shelf), **new}
     old = file.read_bytes().decode("utf-8") if file.exists() else ""
     wanted: dict[str, str | Path] = {label: Path("runs", home.name) for label, home in new.items()}
     if not weeks:
         return wanted
     text = extended(old, rows) if rows or not old else old
-    wanted |= {"ledger.csv": text} if text != old else {}
+    wanted |= {LEDGER: text} if text != old else {}
     newest = max(weeks, key=lambda label: label.replace(UNDATED, ""))
     wanted["latest"] = Path("runs", weeks[newest].name)
     records = {label: recorded(weeks[label]) for label in sorted(weeks, key=lambda label: label.replace(UNDATED, ""))}
@@ -257,7 +264,8 @@ def _refuse_plain(desk: Desk) -> None:
 def _join(desk: Desk, reports: Mapping[str, Any], record: dict[str, Any]) -> None:
     """Complete the staging folder with the week's other reports, the manifest and run.json, all on disk."""
     week, manifest = desk.link, dict[str, Any]()
-    ours = {f"{page}{suffix}" for page in desk.pages for suffix in (".html", ".ipynb")} | {"manifest.json", "run.json"}
+    ours = {f"{page}{suffix}" for page in desk.pages for suffix in (".html", ".ipynb")}
+    ours |= {"manifest.json", "run.json", TOTALS}
     if week.exists():
         manifest = _held(week / "manifest.json")["reports"]
         record["notebooks"] += [page for page in recorded(week)["notebooks"] if page["page"] not in ours]

@@ -267,12 +267,14 @@ def read_week(
     words = Words(language)
     if not whole_number(weeks_before, 1):
         raise ParameterError(f"weeks_before is 1 or more, not {weeks_before}: without a past nothing can be compared")
-    asked = week, words, weeks_before, audience or Audience()
+    audience = audience or Audience()
+    asked = week, words, weeks_before, audience
+    previous = audience.totals_before()
     if (beside := shop.engine.beside()) is None:
-        laws = shop.require_valid()
+        laws = shop.require_valid(previous)
         return _read(shop, *asked, lambda: laws)
     with ThreadPoolExecutor(1) as pool:  # the checks take as long as half of all else
-        checked = pool.submit(replace(shop, engine=beside).require_valid)
+        checked = pool.submit(replace(shop, engine=beside).require_valid, previous)
         try:
             return _read(shop, *asked, checked.result)
         except Exception:

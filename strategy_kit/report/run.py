@@ -19,7 +19,7 @@ from strategy_kit.report.jobs import Job, Made, make, stoppable
 from strategy_kit.report.manifest import describe, files_of, sha256
 from strategy_kit.report.notebooks import find, load
 from strategy_kit.report.parameters import declared, redacted, resolve
-from strategy_kit.report.publish import Desk, opened, publish, repaired
+from strategy_kit.report.publish import LEDGER, TOTALS, Desk, opened, publish, repaired, totals_before
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 """Of run.json; a change that could break its readers makes it 2."""
-_OURS = ("ledger", "translation")  # what the runner fills in, and no page tells at its foot
+_OURS = ("ledger", "previous", "translation")  # what the runner fills in, and no page tells at its foot
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,20 +186,21 @@ class Edition:
         for page, parameters in zip(self.pages, known, strict=True):
             ours = self._ours(page) | ({"week": week or ""} if week is not None or "week" in parameters else {})
             kept = {name: value for name, value in given.items() if not several or name in parameters}
-            kept |= {
-                name: value for name, value in ours.items() if name in parameters or (name == "week" and not several)
-            }
-            self.values.append(resolve(parameters, kept))
+            filled = {name: ours[name] for name in ours if name in parameters or (name == "week" and not several)}
+            self.values.append(resolve(parameters, filled | kept))
         self._refuse_unknown(given, known)
         check_clock(shop, None)
         self.label = week_label(week_of(shop, week)) if dated else None
+        before = totals_before(self.asked.out / shop.name, self.label) or None
         for values in self.values:
+            if "previous" in values and values["previous"] is None:
+                values["previous"] = before
             if "week" in values:
                 values["week"] = self.label
         self.desk = Desk(self.asked.out, shop.name, self.label, [page.name for page in self.pages], self.run_id)
 
     def _ours(self, page: Page) -> dict[str, Any]:
-        ledger = self.asked.out / self.shop.name / "ledger.csv"
+        ledger = self.asked.out / self.shop.name / LEDGER
         told = {"language": page.language, "translation": page.translation, "ledger": str(ledger) * ledger.is_file()}
         return {"data": str(self.asked.data)} | {name: value for name, value in told.items() if value}
 
@@ -209,8 +210,10 @@ class Edition:
             resolve(every, strange)
 
     def prepare(self, ledger: pd.DataFrame) -> None:
-        """Describe what each page is made from, and write its job down."""
+        """Describe what each page is made from, and write its job down, and what later weeks are compared with."""
         check_clock(self.shop, ledger)
+        if self.label:
+            self.shop.totals().to_csv(self.desk.staging / TOTALS, index=False, lineterminator="\n")
         files = files_of(self.asked.data, self.shop.files)
         for page, values in zip(self.pages, self.values, strict=True):
             entry = describe(page.source, files) | {"plan": self.shop.plan.fingerprint}

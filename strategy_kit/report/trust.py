@@ -9,6 +9,7 @@ import numpy as np
 
 from strategy_kit import formats
 from strategy_kit.did import pilot_contrast
+from strategy_kit.health import LATE, RESTATED
 from strategy_kit.overseas import LEVER as OVERSEAS
 from strategy_kit.planning.power import FOUND
 from strategy_kit.report.claims import Check, in_percent
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from strategy_kit.planning import ReadingWidth
     from strategy_kit.report.words import Words
 
+LATE_SHARE = 0.01
+"""Share of late lines, in the weeks they came to, above which the newest week must be taken for as incomplete as those."""
 VOLATILITY = (0.5, 2.0)
 """Ratio of the pilots' weekly noise to the others' outside which the claim is limited; fixed before outcomes are seen."""
 _LEVEL = 0.95
@@ -48,11 +51,7 @@ def trust_checks(shop: Dataset, panel: Panel, contrast: Estimates, laws: pd.Data
     balance = contrast.details["balance"].set_index("measure")["value"]
     return [
         _data(shop, laws, words),
-        Check(
-            words("check_through"),
-            formats.day(shop.data_through, words.language),
-            words("check_through_note", weeks=after, start=formats.day(shop.pilot.starts_on, words.language)),
-        ),
+        _through(shop, after, laws, words),
         Check(
             words("check_comparison"),
             words("check_comparison_value", pilots=contrast.clusters[0], others=contrast.clusters[1]),
@@ -145,6 +144,19 @@ def _data(shop: Dataset, laws: pd.DataFrame, words: Words) -> Check:
         ),
         "blocks" if broken.get("error", 0) else "holds",
     )
+
+
+def _through(shop: Dataset, after: int, laws: pd.DataFrame, words: Words) -> Check:
+    """Tell how far the data reach, and how much of the weeks that were reported before arrived after that."""
+    note = words("check_through_note", weeks=after, start=formats.day(shop.pilot.starts_on, words.language))
+    late, found = words("check_late_unknown"), laws.set_index("check")
+    share = float(found["share"].get(LATE, 0.0))
+    if LATE in found.index:
+        told = {"lines": int(found["rows"][LATE]), "weeks": int(found["rows"][RESTATED])}
+        counts = {name: formats.Count(n) for name, n in told.items()}
+        late = words("check_late" if told["weeks"] else "check_late_none", share=formats.percent(share), **counts)
+    value = formats.day(shop.data_through, words.language)
+    return Check(words("check_through"), value, note + late, "limits" if share > LATE_SHARE else "holds")
 
 
 def _past(panel: Panel, words: Words) -> Check:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
 import papermill
 import pytest
 
@@ -20,6 +22,7 @@ from strategy_kit.errors import ContractError, DesignError, NotebookError, Param
 from strategy_kit.report.batch import parameters_of, planned, run_week
 from strategy_kit.report.jobs import Job, make, make_apart
 from strategy_kit.report.ledger import read_ledger
+from strategy_kit.report.run import run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -122,14 +125,55 @@ def test_a_week_is_published_whole_side_by_side_and_the_same_again(week: dict[st
         assert sum(page["seconds"].values()) == pytest.approx(2 * page["seconds"]["total"], abs=0.01)
         assert page["seconds"]["data"] >= 1.5  # the cell that shows nothing
     ledger = read_ledger(week["out"] / "shop" / "ledger.csv")
-    assert ledger[["notebook", "language", "edition", "headline"]].values.tolist() == [
+    assert ledger[["notebook", "language", "edition", "headline"]].to_numpy().tolist() == [
         ["look", "zh", 1, "GMV in zh"], ["look", "en", 1, "GMV in en"],
     ]  # fmt: skip
-    assert ledger["data_fingerprint"].nunique() == 1
+    assert len(set(ledger["data_fingerprint"])) == 1
     again = run_week(**week)
     assert (shop / "ledger.seen").read_text() == str(week["out"] / "shop" / "ledger.csv")
     assert [page.read_text(encoding="utf-8") for page in again.pages] == shown
     assert read_ledger(week["out"] / "shop" / "ledger.csv")["edition"].tolist() == [1, 1, 2, 2]
+
+
+TOLD = "previous: str | None = None\nweek: str | None = None"
+
+
+def test_each_week_sees_the_totals_of_the_newest_week_before_it(
+    shop: Path, book: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = shop.parent / "seen"
+    book("look", "f'{week}'", f"_ = open({str(seen)!r}, 'w').write(str(previous))", parameters=TOLD)
+    asked = plan(shop, monkeypatch, look=["en"])
+    shelf = asked["out"] / "shop"
+
+    def given(week: str, **more: Any) -> str:
+        run_week(**(asked | {"week": week} | more))
+        return seen.read_text()
+
+    assert given("2025-W28") == "None"
+    assert given("2025-W30") == str(shelf / "2025-W28" / "totals.csv")
+    assert given("2025-W29") == str(shelf / "2025-W28" / "totals.csv"), "and a week made late none after it"
+    assert given("2025-W30") == str(shelf / "2025-W29" / "totals.csv")
+    assert given("2025-W30", parameters={"previous": "own.csv"}) == "own.csv", "who names a file is given it"
+    text = (shelf / "2025-W30" / "look.html").read_text(encoding="utf-8")
+    assert "own.csv" not in text, "no path of a machine on a page"
+    totals = pd.read_csv(shelf / "2025-W30" / "totals.csv", parse_dates=["week"])
+    pd.testing.assert_frame_equal(totals, sk.open_dataset(shop).totals(), check_dtype=False, check_exact=True)
+
+
+def test_late_lines_are_told_on_the_trust_strip_of_the_next_week(sample: Path, book: Write, tmp_path: Path) -> None:
+    shop = tmp_path / "market"
+    shutil.copytree(sample, shop)
+    file = shop / "order_lines.parquet"
+    lines = pd.read_parquet(file)
+    late = lines.index[lines["paid_at"].between("2025-07-14", "2025-07-21", inclusive="left")][:30]
+    lines.drop(index=late).to_parquet(file)
+    asked: dict[str, Any] = {"data": shop, "out": tmp_path / "reports"}
+    run(book("look", "week", parameters="week: str | None = None"), week="2025-W29", **asked)
+    lines.to_parquet(file)
+    page = run("weekly_report", week="2025-W30", **asked).html.read_text(encoding="utf-8")
+    share = 30 / sk.open_dataset(shop).totals()["lines"].iloc[-2]
+    assert f"Late since the last edition: 30 lines ({share:.1%} of the weeks concerned); 1 week changed" in page
 
 
 def test_one_language_asked_for_has_the_plain_name(shop: Path, book: Write, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -248,4 +292,4 @@ def test_the_real_week_gives_the_same_bytes_with_a_ledger_in_between(sample: Pat
         assert made[0] == made[1], page.name
     ledger = read_ledger(tmp_path / "reports" / "sample" / "ledger.csv")
     assert len(ledger) == 6
-    assert ledger["estimate"].nunique() == 1
+    assert len(set(ledger["estimate"])) == 1

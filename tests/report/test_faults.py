@@ -395,4 +395,5 @@ def test_a_half_written_previous_run_is_not_seen_and_not_joined(desk: SimpleName
         "look.ipynb",
         "manifest.json",
         "run.json",
+        "totals.csv",
     }

@@ -16,6 +16,7 @@ from types import ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import nbformat
+import pandas as pd
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
@@ -93,6 +94,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace]:
         plan=Plan(),
         data_through=dt.date(2025, 7, 30),
         settled_through=dt.date(2025, 7, 30),
+        totals=lambda: pd.DataFrame({"week": [pd.Timestamp(2025, 7, 21)], "lines": 1, "orders": 1, "gmv": 2.0}),
         description=SimpleNamespace(timezone="Asia/Shanghai", title="", synthetic=True, pilot=None),
     )
     dataset, export = ModuleType("strategy_kit.dataset"), ModuleType("strategy_kit.report.export")
@@ -288,7 +290,7 @@ def test_wrong_parameters_are_refused_before_anything_is_written(
 
 
 def test_week_may_come_among_the_parameters(desk: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(RUNNER, "make", lambda job: pytest.fail(job.values["week"]))
+    monkeypatch.setattr(RUNNER, "make", lambda job: pytest.fail(job.values["week"]))  # noqa: PD011 - no frame
     with pytest.raises(pytest.fail.Exception, match="2025-W29"):
         start(desk, desk.source, week=None, parameters={"week": "2025-07-15"})
 

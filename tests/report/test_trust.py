@@ -13,6 +13,7 @@ import pytest
 import strategy_kit as sk
 from strategy_kit.plan import Plan, Seal
 from strategy_kit.report import read_week
+from strategy_kit.report.audience import Audience
 from strategy_kit.report.words import Words
 
 if TYPE_CHECKING:
@@ -45,6 +46,45 @@ def test_a_policy_in_force_in_part_of_the_weeks_limits_the_claim(
     reading = read_week(shop_of(sample, PILOTS, policies=policies), "2025-W30")
     assert reading.checks[5].state == state
     assert (state == "limits") <= (reading.claim.verb not in ("rose", "fell"))
+
+
+@pytest.mark.parametrize(
+    ("late", "state"),
+    [(0, "holds"), (1, "holds"), (9, "limits")],
+)
+def test_what_arrived_after_a_week_was_published_is_told_and_limits_above_a_hundredth(
+    late: int, state: str, sample: Path, tmp_path: Path
+) -> None:
+    shop = shop_of(sample, PILOTS)
+    totals = shop.totals()
+    share = late / totals["lines"].iloc[-2]
+    totals.loc[totals.index[-2], ["lines", "gmv"]] -= [late, 10.0 * late]
+    totals.iloc[:-1].to_csv(tmp_path / "totals.csv", index=False)
+    said = f"{late} {'line' if late == 1 else 'lines'} ({share:.1%} of the weeks concerned); 1 week changed"
+    told = {"en": said, "zh": f"迟到订单行 {late} 条（占所涉各周的 {share:.1%}），1 周有变动"}
+    told = told if late else {"en": "Nothing changed in the weeks reported before", "zh": "此前已报告的各周没有变动"}
+    for language, note in told.items():
+        audience = Audience(previous=str(tmp_path / "totals.csv"))
+        reading = read_week(shop, "2025-W30", language, audience=audience)  # type: ignore[arg-type]
+        check = reading.checks[1]
+        assert check.state == state
+        assert note in check.note
+
+
+def test_without_the_totals_of_an_earlier_week_late_data_are_not_known(sample: Path) -> None:
+    check = read_week(shop_of(sample, PILOTS), "2025-W30").checks[1]
+    assert check.state == "holds"
+    assert "not known before a second edition" in check.note
+
+
+@pytest.mark.parametrize(
+    "held", [b"", b"week,lines\n2025-07-21,3\n", b"\xff\xfe\x00", b"week,lines,orders,gmv\n2025-07-21,a,b,c\n"]
+)
+def test_torn_totals_are_refused_by_name(held: bytes, sample: Path, tmp_path: Path) -> None:
+    file = tmp_path / "totals.csv"
+    file.write_bytes(held)
+    with pytest.raises(sk.errors.ContractError, match=r"totals\.csv holds no weekly totals: .*take it away"):
+        read_week(shop_of(sample, PILOTS), "2025-W30", audience=Audience(previous=str(file)))
 
 
 def test_a_pilot_that_has_not_begun_is_no_comparison(sample: Path) -> None:
