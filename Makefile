@@ -17,7 +17,7 @@ report: .venv/.ready $(if $(demo),data/demo/dataset.toml) ## weekly page from DA
 	@.venv/bin/strategy-kit weekly --data $(DATA) $(if $(WEEK),--week $(WEEK)) $(language) --out reports
 
 test: lint ## everything that must hold: lint, types, tests, examples, lock file
-	@.venv/bin/python -m pytest -q
+	@.venv/bin/python -m pytest -q -n logical --maxprocesses 4 --dist loadfile
 
 lint: .venv/.ready ## ruff and mypy
 	@echo "Checking style and types"

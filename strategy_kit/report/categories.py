@@ -106,7 +106,7 @@ def single_pilots(reading: Reading) -> tuple[list[Row], int]:
     effects, say, rows, few = reading.pilots_apart, reading.words, list[Row](), 0
     if isinstance(effects, str):
         return rows, few
-    pooled, sold, law = effects.details.get("shrunken"), _merchants(reading), effects.law
+    pooled, sold, law = effects.details.get("shrunken"), merchants_of(reading), effects.law
     for at, name in enumerate(effects.labels["group"]):
         if sold.get(name, 0) < FEWEST:
             few += 1
@@ -133,7 +133,7 @@ def prediction(new: Estimates, widening: float) -> Spread:
     return Spread(float(new.estimate[1]), float(new.std_error[1]), law.degrees_of_freedom, widening)
 
 
-def _merchants(reading: Reading) -> dict[str, int]:
+def merchants_of(reading: Reading) -> dict[str, int]:
     """Count merchants who sold in each category in the compared weeks."""
     shop = reading.shop
     found = shop.engine.frame(

@@ -167,7 +167,7 @@ def opening(read: Review | Reading, product: str, title: str, languages: str = "
     return Section("masthead", (blocks.masthead(product, title, edition, marks, languages),))
 
 
-def provenance(review: Review, method: str = "review_method") -> Block:
+def provenance(review: Review | Reading, method: str = "review_method") -> Block:
     """Return the foot of the page; `method` is the key of how its figures were made."""
     say, shop = review.words, review.shop
     name = say.label(shop.description.title or shop.name)

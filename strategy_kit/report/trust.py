@@ -152,11 +152,16 @@ def _through(shop: Dataset, after: int, laws: pd.DataFrame, words: Words) -> Che
     late, found = words("check_late_unknown"), laws.set_index("check")
     share = float(found["share"].get(LATE, 0.0))
     if LATE in found.index:
-        told = {"lines": int(found["rows"][LATE]), "weeks": int(found["rows"][RESTATED])}
-        counts = {name: formats.Count(n) for name, n in told.items()}
-        late = words("check_late" if told["weeks"] else "check_late_none", share=formats.percent(share), **counts)
+        changed = formats.Count(int(found["rows"][RESTATED]))
+        counts = {"lines": formats.Count(int(found["rows"][LATE])), "weeks": changed}
+        late = words("check_late" if changed else "check_late_none", share=formats.percent(share), **counts)
     value = formats.day(shop.data_through, words.language)
-    return Check(words("check_through"), value, note + late, "limits" if share > LATE_SHARE else "holds")
+    return Check(
+        words("check_through"),
+        value,
+        note + " " * (words.language == "en") + late,
+        "limits" if share > LATE_SHARE else "holds",
+    )
 
 
 def _past(panel: Panel, words: Words) -> Check:
