@@ -8,7 +8,7 @@ demo := $(filter data/demo,$(patsubst %/,%,$(DATA)))
 language := $(if $(filter command,$(origin LANGUAGE)),-p language=$(LANGUAGE))
 
 .DEFAULT_GOAL := help
-.PHONY: help report test lint lab sample grade lock clean
+.PHONY: help report test lint lab sample grade coverage lock clean
 
 help: ## list what make can do
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -32,6 +32,9 @@ grade: .venv/.ready ## docs/grading.md again: the headline on thousands of simul
 
 sample: .venv/.ready ## reports/sample_page.html and its picture again, from data/sample (needs Chromium)
 	@.venv/bin/python .ci/sample_page.py
+
+coverage: ## docs/coverage.md again, from docs/coverage/*.toml
+	@$(PYTHON) .ci/coverage.py
 
 lock: .venv/.ready ## pin every package again, after a change to pyproject.toml
 	@echo "Pinning the packages of pyproject.toml in requirements.lock"
