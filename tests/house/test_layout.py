@@ -18,7 +18,7 @@ FILES = (
     *("notebooks/weekly_report.ipynb", "strategy_kit/__init__.py", "strategy_kit/cli.py"),
 )
 HIDDEN = {".ci", ".gitattributes", ".gitignore"}
-TARGETS = ("report", "test", "lint", "lab", "sample", "grade", "lock", "clean", "help")
+TARGETS = ("report", "test", "lint", "lab", "sample", "grade", "coverage", "lock", "clean", "help")
 
 
 def make(*arguments: str, **variables: str) -> str:
