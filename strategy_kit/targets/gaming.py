@@ -1,0 +1,131 @@
+"""What a target that was just made is made of: a rush in the last days, a dip after it, refunds once the period is over."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from strategy_kit.errors import DesignError, ParameterError, refuse, whole_number
+from strategy_kit.inference import Student
+from strategy_kit.tables_to_panel import sold_lines
+from strategy_kit.targets.attainment import made
+
+if TYPE_CHECKING:
+    import datetime as dt
+
+    from strategy_kit.dataset import Dataset
+
+GROUPS = ("just_missed", "just_made", "clear")
+DIFFERENCE = "just_made_less_clear"
+_MEASURES = {"last_days": ("late", "sold"), "next_week": ("after", "usual"), "refunded_after": ("hollow", "sold")}
+
+
+def gaming(
+    shop: Dataset, *, days: int = 3, near: float = 0.02, beyond: float = 0.1, through: dt.date | None = None
+) -> pd.DataFrame:
+    """Compare targets that were just made with those that were missed or made by a wide margin.
+
+    Parameters
+    ----------
+    days
+        Last days of the period.
+    near
+        Just made is a stretch met by less than this share; just missed, missed by less than it.
+    beyond
+        Clear is missed or made by more than this share, so that who pushed is not among them.
+    through
+        Last day that counts; the last day of the data by default.
+
+    Returns
+    -------
+    DataFrame
+        measure: last_days (share of the period's sales paid in its last days), next_week (sales of the week after it, over a
+        week's mean before the last days; only where that week is over) and refunded_after (share of the period's sales that
+        was refunded once it had ended). group: just_missed, just_made, clear and their difference just_made_less_clear.
+        estimate (ratio of sums), std_error (clustered by merchant), conf_low, conf_high, targets, merchants.
+
+    Raises
+    ------
+    DesignError
+        If there is no targets table, refunds have no date, or a group is empty.
+
+    Examples
+    --------
+    >>> import strategy_kit as sk
+    >>> gaming(sk.open_dataset("data/sample"))
+    Traceback (most recent call last):
+    strategy_kit.errors.DesignError: data set 'sample' has no targets table, so nothing was promised; add the table
+    """
+    if not whole_number(days, 1) or not 0 < near < beyond:
+        raise ParameterError(
+            f"days are 1 or more and near lies between 0 and beyond, not {days!r}, {near!r}, {beyond!r}"
+        )
+    until = through or shop.data_through
+    found = made(shop, through=until)
+    if "refunded_at" not in shop.columns("order_lines"):
+        raise DesignError(
+            f"order_lines of data set {shop.name!r} has no refunded_at, so no refund has a date; add the column"
+        )
+    found = found.merge(_pieces(shop, until, days), on=["merchant_id", "period_start"])
+    length = (found["period_end"] - found["period_start"]).dt.days + 1
+    over = found["period_end"] + pd.Timedelta(days=7) <= pd.Timestamp(until)
+    usual = 7 * (found["sold"] - found["late"]) / (length - days).clip(lower=1)
+    found = found.assign(usual=usual.where(over), after=found["after"].where(over))
+    gap = (found["sold"] / found["stretch"].where(found["stretch"] > 0)).to_numpy() - 1
+    gap[np.abs(gap) < 1e-9] = 0
+    masks = ((gap < 0) & (gap >= -near), (gap >= 0) & (gap < near), np.abs(gap) > beyond)
+    sides = dict(zip(GROUPS, masks, strict=True))
+    refuse(
+        DesignError,
+        "targets",
+        [f"none is {name}; widen near, or add periods" for name in GROUPS if not sides[name].any()],
+    )
+    return pd.concat([_compared(found, sides, name) for name in _MEASURES], ignore_index=True)
+
+
+def _pieces(shop: Dataset, until: dt.date, days: int) -> pd.DataFrame:
+    """Return, by target, what was paid in the last days and in the week after, and what was refunded after the end."""
+    return shop.engine.frame(
+        f"""select t.merchant_id, t.period_start,
+                   cast(coalesce(sum(case when o.day > t.last - {days} and o.day <= t.last then o.amount end), 0) as double)
+                       as late,
+                   cast(coalesce(sum(case when o.day > t.last then o.amount end), 0) as double) as after,
+                   cast(coalesce(sum(case when o.day <= t.last and o.back > t.last and o.back <= $until
+                                          then o.refund_amount end), 0) as double) as hollow
+            from (select merchant_id, period_start, cast(period_start as date) as first, cast(period_end as date) as last
+                  from targets where period_end <= $until) t
+            left join (select merchant_id, amount, refund_amount, cast(paid_at as date) as day, cast(refunded_at as date) as back
+                       from order_lines where {sold_lines(shop)}) o
+                on o.merchant_id = t.merchant_id and o.day >= t.first and o.day <= t.last + 7
+            group by 1, 2""",
+        {"until": until},
+    )
+
+
+def _compared(found: pd.DataFrame, sides: dict[str, np.ndarray], measure: str) -> pd.DataFrame:
+    top, bottom = (found[name].to_numpy() for name in _MEASURES[measure])
+    unit, held = pd.factorize(found["merchant_id"])[0], ~np.isnan(bottom)
+    rows, influences = [], {}
+    for group, side in sides.items():
+        inside = side & held
+        whole = bottom[inside].sum()
+        share = top[inside].sum() / whole if whole > 0 else np.nan
+        influences[group] = np.bincount(unit[inside], top[inside] - share * bottom[inside], unit.max() + 1) / (
+            whole or np.nan
+        )
+        rows.append((group, share, int(inside.sum()), len(np.unique(unit[inside]))))
+    influences[DIFFERENCE] = influences["just_made"] - influences["clear"]
+    rows.append((DIFFERENCE, rows[1][1] - rows[2][1], rows[1][2] + rows[2][2], rows[1][3]))
+    frame = pd.DataFrame(rows, columns=["group", "estimate", "targets", "merchants"])
+    count = frame["merchants"].to_numpy(dtype=float)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        inflated = np.where(count > 1, count / (count - 1), np.nan)
+        error = np.sqrt([float(moved @ moved) for moved in influences.values()] * inflated)
+    ends = [Student(max(c - 1, 1.0)).interval(np.array([e]), np.array([s]), 0.95)
+            for c, e, s in zip(count, frame["estimate"], error, strict=True)]  # fmt: skip
+    frame = frame.assign(
+        measure=measure, std_error=error, conf_low=[low[0] for low, _ in ends], conf_high=[h[0] for _, h in ends]
+    )
+    return frame[["measure", "group", "estimate", "std_error", "conf_low", "conf_high", "targets", "merchants"]]
