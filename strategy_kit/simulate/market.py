@@ -10,6 +10,7 @@ import numpy as np
 from strategy_kit.simulate.forces import OWN_FESTIVAL, forces, log_open, own_effects, rivals_effects, with_parts
 from strategy_kit.simulate.roster import IS_PILOT, NAMES, NEVER, Floats, cohorts, draw_roster
 from strategy_kit.simulate.seasons import POLICIES
+from strategy_kit.simulate.targets import true_targets
 from strategy_kit.simulate.world import DEFAULT, World, fresh_key
 
 if TYPE_CHECKING:
@@ -180,6 +181,7 @@ def _truth_of_world(market: Market) -> dict[str, Any]:
             if IS_PILOT[code]
         ],
         "shocks": {"kind": "AR(1) by week in log points", "sd": scale, "rho": SHOCK_RHO * world.autocorrelation},
+        **({"targets": true_targets(world.target_bunching, market.clock.weeks)} if world.target_bunching else {}),
     }
 
 

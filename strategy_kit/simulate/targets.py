@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from strategy_kit.simulate.market import Market
     from strategy_kit.simulate.roster import Floats, Ints
 
-PERIOD_WEEKS, LEAST_ORDERS, FLOOR = 4, 10, 0.75  # orders expected a period; floor per stretch
+PERIOD_WEEKS, LEAST_ORDERS, FLOOR, LOOSER = 4, 10, 0.75, 0.65  # orders expected a period; floor per stretch, before and after
 LEAST, MOST, REACH, PUSHING = 0.7, 1.3, 0.9, 0.8  # honest attainment is even between the first two
 PULLED, LAST_DAYS, FEWEST_DAYS, MOST_DAYS = 0.5, 3, 10, 24  # share of the gap; days before the end; days to a refund
 _DAY, _CANCELLED, _REFUNDED = 86_400, 1, 2
@@ -53,7 +53,9 @@ def make_targets(lines: pd.DataFrame, market: Market, key: int) -> tuple[pd.Data
         row = {"merchant": who, "period": period, "stretch": stretch[who].astype(np.int64), "pushed": pushed[who]}
         rows.append(pd.DataFrame(row))
     targets = pd.concat(rows, ignore_index=True)
-    floor = np.floor(FLOOR * targets["stretch"]).astype(np.int64)
+    by_lot = stream(key, "target_bunching floors").permutation(count) < count // 2
+    loose = by_lot[targets["merchant"]] & (targets["period"] >= loosened_from(periods))
+    floor = np.floor(np.where(loose, LOOSER, FLOOR) * targets["stretch"]).astype(np.int64)
     return lines.sort_values("second", kind="stable", ignore_index=True), targets.assign(floor=floor)
 
 
@@ -61,6 +63,21 @@ def attainment(strength: float) -> tuple[float, float]:
     """Return the share of targets made as recorded, and honestly, when `strength` of full pushing is done."""
     honest = (MOST - 1) / (MOST - LEAST)
     return honest + PUSHING * strength * (1 - REACH) / (MOST - LEAST), honest
+
+
+def loosened_from(periods: int) -> int:
+    """Return the period from which half of the merchants, drawn by lot, have the looser floor; it moves no sale."""
+    return periods // 2
+
+
+def true_targets(strength: float, weeks: int) -> dict[str, float]:
+    """Return what is true of the targets: bunching as shares of all and of the density at the stretch, and the loosened floors."""
+    recorded, honest = attainment(strength)
+    excess, periods = recorded - honest, weeks // PERIOD_WEEKS
+    told = {"excess_share": excess, "excess_in_widths_of_stretch": excess * (MOST - LEAST), "missing_from": REACH}
+    told |= {"honest_share_met": honest, "share_met": recorded, "excess_at_floor": 0.0, "floor": FLOOR, "looser_floor": LOOSER}
+    told |= {"loosened_from_period": loosened_from(periods), "effect_of_looser_floor": 0.0}
+    return {name: round(value, 8) for name, value in told.items()}
 
 
 def _sums(lines: pd.DataFrame, chosen: pd.Series[bool], count: int) -> Floats:

@@ -56,7 +56,8 @@ class World:
         A policy in the pilot categories alone starts with the pilot; it adds 0.04 log points at 1 to all their merchants.
     target_bunching
         Eligible merchants have targets by four weeks; at 1, four in five of those that would miss the stretch by at most
-        10% make it: up to half with orders of the next week, the rest with orders that are refunded later.
+        10% make it: up to half with orders of the next week, the rest with orders that are refunded later. From the middle
+        of the window on, half of the merchants, drawn by lot, have a looser floor, which moves nothing.
     kpi_regimes
         Share of the cancelled orders that was recorded as paid until the pilot's start, by the definition of then.
     overseas

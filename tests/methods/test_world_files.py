@@ -193,7 +193,11 @@ def test_bunching_is_in_the_file(root: Path) -> None:
     assert ((made >= 1) & (made < 1.02)).mean() > 3 * ((made >= 0.98) & (made < 1)).mean()
     assert made.min() == pytest.approx(0.7, abs=0.002)  # the least of some 1,000 even draws, and whole fen
     assert made.max() == pytest.approx(1.3, abs=0.005)
-    assert (targets["floor"] / targets["stretch"]).to_numpy() == pytest.approx(0.75, abs=1e-4)
+    ratio, told = targets["floor"] / targets["stretch"], json.loads((folder / "truth.json").read_text())["targets"]
+    loose = (period >= told["loosened_from_period"]) & (ratio < 0.7)
+    assert ratio.to_numpy() == pytest.approx(np.where(loose, told["looser_floor"], told["floor"]), abs=1e-4)
+    late = targets[period >= told["loosened_from_period"]]
+    assert 0.2 < loose.sum() / len(late) < 0.8  # half by lot; merchants with targets are some 100
     # pushed ones end up within 6 in 1,000 above the line; honest attainment is even over 0.6
     just, above = 0.006 / 0.6 + 0.8 * 0.1 / 0.6, 0.044 / 0.6
     assert ((made >= 1) & (made < 1.006)).mean() == pytest.approx(just, abs=4 * np.sqrt(just / len(made)))
