@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from strategy_kit.charts.attainment import attainment
 from strategy_kit.charts.bacon import bacon
+from strategy_kit.charts.bunching import bunching, met_by_band
 from strategy_kit.charts.cohort_paths import cohort_paths
 from strategy_kit.charts.control import process_control
 from strategy_kit.charts.curves import retention_curves
@@ -35,6 +36,7 @@ enable()
 __all__ = [
     "attainment",
     "bacon",
+    "bunching",
     "cohort_paths",
     "effect_timeline",
     "effects_grid",
@@ -48,6 +50,7 @@ __all__ = [
     "kpi_trend",
     "ladder_transitions",
     "looks",
+    "met_by_band",
     "metrics_forest",
     "multiverse",
     "nested_forest",

@@ -131,7 +131,7 @@ def discontinuity(
     """Estimate the jump of an outcome at a line, unless values were sorted around it.
 
     Local quadratic on either side with triangular weights: at the bandwidth of a local line, its interval allows for the
-    line's bias.
+    line's bias. Residuals are those of fits without their target (HC3), clustered where `cluster` is given.
 
     Parameters
     ----------
@@ -184,7 +184,8 @@ def discontinuity(
     owner = pd.factorize(np.asarray(cluster)[near])[0] if cluster is not None else np.arange(len(gap))
     groups = int(owner.max()) + 1
     score = np.zeros((groups, 6))
-    np.add.at(score, owner, weighted * (y[near] - design @ slopes)[:, None])
+    left_out = (y[near] - design @ slopes) / np.maximum(1 - ((weighted @ inverse) * design).sum(axis=1), 1e-9)
+    np.add.at(score, owner, weighted * left_out[:, None])
     spread = (inverse @ (score.T @ score) @ inverse)[3:4, 3:4] * groups / max(groups - 1, 1)
     estimate = slopes[3:4]
     note = f"density test: p = {test.p_value:.2g} within {test.bandwidth:.3g} of the line"

@@ -46,7 +46,11 @@ def fairness(made: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
 
 
 def met_by_band(
-    targets: pd.DataFrame, met: Sequence[bool] | np.ndarray, level: float = 0.95, *, cluster: str = "merchant_id"
+    targets: pd.DataFrame,
+    met: Sequence[bool] | pd.Series | np.ndarray,
+    level: float = 0.95,
+    *,
+    cluster: str = "merchant_id",
 ) -> pd.DataFrame:
     """Return the share met of all targets and of each size band, with errors clustered by `cluster`.
 

@@ -19,7 +19,12 @@ if TYPE_CHECKING:
 
 GROUPS = ("just_missed", "just_made", "clear")
 DIFFERENCE = "just_made_less_clear"
-_MEASURES = {"last_days": ("late", "sold"), "next_week": ("after", "usual"), "refunded_after": ("hollow", "sold")}
+_MEASURES = {
+    "last_days": ("late", "sold"),
+    "next_week": ("after", "usual"),
+    "refunded_after": ("hollow", "sold"),
+    "undone": ("undone", "targets"),
+}
 
 
 def gaming(
@@ -42,8 +47,9 @@ def gaming(
     -------
     DataFrame
         measure: last_days (share of the period's sales paid in its last days), next_week (sales of the week after it, over a
-        week's mean before the last days; only where that week is over) and refunded_after (share of the period's sales that
-        was refunded once it had ended). group: just_missed, just_made, clear and their difference just_made_less_clear.
+        week's mean before the last days; only where that week is over), refunded_after (share of the period's sales that was
+        refunded once it had ended) and undone (share of the targets that were made, and would not be without those sales).
+        group: just_missed, just_made, clear and their difference just_made_less_clear.
         estimate (ratio of sums), std_error (clustered by merchant), conf_low, conf_high, targets, merchants.
 
     Raises
@@ -72,7 +78,8 @@ def gaming(
     length = (found["period_end"] - found["period_start"]).dt.days + 1
     over = found["period_end"] + pd.Timedelta(days=7) <= pd.Timestamp(until)
     usual = 7 * (found["sold"] - found["late"]) / (length - days).clip(lower=1)
-    found = found.assign(usual=usual.where(over), after=found["after"].where(over))
+    undone = (found["sold"] >= found["stretch"]) & (found["sold"] - found["hollow"] < found["stretch"])
+    found = found.assign(usual=usual.where(over), after=found["after"].where(over), undone=1.0 * undone, targets=1.0)
     gap = (found["sold"] / found["stretch"].where(found["stretch"] > 0)).to_numpy() - 1
     gap[np.abs(gap) < 1e-9] = 0
     masks = ((gap < 0) & (gap >= -near), (gap >= 0) & (gap < near), np.abs(gap) > beyond)

@@ -1,0 +1,291 @@
+"""Targets: how they would best be set, what was attained, whether they are fair, gamed, and what a looser floor did."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from strategy_kit import charts, did, formats, targets
+from strategy_kit.errors import DesignError
+from strategy_kit.report import blocks, claims
+from strategy_kit.report.audience import FEWEST
+from strategy_kit.report.claims import Spread, verb_for
+from strategy_kit.report.figures import _caption
+from strategy_kit.report.programmes import target_section
+from strategy_kit.report.review import opening, provenance
+from strategy_kit.report.sections import Section
+from strategy_kit.report.words import marked
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from strategy_kit.report.reading import Reading
+
+_SUNDAY = dt.timedelta(days=6)
+_MEASURES = ("last_days", "next_week", "refunded_after", "undone")
+
+
+def masthead(reading: Reading) -> Section:
+    """Return the head of the page with its marks."""
+    return opening(reading, reading.words("product_review"), reading.words("title_targets"))
+
+
+def setting(reading: Reading, promise: float = 0.9, reach: float = 0.25) -> Section:
+    """Return what targets the past would set for the next period, and how such targets would have held."""
+    return _section(reading, "setting", lambda: _setting(reading, promise, reach))
+
+
+def attained(reading: Reading) -> Section:
+    """Return how far merchants came in the last period that ended, and how far they are in one that has not."""
+    say, shop = reading.words, reading.shop
+    parts = list(target_section(reading).parts)
+    if "targets" in shop.tables:
+        now: Any = targets.running(shop, through=_until(reading))[["merchants", "sold", "stretch_due"]].sum()
+        if now["merchants"] >= FEWEST:
+            share = formats.percent(now["sold"] / now["stretch_due"])
+            parts.append(blocks.line(say("targets_running", n=formats.Count(int(now["merchants"])), share=share)))
+    return Section("attained", tuple(parts))
+
+
+def fairness(reading: Reading) -> Section:
+    """Return which share of all ended targets was met at each size, and whether sizes differ."""
+    return _section(reading, "fairness", lambda: _fairness(reading))
+
+
+def gaming(reading: Reading) -> Section:
+    """Return how many targets sit just over the stretch beyond what a smooth density gives, and what made them."""
+    return _section(reading, "gaming", lambda: _gaming(reading))
+
+
+def floor(reading: Reading) -> Section:
+    """Return what a looser floor did to sales, whether targets ratchet, and what may be said at the floor itself."""
+    return _section(reading, "floor", lambda: _floor(reading))
+
+
+def foot(reading: Reading) -> Section:
+    """Return the foot of the page."""
+    return Section("provenance", (provenance(reading, "targets_method"),))
+
+
+def answer(reading: Reading) -> str:
+    """Return one sentence for the weekly page."""
+    say = reading.words
+    if "targets" not in reading.shop.tables:
+        return say("targets_absent")
+    try:
+        made = _made(reading)
+        found: Any = _bunching(made).measures.set_index("measure")
+    except DesignError as reason:
+        return say("targets_impossible", reason=reason)
+    met = {tier: formats.percent(float((made["sold"] >= made[tier]).mean()), 0) for tier in ("floor", "stretch")}
+    excess = {name: formats.percent(float(found.loc["share", column])) for name, column in _ENDS.items()}
+    return say("targets_answer", n=formats.Count(len(made)), **met, **excess)
+
+
+_ENDS = {"excess": "estimate", "low": "conf_low", "high": "conf_high"}
+
+
+def _section(reading: Reading, name: str, parts: Callable[[], tuple[Any, ...]]) -> Section:
+    """Show a section, or the one line that says why it has nothing to show."""
+    say = reading.words
+    head = say(f"section_targets_{name}"), say(f"question_targets_{name}")
+    try:
+        title, note, *shown = parts()
+    except DesignError as reason:
+        return Section(name, (blocks.absent(*head, say("targets_impossible", reason=reason)),))
+    return Section(name, (blocks.section_head(*head, title, note), *shown))
+
+
+def _until(reading: Reading) -> dt.date:
+    return reading.monday + _SUNDAY
+
+
+def _made(reading: Reading) -> pd.DataFrame:
+    made = targets.made(reading.shop, through=_until(reading))
+    merchants = made["merchant_id"].nunique()
+    if merchants < FEWEST:
+        raise DesignError(reading.words("targets_few_ended", n=formats.Count(merchants), least=FEWEST))
+    return made
+
+
+def _bunching(made: pd.DataFrame) -> targets.Bunching:
+    made = made[made["stretch"] > 0]
+    return targets.bunching(
+        made["sold"].to_numpy() / made["stretch"].to_numpy(), cluster=made["merchant_id"].to_numpy()
+    )
+
+
+def _setting(reading: Reading, promise: float, reach: float) -> tuple[Any, ...]:
+    say = reading.words
+    asked: dict[str, Any] = {"promise": promise, "reach": reach, "through": _until(reading)}
+    tried, following = (
+        targets.backtest(reading.shop, **asked),
+        targets.setting(reading.shop, **asked).dropna(subset=["floor"]),
+    )
+    parts = [
+        targets.met_by_band(tried, tried["sold"] >= tried[tier], cluster="period_start").assign(
+            tier=tier, promised=share
+        )
+        for tier, share in (("floor", promise), ("stretch", reach))
+    ]
+    shares = pd.concat(parts, ignore_index=True)
+    whole = shares[shares["size_band"] == "all"].set_index("tier")["met"]
+    title = say("setting_title", floor=formats.percent(whole["floor"]), promise=formats.percent(promise, 0),
+                stretch=formats.percent(whole["stretch"]), reach=formats.percent(reach, 0))  # fmt: skip
+    sums: Any = (
+        following.groupby("size_band")[["floor", "forecast", "stretch"]]
+        .median()
+        .join(following["size_band"].value_counts())
+    )
+    rows = [
+        [marked(say.label(str(row.Index))), *map(marked, (formats.number(row.count_), *(_money(reading, getattr(row, name))
+         for name in ("floor", "forecast", "stretch"))))]
+        for row in sums.rename(columns={"count": "count_"}).itertuples() if row.count_ >= FEWEST
+    ]  # fmt: skip
+    heads = [
+        say(f"column_{name}") for name in ("size_band", "merchants", "next_floor", "next_forecast", "next_stretch")
+    ]
+    table = blocks.listing(heads, rows, say("setting_caption", least=FEWEST), numbers=range(1, 5))
+    note = say("setting_note", n=formats.Count(tried["period_start"].nunique()))
+    return title, note, _shares(reading, shares, say("setting_figure")), table
+
+
+def _fairness(reading: Reading) -> tuple[Any, ...]:
+    say, found = reading.words, targets.fairness(_made(reading))
+    p_value: Any = found.drop_duplicates("tier").set_index("tier")["p_value"]
+    told = {tier: formats.number(float(p_value[tier]), 3) for tier in ("floor", "stretch")}
+    differ = bool((p_value < 0.05 / len(p_value)).any())
+    title = say("fairness_differ") if differ else say("fairness_alike")
+    return title, say("fairness_note", **told), _shares(reading, found, say("fairness_figure"))
+
+
+def _shares(reading: Reading, shares: pd.DataFrame, title: str) -> Any:
+    """Draw shares met by tier and band, those of fewer than ten targets left out."""
+    say = reading.words
+    shown: Any = shares[shares["targets"] >= FEWEST]
+    names = {name: say("targets_all") if name == "all" else say.label(name) for name in shown["size_band"].unique()}
+    words = {
+        "share": say("share_met"),
+        "floor": say("word_floor"),
+        "stretch": say("word_stretch"),
+        "promised": say("promised"),
+    }
+    rows = [
+        (f"{words[row.tier]} · {names[row.size_band]}", formats.number(row.targets), formats.percent(row.met),
+         say("range_to", low=formats.percent(row.conf_low), high=formats.percent(row.conf_high)))
+        for row in shown.itertuples()
+    ]  # fmt: skip
+    heads = [say("column_size_band"), say("column_targets"), say("share_met"), say("column_interval")]
+    return charts.figure(
+        charts.met_by_band(shown, labels=words | names), title=title, subtitle=say("shares_subtitle"),
+        caption=_caption(reading, say("shares_n", n=formats.Count(int(shares["targets"].iloc[0])), least=FEWEST)),
+        description=say("shares_alt", listed="; ".join(f"{row[0]} {row[2]}" for row in rows)),
+        table=pd.DataFrame(rows, columns=heads), table_label=say("table_behind"),
+    )  # fmt: skip
+
+
+def _gaming(reading: Reading) -> tuple[Any, ...]:
+    say, made = reading.words, _made(reading)
+    found = _bunching(made)
+    share: Any = found.measures.set_index("measure").loc["share"]
+    told = {name: formats.percent(float(share[column])) for name, column in _ENDS.items()}
+    title = say("gaming_title", **told) if share["conf_low"] > 0 else say("gaming_none", **told)
+    bins = found.bins.assign(observed=found.bins["observed"].where(found.bins["observed"] >= FEWEST, 0))
+    table = pd.DataFrame({say("column_attained"): [formats.percent(low, 0) for low in bins["low"]],
+                          say("column_targets"): [formats.number(n) if n else f"< {FEWEST}" for n in bins["observed"]],
+                          say("column_expected"): [formats.number(n, 1) for n in bins["counterfactual"]]})  # fmt: skip
+    words = {"value": say("column_targets"), "share": say("attained_share"), "line": say("word_stretch")}
+    figure = charts.figure(
+        charts.bunching(bins, labels=words | {"expected": say("gaming_expected")}), title=say("gaming_figure", **told),
+        subtitle=say("gaming_subtitle"), description=say("gaming_alt", **told),
+        caption=_caption(reading, say("gaming_n", n=formats.Count(len(made)), out=formats.Count(found.left_out), least=FEWEST)),
+        table=table, table_label=say("table_behind"),
+    )  # fmt: skip
+    return title, say("gaming_note"), figure, _made_of(reading)
+
+
+def _made_of(reading: Reading) -> Any:
+    """Tell what targets that were just made are made of, beside the others."""
+    say = reading.words
+    try:
+        found: Any = targets.gaming(reading.shop, through=_until(reading)).set_index(["measure", "group"])
+    except DesignError as reason:
+        return blocks.line(say("targets_impossible", reason=reason))
+    made, clear, gap = ({name: found.loc[(name, group)] for name in _MEASURES}
+                        for group in ("just_made", "clear", "just_made_less_clear"))  # fmt: skip
+    if min(made["last_days"]["merchants"], clear["last_days"]["merchants"]) < FEWEST:
+        return blocks.line(say("targets_few", least=FEWEST))
+    rows = [
+        [marked(say(f"gaming_{name}")), *(marked(formats.percent(side[name]["estimate"])) for side in (made, clear)),
+         marked(say("range_to", low=formats.percent(gap[name]["conf_low"], signed=True),
+                    high=formats.percent(gap[name]["conf_high"], signed=True)))]
+        for name in _MEASURES
+    ]  # fmt: skip
+    heads = [say(f"column_{name}") for name in ("measure", "just_made", "clear", "difference_interval")]
+    return blocks.listing(heads, rows, say("gaming_caption"), numbers=range(1, 4))
+
+
+def _floor(reading: Reading) -> tuple[Any, ...]:
+    say, made = reading.words, _made(reading)
+    rest = _ratchet(reading, made), *(_jump(reading, made, tier) for tier in ("floor", "stretch"))
+    try:
+        panel = targets.loosened_panel(reading.shop, through=reading.monday)
+        study = did.event_study(did.group_time(panel.untreated_at_first(), control="not_yet"))
+    except DesignError as reason:
+        return say("loosened_none"), say("targets_impossible", reason=reason), *rest
+    if min(study.clusters) < FEWEST:
+        return say("loosened_none"), say("targets_few", least=FEWEST), *rest
+    spread = Spread(*study.average, np.inf, reading.widening)
+    verb = verb_for(spread, reading.level, [check.state for check in reading.checks])
+    ends = spread.interval(reading.level)
+    effect, currency = _money(reading, abs(spread.estimate)), reading.shop.description.currency
+    title = say("loosened_title", verb=claims.told(verb, spread, effect, say))
+    unit = formats.currency_unit(currency, say.language)
+    labels = {"value": say("with_unit", name=say("column_estimate"), unit=unit), "age": say("loosened_age"),
+              "start": say("loosened_start")}  # fmt: skip
+    labels["nested"], labels["band"] = (part.strip() for part in say("study_note").split("|"))
+    span = formats.money_range(*ends, currency, say.language)
+    counts = dict(zip(("treated", "others"), map(formats.number, study.clusters), strict=True))
+    figure = charts.figure(
+        charts.event_study(study, labels=labels), title=title, subtitle=say("loosened_subtitle", unit=unit),
+        caption=_caption(reading, say("loosened_n", **counts)), description=say("loosened_alt", range=span),
+    )  # fmt: skip
+    return title, say("loosened_note", range=span), figure, *rest
+
+
+def _ratchet(reading: Reading, made: pd.DataFrame) -> Any:
+    say = reading.words
+    try:
+        found: Any = targets.ratchet(made).tidy().set_index("term")
+    except DesignError as reason:
+        return blocks.line(say("targets_impossible", reason=reason))
+    told = {name: formats.number(float(found.loc[name, "estimate"]), 2) for name in ("after_beaten", "after_missed")}
+    low, high = (formats.number(float(found.loc["ratchet", end]), 2, signed=True) for end in ("conf_low", "conf_high"))
+    rises = found.loc["ratchet", "conf_low"] > 0
+    return blocks.line(say("ratchet_found" if rises else "ratchet_none", low=low, high=high, **told))
+
+
+def _jump(reading: Reading, made: pd.DataFrame, tier: str) -> Any:
+    """Tell how sales of the next period differ just above and just below a line, or why that may not be read."""
+    say = reading.words
+    made = made.sort_values(["merchant_id", "period_start"])
+    following = made.groupby("merchant_id")["sold"].shift(-1)
+    held = (following > 0) & (made["sold"] > 0) & (made[tier] > 0)
+    growth = pd.Series(np.log(following[held].to_numpy() / made["sold"][held].to_numpy()))
+    growth -= growth.groupby(made["period_start"][held].to_numpy()).transform("mean")
+    score = made["sold"][held].to_numpy() / made[tier][held].to_numpy()
+    try:
+        row = (
+            targets.discontinuity(growth.to_numpy(), score, cluster=made["merchant_id"][held].to_numpy()).tidy().iloc[0]
+        )
+    except DesignError as reason:
+        return blocks.line(say("jump_refused", tier=say(f"word_{tier}"), reason=reason))
+    ends = {name: formats.percent(float(np.expm1(row[name])), signed=True) for name in ("conf_low", "conf_high")}
+    return blocks.line(say("jump_found", tier=say(f"word_{tier}"), low=ends["conf_low"], high=ends["conf_high"]))
+
+
+def _money(reading: Reading, amount: float) -> str:
+    return formats.money(amount, reading.shop.description.currency, reading.words.language)
