@@ -33,7 +33,7 @@ FLOORS = (
     },
     {
         *("kpi", "cohort", "did", "planning", "sensitivity", "targets", "simulate", "importers"),
-        *("programmes", "overseas", "offplatform", "prices", "support"),
+        *("programmes", "overseas", "offplatform", "prices", "support", "lasting_growth"),
     },
     {"charts", "tables"},
     {"report"},

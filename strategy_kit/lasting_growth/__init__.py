@@ -1,0 +1,22 @@
+"""Growth that lasts: how much of GMV is kept, who comes back, what festivals only moved, what is new, what is typical."""
+
+from __future__ import annotations
+
+from strategy_kit.lasting_growth.festivals import festival_blocks, festival_weeks_shown
+from strategy_kit.lasting_growth.ladder import growth_on_ladder, ladder
+from strategy_kit.lasting_growth.new_products import new_product_share, sku_survival, vintages
+from strategy_kit.lasting_growth.subsidised import later_orders, subsidised_buyers
+from strategy_kit.lasting_growth.typical import typical_merchants
+
+__all__ = [
+    "festival_blocks",
+    "festival_weeks_shown",
+    "growth_on_ladder",
+    "ladder",
+    "later_orders",
+    "new_product_share",
+    "sku_survival",
+    "subsidised_buyers",
+    "typical_merchants",
+    "vintages",
+]
