@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from strategy_kit.simulate import forces
+from strategy_kit.simulate import forces, hollow
 from strategy_kit.simulate.market import CANCELLED, SHOCK_RHO, SHOCK_SD, shock_scale
 from strategy_kit.simulate.orders import MEAN_REFUND, mean_hour
+from strategy_kit.simulate.prices import drifts
 from strategy_kit.simulate.records import REFUND_DAYS
 from strategy_kit.simulate.roster import IS_PILOT, NAMES, NEVER, REFUNDED, Floats, cohort_weeks
+from strategy_kit.simulate.searches import minutes_saved
 from strategy_kit.simulate.seasons import OPEN_DAYS
 from strategy_kit.simulate.targets import attainment
 
@@ -280,6 +282,28 @@ def _target_bunching(market: Market) -> Reading:
     return _answers(recorded, honest, honest)
 
 
+def _hollow_growth(market: Market) -> Reading | None:
+    honest, seen = (hollow.lifts(market, share * market.world.hollow_growth) for share in (0.0, hollow.PULLED))
+    if not seen:
+        return None
+    means = [np.mean([row[f"log_lift_{part}"] for row in rows]) for rows, part in ((seen, "festival"), (honest, "festival"),
+             (seen, "block"), (honest, "block"))]  # fmt: skip
+    return Reading(*means)
+
+
+def _search_cost(market: Market) -> Reading:
+    start = market.clock.pilot_week
+    bought = np.log(market.by_category(market.orders_while_open())[IS_PILOT, :-1])
+    searched = bought - minutes_saved(market)[IS_PILOT]
+    naive, truth = (path[:, start:].mean(axis=1) - path[:, :start].mean(axis=1) for path in (searched, bought))
+    return Reading(naive, truth, truth, truth)
+
+
+def _price_drift(market: Market) -> Reading:
+    diluted, drift = drifts(market)
+    return Reading(diluted, drift, drift, drift)
+
+
 _CONTRAST = "pilots' change of mean log weekly sales less the others'"
 _FIRST = "first cohort less never supported, log change of sales from"
 _TOTALS = "log effect on pilot totals,"
@@ -310,4 +334,10 @@ QUESTIONS = (
              _overseas),
     Question("target_bunching", "share of targets made", "from attainment further than a tenth below the line",
              _target_bunching),
+    Question("price_drift", "change of the pilots' mean log relative price", "of supported merchants, from support on",
+             _price_drift),
+    Question("hollow_growth", "log lift of sales in festival weeks", "of festival and two weeks after as one block",
+             _hollow_growth),
+    Question("search_cost", "pilots' log change of minutes searched, as a sign of purchases", "of purchases counted",
+             _search_cost),
 )  # fmt: skip

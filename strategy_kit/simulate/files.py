@@ -17,7 +17,9 @@ from strategy_kit.plan import write_seal
 from strategy_kit.simulate.forces import ELSEWHERE, NOTICE_WEEKS
 from strategy_kit.simulate.market import PIECES
 from strategy_kit.simulate.orders import MARKETS, STATUSES, fen
+from strategy_kit.simulate.prices import draw_prices
 from strategy_kit.simulate.roster import KEPT, NAMES, NEVER, PILOTS, Ints
+from strategy_kit.simulate.searches import make_searches
 from strategy_kit.simulate.seasons import OPEN_DAYS, POLICIES
 from strategy_kit.simulate.targets import PERIOD_WEEKS
 from strategy_kit.simulate.world import fresh_key, stream
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 
     from strategy_kit.simulate.market import Market
 
-TABLES = ("order_lines", "merchants", "support", "calendar", "policies", "targets", "offplatform_sales")
+TABLES = ("order_lines", "merchants", "support", "calendar", "policies", "targets", "offplatform_sales", "prices", "searches")
 FILES = {"dataset.toml", "plan.seal", "truth.json", *(f"{table}.parquet" for table in TABLES)}
 _REGIONS = ["Zhejiang", "Guangdong", "Jiangsu", "Shanghai", "Fujian", "Shandong", "Beijing", "Hebei"]
 _LEVERS = ["display", "marketing", "service", "overseas"]
@@ -81,8 +83,13 @@ def write_dataset(
     }
     if targets is not None:
         tables["targets"] = _targets(market, targets)
+    key = fresh_key(rng)
     if market.world.multi_homing:
-        tables["offplatform_sales"] = _offplatform_sales(market, stream(fresh_key(rng), "multi_homing"))
+        tables["offplatform_sales"] = _offplatform_sales(market, stream(key, "multi_homing"))
+    if market.world.price_drift:
+        tables["prices"] = _prices(market, draw_prices(market, key))
+    if market.world.search_cost:
+        tables["searches"] = make_searches(market, key)
     for table, columns in tables.items():
         packed = {name: kind for name, kind in _PACKED.items() if name in columns}
         plain = [name for name in columns if name not in packed]
@@ -138,6 +145,7 @@ def _order_lines(market: Market, lines: pd.DataFrame) -> dict[str, Any]:
         "platform_fee": _money(fee),
         "market": pa.array(MARKETS).take(pa.array(code["market"])),
         **late,
+        **({"sku_id": _ids("s", 7, code["sku"])} if "sku" in code else {}),
     }
 
 
@@ -193,6 +201,17 @@ def _targets(market: Market, targets: pd.DataFrame) -> dict[str, Any]:
         "floor": _money(targets["floor"].to_numpy()),
         "stretch": _money(targets["stretch"].to_numpy()),
         "set_on": _dates(market, first - 7),
+    }
+
+
+def _prices(market: Market, prices: pd.DataFrame) -> dict[str, Any]:
+    return {
+        "sku_id": _ids("s", 7, prices["sku"].to_numpy()),
+        "week": _dates(market, 7 * prices["week"]),
+        "merchant_id": _ids("m", 5, prices["merchant"].to_numpy()),
+        "category": pa.array(np.array(NAMES)[market.column("category")[prices["merchant"]]]),
+        **{name: _money(prices[name].to_numpy()) for name in ("price", "market_price")},
+        **{name: pa.array(prices[name]) for name in ("rating", "return_rate")},
     }
 
 

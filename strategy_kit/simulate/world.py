@@ -63,6 +63,16 @@ class World:
     overseas
         One continuing merchant in four joins an overseas programme, in three waves; at 1 it gains 10% by joining, and half
         a log point over the window by itself, at the expense of the others of its category.
+    price_drift
+        Each merchant has five products on offer, with prices here and elsewhere, ratings and return rates, in a table; at 1,
+        prices of supported merchants fall by 0.06 log points against the market's from the start of support on.
+    hollow_growth
+        Growth that does not last: at 1, buyers whose first order was subsidised place 40% fewer later orders, a quarter of the
+        orders of the two weeks after a festival are paid in its last week, and lines name their product, a fifth of them one
+        launched less than 90 days before.
+    search_cost
+        A table of searches by category and week; at 1, a purchase in the pilot categories takes 0.10 log points less time, and
+        as many fewer queries, from the start on.
 
     Raises
     ------
@@ -91,6 +101,9 @@ class World:
     target_bunching: float = 0.0
     kpi_regimes: float = 0.0
     overseas: float = 0.0
+    price_drift: float = 0.0
+    hollow_growth: float = 0.0
+    search_cost: float = 0.0
 
     def __post_init__(self) -> None:
         laws = []
