@@ -55,7 +55,7 @@ def bunching(bins: pd.DataFrame, *, at: float = 1.0, labels: Mapping[str, str] |
     )  # fmt: skip
     smooth = alt.Chart(rows).encode(x=alt.X("middle:Q", scale=alt.Scale(domain=ends, nice=False)), y="counterfactual:Q")
     curve = smooth.mark_line(color=INK, strokeWidth=2, strokeDash=[5, 3])
-    named = alt.Chart(rows.head(1)).mark_text(text=words["expected"], color=INK, align="left", dy=-10)
+    named = alt.Chart(rows.head(1)).mark_text(text=words["expected"], color=INK, align="left", dy=-24)
     named = named.encode(x=x, y="counterfactual:Q")
     base = alt.Chart(pd.DataFrame({"low": [100 * at]})).encode(x=x)
     rule = base.mark_rule(color=WARNING, strokeWidth=1.5, y=-16, y2=HEIGHT)

@@ -85,11 +85,11 @@ def event_study(reading: Reading) -> Any:
 
 
 def effect_by_week(
-    reading: Reading, study: Estimates, title: str, subtitle: str, *, kind: Literal["study", "joiners"] = "study"
+    reading: Reading, study: Estimates, title: str, subtitle: str, *, kind: Literal["study", "joiners", "loosened"] = "study"
 ) -> Any:
     """Draw a study of merchants by week since their start; weeks that rest on fewer than ten of them are left out.
 
-    `kind` says in which words: merchants start to be supported, or join.
+    `kind` says in which words: merchants start to be supported, or join, or their floor is loosened.
     """
     say, currency = reading.words, reading.shop.description.currency
     recent = _since(_kept(study, study.n_units >= FEWEST), -_AGES_BEFORE)

@@ -13,7 +13,7 @@ from strategy_kit.errors import DesignError
 from strategy_kit.report import blocks, claims
 from strategy_kit.report.audience import FEWEST
 from strategy_kit.report.claims import Spread, verb_for
-from strategy_kit.report.figures import _caption
+from strategy_kit.report.figures import _caption, effect_by_week
 from strategy_kit.report.programmes import target_section
 from strategy_kit.report.review import opening, provenance
 from strategy_kit.report.sections import Section
@@ -240,20 +240,11 @@ def _floor(reading: Reading) -> tuple[Any, ...]:
         return say("loosened_none"), say("targets_few", least=FEWEST), *rest
     spread = Spread(*study.average, np.inf, reading.widening)
     verb = verb_for(spread, reading.level, [check.state for check in reading.checks])
-    ends = spread.interval(reading.level)
-    effect, currency = _money(reading, abs(spread.estimate)), reading.shop.description.currency
-    title = say("loosened_title", verb=claims.told(verb, spread, effect, say))
-    unit = formats.currency_unit(currency, say.language)
-    labels = {"value": say("with_unit", name=say("column_estimate"), unit=unit), "age": say("loosened_age"),
-              "start": say("loosened_start")}  # fmt: skip
-    labels["nested"], labels["band"] = (part.strip() for part in say("study_note").split("|"))
-    span = formats.money_range(*ends, currency, say.language)
-    counts = dict(zip(("treated", "others"), map(formats.number, study.clusters), strict=True))
-    figure = charts.figure(
-        charts.event_study(study, labels=labels), title=title, subtitle=say("loosened_subtitle", unit=unit),
-        caption=_caption(reading, say("loosened_n", **counts)), description=say("loosened_alt", range=span),
-    )  # fmt: skip
-    return title, say("loosened_note", range=span), figure, *rest
+    currency = reading.shop.description.currency
+    title = say("loosened_title", verb=claims.told(verb, spread, _money(reading, abs(spread.estimate)), say))
+    unit, span = formats.currency_unit(currency, say.language), spread.interval(reading.level)
+    figure = effect_by_week(reading, study, title, say("loosened_subtitle", unit=unit), kind="loosened")
+    return title, say("loosened_note", range=formats.money_range(*span, currency, say.language)), figure, *rest
 
 
 def _ratchet(reading: Reading, made: pd.DataFrame) -> Any:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 Array = np.ndarray
-_FEW, _NEAR = 20, 0.1
+_FEW, _FEW_OUTCOMES, _NEAR = 20, 100, 0.1
 REFUSED = 0.05
 """p-value of the density test below which no discontinuity is estimated."""
 
@@ -148,7 +148,8 @@ def discontinuity(
     Raises
     ------
     DesignError
-        If one of the two tests of `density_test` rejects at 5%, naming its p-value, or there are too few values.
+        If one of the two tests of `density_test` rejects at 5%, naming its p-value, or fewer than 100 values lie on
+        a side within the bandwidth.
     ParameterError
         If lengths differ.
 
@@ -173,6 +174,11 @@ def discontinuity(
         raise DesignError(
             f"the density of attainment jumps at {at:g} (p = {smallest:.2g}), so who is above was chosen and no jump of an "
             "outcome is an effect; read the bunching instead"
+        )
+    if min(test.n_below, test.n_above) < _FEW_OUTCOMES:
+        raise DesignError(
+            f"a jump at {at:g} needs {_FEW_OUTCOMES} targets on each side within {test.bandwidth:.3g}, but there are "
+            f"{test.n_below} and {test.n_above}; widen the bandwidth or add periods"
         )
     near = np.abs(x - at) < test.bandwidth
     gap = (x[near] - at) / test.bandwidth
