@@ -33,7 +33,7 @@ FLOORS = (
     },
     {
         *("kpi", "cohort", "did", "planning", "sensitivity", "targets", "simulate", "importers"),
-        *("programmes", "overseas", "offplatform", "prices", "support", "lasting_growth"),
+        *("programmes", "overseas", "offplatform", "prices", "support", "lasting_growth", "platform_health", "surrogate"),
     },
     {"charts", "tables"},
     {"report"},

@@ -63,7 +63,7 @@ def windows(market: Market) -> tuple[np.ndarray, np.ndarray]:
 
 def test_in_the_quiet_world_every_reading_is_right() -> None:
     rows = readings(QUIET)
-    assert len(rows) == len(QUESTIONS) == 18
+    assert len(rows) == len(QUESTIONS)
     assert set(rows["knob"]) == set(KNOBS)
     assert rows["naive"].to_numpy() == pytest.approx(rows["truth"].to_numpy(), abs=EXACT)
     assert rows["sound"].to_numpy() == pytest.approx(rows["sound_truth"].to_numpy(), abs=EXACT)

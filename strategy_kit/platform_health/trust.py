@@ -1,0 +1,323 @@
+"""Merchant trust: complaints an order, merchants who stopped selling, and whether experience comes before growth."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from strategy_kit.errors import DesignError, ParameterError, whole_number
+from strategy_kit.estimates import Estimates
+from strategy_kit.inference import Student
+from strategy_kit.platform_health.costs import require
+from strategy_kit.tables_to_panel import sold_lines
+
+if TYPE_CHECKING:
+    import datetime as dt
+
+    from strategy_kit.dataset import Dataset
+    from strategy_kit.panel import Panel
+
+Array = np.ndarray
+
+
+def complaints(shop: Dataset, *, since: dt.date, through: dt.date) -> pd.DataFrame:
+    """Return complaints an order by category and week, a ratio of sums over the merchants whose complaints are known.
+
+    Returns
+    -------
+    DataFrame
+        category, week, merchants (with known complaints), complaints, orders (theirs), rate; rate is missing without orders.
+
+    Raises
+    ------
+    DesignError
+        If there are no experience.complaints.
+
+    Examples
+    --------
+    >>> import datetime as dt, strategy_kit as sk
+    >>> complaints(sk.open_dataset("data/sample"), since=dt.date(2025, 1, 6), through=dt.date(2025, 7, 21))
+    Traceback (most recent call last):
+    strategy_kit.errors.DesignError: data set 'sample' has no experience.complaints, which this question rests on; add the data
+    """
+    require(shop, "experience", "complaints")
+    found = shop.engine.frame(
+        f"""select coalesce(m.category, 'unknown') as category, cast(e.week as date) as week, count(*) as merchants,
+            cast(sum(e.complaints) as double) as complaints, cast(sum(coalesce(o.orders, 0)) as double) as orders
+            from experience e join merchants m using (merchant_id)
+            left join (select merchant_id, cast(date_trunc('week', paid_at) as date) as week,
+                       count(distinct order_id) as orders from order_lines where {sold_lines(shop)} group by 1, 2) o
+                on o.merchant_id = e.merchant_id and o.week = cast(e.week as date)
+            where e.complaints is not null and cast(e.week as date) between $since and $through
+            group by 1, 2 order by 1, 2""",
+        {"since": since, "through": through},
+    )
+    rate = (found["complaints"] / found["orders"]).where(found["orders"] > 0)
+    return found.assign(week=pd.to_datetime(found["week"]), rate=rate)
+
+
+def complaints_panel(shop: Dataset, *, since: dt.date, through: dt.date) -> Panel:
+    """Build the panel of complaints an order by category and week, the pilots treated from their start.
+
+    Categories without orders in some week are left out and counted.
+
+    Raises
+    ------
+    DesignError
+        If there are no experience.complaints, or no category has all weeks.
+
+    Examples
+    --------
+    >>> import datetime as dt, strategy_kit as sk
+    >>> complaints_panel(sk.open_dataset("data/sample"), since=dt.date(2025, 1, 6), through=dt.date(2025, 7, 21))
+    Traceback (most recent call last):
+    strategy_kit.errors.DesignError: data set 'sample' has no experience.complaints, which this question rests on; add the data
+    """
+    from strategy_kit.panel import Panel
+
+    wide = complaints(shop, since=since, through=through).pivot_table(index="category", columns="week", values="rate")
+    weeks = pd.DatetimeIndex(shop.complete_periods("week", through))
+    wide = wide.reindex(columns=weeks[weeks >= pd.Timestamp(since)])
+    whole = wide.notna().all(axis=1).to_numpy()
+    if not whole.any():
+        raise DesignError(
+            f"no category has complaints and orders in each of the {wide.shape[1]} weeks; take other weeks"
+        )
+    kept = wide.index[whole]
+    begun = {name: day for name, day in shop.pilot.starts.items() if day <= through}
+    starts = pd.to_datetime(pd.Series(kept).map(begun))
+    panel = Panel.from_matrix(wide.to_numpy()[whole], treated_from=starts, periods=wide.columns, units=kept,
+                              category=list(kept), name="complaints an order")  # fmt: skip
+    note = f"categories without orders of known merchants in each week, left out: {int((~whole).sum())} of {len(whole)}"
+    return panel if whole.all() else replace(panel, notes=(*panel.notes, note))
+
+
+def exits_panel(panel: Panel, *, silence: int = 8) -> Panel:
+    """Return the panel of whether a merchant has stopped selling: nothing in a week nor in any later one of the panel.
+
+    Of the last weeks that cannot be said: an exit is seen after `silence` weeks without a sale, so the last `silence` - 1
+    weeks are cut off. A merchant who never sold in the panel is left out and counted.
+
+    Parameters
+    ----------
+    panel
+        Of merchants' sales by week, balanced.
+    silence
+        Weeks without a sale after which a merchant counts as gone.
+
+    Raises
+    ------
+    ParameterError
+        If `silence` is no whole number of 1 or more.
+    DesignError
+        If fewer than two weeks would be left.
+
+    Examples
+    --------
+    >>> from strategy_kit.panel import Panel
+    >>> sales = Panel.from_matrix(np.array([[1.0, 0, 2, 0, 0], [1.0, 1, 1, 1, 1]]), treated_from=[3, 0])
+    >>> exits_panel(sales, silence=2).outcome.tolist()
+    [[0.0, 0.0, 0.0, 1.0], [0.0, 0.0, 0.0, 0.0]]
+    """
+    if not whole_number(silence, 1):
+        raise ParameterError(f"silence is a whole number of weeks, 1 or more, not {silence!r}")
+    weeks = len(panel.periods)
+    kept = weeks - silence + 1
+    if kept < 2:
+        raise DesignError(
+            f"{weeks} weeks cannot show who was silent for {silence}; take more weeks, or fewer of silence"
+        )
+    from strategy_kit.panel import Panel
+
+    sold = panel.outcome > 0
+    later = np.logical_or.accumulate(sold[:, ::-1], axis=1)[:, ::-1]
+    ever = np.asarray(sold.any(axis=1))
+    gone = Panel.from_matrix(
+        (~later[ever, :kept]).astype(float),
+        treated_from=pd.Series(panel.cohorts).reindex(panel.cohort[ever]),
+        periods=panel.periods[:kept],
+        units=panel.units[ever],
+        category=None if panel.category is None else panel.category[ever],
+        name="share that stopped selling",
+    )
+    lost = f"merchants who never sold in the weeks, left out: {int((~ever).sum())} of {len(ever)}"
+    return replace(gone, notes=(*panel.notes, *gone.notes, *([] if ever.all() else [lost])))
+
+
+def exit_hazard(panel: Panel) -> pd.DataFrame:
+    """Return exits over merchants still selling, by side and period; a description, since sides were not drawn by lot.
+
+    Parameters
+    ----------
+    panel
+        From `exits_panel`.
+
+    Returns
+    -------
+    DataFrame
+        side (supported, from its start on; not supported, before it or without one), period, at_risk, exits, hazard;
+        hazard is missing where nobody is at risk.
+
+    Examples
+    --------
+    >>> from strategy_kit.panel import Panel
+    >>> sales = Panel.from_matrix(np.array([[1.0, 0, 2, 0, 0], [1.0, 1, 1, 1, 1]]), treated_from=[3, 0])
+    >>> exit_hazard(exits_panel(sales, silence=2)).query("exits > 0")[["side", "at_risk"]].values.tolist()
+    [['supported', 1]]
+    """
+    gone = panel.outcome > 0
+    begun = np.append(panel.starts, len(panel.periods))[panel.cohort][:, None] <= np.arange(len(panel.periods))
+    risk = ~gone[:, :-1]
+    left, rows = risk & gone[:, 1:], []
+    for name, side in (("supported", begun[:, 1:]), ("not supported", ~begun[:, 1:])):
+        at_risk, exits = (risk & side).sum(axis=0), (left & side).sum(axis=0)
+        hazard = np.divide(exits, at_risk, out=np.full(len(exits), np.nan), where=at_risk > 0)
+        rows.append(
+            pd.DataFrame(
+                {"side": name, "period": panel.periods[1:], "at_risk": at_risk, "exits": exits, "hazard": hazard}
+            )
+        )
+    return pd.concat(rows, ignore_index=True)
+
+
+def experience_panel(
+    shop: Dataset, *, since: dt.date, through: dt.date, measure: str = "score"
+) -> tuple[Array, Array, int]:
+    """Return sales over a merchant's own mean, and an experience measure, of merchants known in each week.
+
+    Returns
+    -------
+    sales, measure, left_out
+        (N, T), (N, T) and how many merchants with some experience lack a week, or never sold.
+
+    Raises
+    ------
+    DesignError
+        If the measure is missing, or no merchant has it in each week.
+
+    Examples
+    --------
+    >>> import datetime as dt, strategy_kit as sk
+    >>> experience_panel(sk.open_dataset("data/sample"), since=dt.date(2025, 1, 6), through=dt.date(2025, 7, 21))
+    Traceback (most recent call last):
+    strategy_kit.errors.DesignError: data set 'sample' has no experience.score, which this question rests on; add the data
+    """
+    if measure not in ("score", "response_minutes", "complaints"):
+        raise ParameterError(f"experience has score, response_minutes and complaints, not {measure!r}")
+    require(shop, "experience", measure)
+    weeks = pd.DatetimeIndex(shop.complete_periods("week", through))
+    weeks = weeks[weeks >= pd.Timestamp(since)]
+    asked = {"since": since, "through": through}
+    known, sold = (shop.engine.frame(query, asked) for query in (
+        f"""select merchant_id, cast(week as date) as week, cast({measure} as double) as y from experience
+            where cast(week as date) between $since and $through""",
+        f"""select merchant_id, cast(date_trunc('week', paid_at) as date) as week, cast(sum(amount) as double) as y
+            from order_lines where {sold_lines(shop)} and cast(date_trunc('week', paid_at) as date) between $since and $through
+            group by 1, 2"""))  # fmt: skip
+    grid, sales = (frame.assign(week=pd.to_datetime(frame["week"])).pivot_table(index="merchant_id", columns="week", values="y")
+                   .reindex(columns=weeks) for frame in (known, sold))  # fmt: skip
+    sales = sales.reindex(grid.index).fillna(0.0)
+    kept = grid.notna().all(axis=1) & (sales.sum(axis=1) > 0)
+    if not kept.any():
+        raise DesignError(f"no merchant has {measure} in each of the {len(weeks)} weeks; enter it, or take other weeks")
+    values = sales[kept].to_numpy()
+    return values / values.mean(axis=1, keepdims=True), grid[kept].to_numpy(), int((~kept).sum())
+
+
+def lead_lag(outcome: Array, measure: Array, *, lags: int = 6, leads: int = 3) -> Estimates:
+    """Regress an outcome on a measure of earlier and later weeks, with unit and week effects: an association.
+
+    y_it = a_i + w_t + Σ_k b_k x_i,t-k + e_it, for k from -`leads` to `lags`. Leads are a placebo: what comes later cannot
+    have moved the outcome, so that leads off 0 say that the measure follows sales, or that both follow something else.
+
+    Parameters
+    ----------
+    outcome, measure
+        (N, T), without gaps.
+
+    Returns
+    -------
+    Estimates
+        Label lag (negative: the measure comes later than the outcome), in units of the outcome a unit of the measure;
+        standard errors are clustered by unit. `details["placebo"]` has statistic, degrees_of_freedom and p_value of the
+        joint test that all leads are 0; `glance` has the sum over lags from 1 on.
+
+    Raises
+    ------
+    DesignError
+        If too few weeks or units are left, or the measure does not move within units.
+    ParameterError
+        If the arrays do not fit, or have gaps.
+
+    Examples
+    --------
+    >>> x = np.random.default_rng(1).normal(size=(200, 30))
+    >>> y = 0.5 * np.roll(x, 2, axis=1) + np.random.default_rng(2).normal(size=(200, 30))
+    >>> lead_lag(y, x, lags=3, leads=1).estimate.round(1).tolist()[3:]
+    [0.5, 0.0]
+    """
+    y, x = _whole(outcome), _whole(measure)
+    if y.shape != x.shape or not (whole_number(lags, 1) and whole_number(leads, 1)):
+        raise ParameterError(f"outcome and measure have one shape, and lags and leads are 1 or more, not {y.shape}, {x.shape}, "
+                             f"{lags!r} and {leads!r}")  # fmt: skip
+    units, weeks = y.shape
+    shifts = np.arange(-leads, lags + 1)
+    kept = weeks - lags - leads
+    if kept < 2 or units <= len(shifts):
+        raise DesignError(
+            f"{units} units of {weeks} weeks cannot tell {len(shifts)} leads and lags apart; take more, or fewer lags"
+        )
+    columns = np.stack([_within(x[:, lags - k : lags - k + kept]) for k in shifts], axis=2)
+    left = _within(y[:, lags : lags + kept])
+    moments = np.einsum("itk,itl->kl", columns, columns)
+    if np.linalg.matrix_rank(moments, hermitian=True) < len(shifts):
+        raise DesignError(
+            "the measure does not move enough within units to tell its weeks apart; take more weeks, or fewer lags"
+        )
+    inverse = np.linalg.inv(moments)
+    fitted = inverse @ np.einsum("itk,it->k", columns, left)
+    scores = np.einsum("itk,it->ik", columns, left - columns @ fitted)
+    spread = units / (units - 1) * inverse @ (scores.T @ scores) @ inverse
+    after = (shifts >= 1).astype(float)
+    return Estimates(
+        estimator="lead_lag",
+        outcome="outcome",
+        labels=pd.DataFrame({"lag": shifts}),
+        estimate=fitted,
+        spread=spread,
+        n_units=np.full(len(shifts), units),
+        assigned_at="merchant",
+        clusters=(units, 0),
+        average=(float(after @ fitted), float(np.sqrt(after @ spread @ after))),
+        law=Student(float(units - 1)),
+        details={"placebo": _joint(fitted[:leads], spread[:leads, :leads])},
+        notes=("an association: nobody changed the measure by lot", "leads (negative lags) are a placebo"),
+    )
+
+
+def _whole(values: Array) -> Array:
+    values = np.asarray(values, dtype=float)
+    if values.ndim != 2 or not np.isfinite(values).all():
+        raise ParameterError("outcome and measure are (units, weeks) arrays without gaps; leave units with gaps out")
+    return values
+
+
+def _within(values: Array) -> Array:
+    """Take out means of units and of weeks."""
+    result: Array = values - values.mean(axis=1, keepdims=True) - values.mean(axis=0) + values.mean()
+    return result
+
+
+def _joint(estimate: Array, spread: Array) -> pd.DataFrame:
+    from scipy.special import chdtrc
+
+    statistic = float(estimate @ np.linalg.solve(spread, estimate))
+    row = {
+        "statistic": statistic,
+        "degrees_of_freedom": len(estimate),
+        "p_value": float(chdtrc(len(estimate), statistic)),
+    }
+    return pd.DataFrame([row])
