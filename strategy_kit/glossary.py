@@ -116,6 +116,7 @@ COLUMNS: dict[str, str] = {
     "statistic": "value of the test statistic",
     "std_error": "standard error of the estimate",
     "survives": "whether the corrected p-value is small enough",
+    "term": "what of a regression or a cut-off the row holds",
     "test": "which pre-test: individual or joint",
     "treated_mean": "mean of the measure over the treated units",
     "trimmed": "side of which more stayed, and whose excess is taken off",

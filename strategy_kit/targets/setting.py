@@ -77,7 +77,8 @@ def setting(
     DataFrame
         merchant_id, size_band, forecast (median), floor, stretch (currency), season (factor of the category, 1 where the past
         is too short to try one) and residuals (past forecasts that the band's quantiles rest on). Merchants without a sale
-        in each of the last three blocks have no level: their forecast, floor and stretch are missing.
+        in each of the last three blocks have no level: their forecast, floor and stretch are missing. Where more than a share
+        of 1 - promise of a band sold nothing in past blocks, its floor is 0, and all meet it; take longer blocks.
 
     Raises
     ------

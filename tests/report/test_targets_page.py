@@ -1,0 +1,95 @@
+"""The page on targets: words follow the numbers, in both languages, and what cannot be told is one line."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+import strategy_kit as sk
+from strategy_kit import targets
+from strategy_kit.report import read_week
+from strategy_kit.report import targets_page as page
+from strategy_kit.report.blocks import Block
+from strategy_kit.simulate import World, simulate
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pandas as pd
+
+    from strategy_kit.report import Reading, Section
+
+SECTIONS = (page.setting, page.attained, page.fairness, page.gaming, page.floor)
+NUMBER = re.compile(r"[+−]?\d[\d.,]*%")
+
+
+def shown(section: Section) -> str:
+    """What a section says, chances in percent as Chinese writes them."""
+    parts = (
+        part.html if isinstance(part, Block) else json.dumps(part.to_dict(), ensure_ascii=False)
+        for part in section.parts
+    )
+    return re.sub(r"(\d+) in 100", r"\1%", " ".join(parts))
+
+
+@pytest.fixture(scope="module")
+def readings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Reading]:
+    folder = tmp_path_factory.mktemp("page") / "pushed"
+    simulate(folder, seed=3, merchants=300, weeks=78, world=World(target_bunching=1))
+    return {language: read_week(sk.open_dataset(folder), None, language) for language in ("en", "zh")}  # type: ignore[arg-type]
+
+
+def test_titles_say_what_was_found(readings: dict[str, Reading]) -> None:
+    reading = readings["en"]
+    made = targets.made(reading.shop)
+    found = targets.bunching((made["sold"] / made["stretch"]).to_numpy(), cluster=made["merchant_id"].to_numpy())
+    share = f"{100 * found.measures.set_index('measure').loc['share', 'estimate']:.1f}%"
+    assert str(page.gaming(reading)).startswith(f"Gaming: {share} of targets sit just over the stretch that would not")
+    met = f"{100 * (made['sold'] >= made['stretch']).mean():.0f}%"
+    assert page.answer(reading).startswith(f"Of {len(made):,} targets that ended, ")
+    assert f"{met} the stretch; {share} (" in page.answer(reading)
+    assert len(page.answer(reading).split()) <= 45
+    assert "Set by forecast, the floor would have been met by" in str(page.setting(reading))
+    assert str(page.fairness(reading)).startswith(
+        "Fairness: No clear difference between sizes"
+    )  # all targets are alike
+    floor = str(page.floor(reading))
+    assert floor.startswith("Floor: Weekly GMV of a merchant with a looser floor")
+    assert "stretch are not compared: the density of attainment jumps at 1 (p = " in floor
+
+
+def test_both_languages_tell_the_same_numbers(readings: dict[str, Reading]) -> None:
+    for section in SECTIONS:
+        told = [sorted(NUMBER.findall(shown(section(readings[language])))) for language in ("en", "zh")]
+        assert told[0] == told[1]
+        assert told[0]
+    answers = [sorted(NUMBER.findall(page.answer(readings[language]))) for language in ("en", "zh")]
+    assert answers[0] == answers[1]
+
+
+def test_no_bar_or_row_stands_for_fewer_than_ten(readings: dict[str, Reading]) -> None:
+    figure = page.gaming(readings["en"]).parts[1].to_dict()
+    rows = next(rows for rows in figure["datasets"].values() if "observed" in rows[0])
+    assert {row["observed"] for row in rows if row["observed"] < 10} <= {0}
+    assert all("m000" not in shown(section(readings["en"])) for section in SECTIONS)
+
+
+def test_unequal_targets_are_called_unequal(readings: dict[str, Reading], monkeypatch: pytest.MonkeyPatch) -> None:
+    def harder(made: pd.DataFrame) -> pd.DataFrame:
+        by = np.where(made["size_band"] == "large", 2.0, 1.0)
+        return made.assign(floor=made["floor"] * by, stretch=made["stretch"] * by)
+
+    monkeypatch.setattr(page, "_made", lambda reading: harder(targets.made(reading.shop)))
+    assert str(page.fairness(readings["en"])).startswith("Fairness: Targets are not equally hard at every size")
+
+
+def test_without_targets_each_section_but_setting_is_one_line(sample: Path) -> None:
+    reading = read_week(sk.open_dataset(sample), "2025-W30", "zh")
+    assert page.answer(reading) == "这个数据集没有目标表，因此不评价门槛和挑战目标。"
+    for section in SECTIONS[1:]:
+        assert len(section(reading).parts) == 1
+    assert page.setting(reading).parts  # order lines are enough to set targets
