@@ -91,6 +91,7 @@ TABLES: dict[str, Table] = {
             "market": "text",
             "currency": "text",
             "fx_rate": "number",
+            "sku_id": "key",
         },
         nullable=("category",),
         laws=(

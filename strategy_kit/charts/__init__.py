@@ -11,6 +11,7 @@ from strategy_kit.charts.curves import retention_curves
 from strategy_kit.charts.effects_grid import effects_grid
 from strategy_kit.charts.estimators import estimator_comparison
 from strategy_kit.charts.event_study import event_study
+from strategy_kit.charts.festival_block import festival_block
 from strategy_kit.charts.figure import figure
 from strategy_kit.charts.fitting import fitting
 from strategy_kit.charts.forest import forest, metrics_forest, rank_intervals
@@ -19,8 +20,10 @@ from strategy_kit.charts.looks import looks
 from strategy_kit.charts.multiverse import multiverse
 from strategy_kit.charts.nested import nested_forest
 from strategy_kit.charts.net import gross_to_net
+from strategy_kit.charts.percentiles import percentile_ladder
 from strategy_kit.charts.placebo import placebo_strip
 from strategy_kit.charts.power import power_curve, what_if
+from strategy_kit.charts.price_quadrants import price_quadrants
 from strategy_kit.charts.selection import selection_windows
 from strategy_kit.charts.sensitivity import sensitivity
 from strategy_kit.charts.synthetic import synthetic_pair
@@ -28,6 +31,7 @@ from strategy_kit.charts.theme import enable
 from strategy_kit.charts.timeline import effect_timeline
 from strategy_kit.charts.trend import kpi_trend
 from strategy_kit.charts.triangle import triangle
+from strategy_kit.charts.vintages import vintage_areas
 from strategy_kit.charts.waterfall import growth_waterfall
 from strategy_kit.charts.yardsticks import yardsticks
 
@@ -42,6 +46,7 @@ __all__ = [
     "effects_grid",
     "estimator_comparison",
     "event_study",
+    "festival_block",
     "figure",
     "fitting",
     "forest",
@@ -54,8 +59,10 @@ __all__ = [
     "metrics_forest",
     "multiverse",
     "nested_forest",
+    "percentile_ladder",
     "placebo_strip",
     "power_curve",
+    "price_quadrants",
     "process_control",
     "rank_intervals",
     "retention_curves",
@@ -63,6 +70,7 @@ __all__ = [
     "sensitivity",
     "synthetic_pair",
     "triangle",
+    "vintage_areas",
     "what_if",
     "yardsticks",
 ]

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from strategy_kit.lasting_growth.festivals import festival_blocks, festival_weeks_shown
-from strategy_kit.lasting_growth.ladder import growth_on_ladder, ladder
-from strategy_kit.lasting_growth.new_products import new_product_share, sku_survival, vintages
+from strategy_kit.lasting_growth.ladder import LOOKBACK, growth_on_ladder, ladder
+from strategy_kit.lasting_growth.new_products import NEW_DAYS, new_product_share, sku_survival, vintages
 from strategy_kit.lasting_growth.subsidised import later_orders, subsidised_buyers
-from strategy_kit.lasting_growth.typical import typical_merchants
+from strategy_kit.lasting_growth.typical import LONG, NEW, TENURE, typical_merchants
 
 __all__ = [
+    "LONG",
+    "LOOKBACK",
+    "NEW",
+    "NEW_DAYS",
+    "TENURE",
     "festival_blocks",
     "festival_weeks_shown",
     "growth_on_ladder",

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from strategy_kit.simulate.forces import JOIN_GAIN
+from strategy_kit.simulate.hollow import hollow_out, products
 from strategy_kit.simulate.orders import LOYALTY, MARKETS, draw_baskets, draw_times
 from strategy_kit.simulate.roster import NEVER, Floats, Ints
 from strategy_kit.simulate.seasons import OPEN_DAYS
@@ -32,6 +33,8 @@ def rework(
     """
     world, targets = market.world, None
     lines = _moved(plain, lines, luck, market, key)
+    if world.hollow_growth:
+        lines = hollow_out(lines, market, key)
     lines = lines.assign(refunded=np.where(lines["status"] == _REFUNDED, lines["second"], -1))
     if world.overseas:
         lines["market"] = _joined(lines, market, key)
@@ -47,6 +50,8 @@ def rework(
     to_come = lines["refunded"] >= (7 * market.clock.weeks + OPEN_DAYS) * DAY
     for name, value in {"status": _PAID, "refund_amount": 0, "refunded": -1}.items():
         lines[name] = lines[name].mask(to_come, value)
+    if world.hollow_growth:
+        lines["sku"] = products(lines, market, key)
     if not (world.refund_lag or world.target_bunching):
         lines = lines.drop(columns="refunded")
     return lines, targets
