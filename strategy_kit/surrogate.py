@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from strategy_kit.panel import Panel
 
 Array = np.ndarray
-MEASURES = ("gmv", "orders", "buyers")
+MEASURES = ("gmv", "orders")
+SCORED = ("gmv", "orders", "buyers")
 ASSUMPTIONS = (
     "surrogacy: all that support does to twelve-month value passes through the measures of the first weeks",
     "comparability: unsupported merchants' value follows from these measures as supported merchants' would",
@@ -43,7 +44,7 @@ def measure_panels(
     >>> import datetime as dt, strategy_kit as sk
     >>> panels = measure_panels(sk.open_dataset("data/sample"), since=dt.date(2024, 8, 5), through=dt.date(2025, 7, 21))
     >>> list(panels), len(panels["gmv"].periods)
-    (['gmv', 'orders', 'buyers'], 51)
+    (['gmv', 'orders'], 51)
     """
     return {name: shop.panel(name, since=since, through=through) for name in measures}
 

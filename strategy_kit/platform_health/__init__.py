@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from strategy_kit.platform_health.bridge import bridge_parts, pass_through, revenue_panels, take_rate_bridge
+from strategy_kit.platform_health.bridge import BRIDGE, bridge_parts, pass_through, revenue_panels, take_rate_bridge
 from strategy_kit.platform_health.repayment import Scenario, cost_by_age, net_contribution, payback
 from strategy_kit.platform_health.search import search_cost, search_panel
 from strategy_kit.platform_health.trust import (
@@ -15,6 +15,7 @@ from strategy_kit.platform_health.trust import (
 )
 
 __all__ = [
+    "BRIDGE",
     "Scenario",
     "bridge_parts",
     "complaints",

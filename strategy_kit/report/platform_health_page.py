@@ -1,0 +1,224 @@
+"""Platform health: where the change of platform revenue came from, and when support pays back."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from strategy_kit import charts, did, formats, platform_health
+from strategy_kit.errors import DesignError
+from strategy_kit.platform_health import Scenario
+from strategy_kit.report import blocks
+from strategy_kit.report.audience import FEWEST
+from strategy_kit.report.figures import _caption
+from strategy_kit.report.review import opening, provenance
+from strategy_kit.report.sections import Section
+from strategy_kit.report.words import marked
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from strategy_kit.estimates import Estimates
+    from strategy_kit.panel import Panel
+    from strategy_kit.report.reading import Reading
+
+WEEK, DAY = dt.timedelta(weeks=1), dt.timedelta(days=1)
+AHEAD = 26
+"""Weeks that the scenarios look ahead."""
+KEPT = (1.0, 0.95)
+"""Shares of a week's effect that are left a week later, of the scenarios."""
+
+
+def masthead(reading: Reading) -> Section:
+    """Return the head of the page with its marks."""
+    return opening(reading, reading.words("product_review"), reading.words("title_platform_health"))
+
+
+def foot(reading: Reading) -> Section:
+    """Return the foot of the page."""
+    return Section("provenance", (provenance(reading, "ph_method"),))
+
+
+def bridge(reading: Reading) -> Section:
+    """Return what platform revenue of equally many weeks before and after the start differs by, and the pass-through."""
+    say, head = reading.words, (reading.words("ph_bridge"), reading.words("ph_bridge_question"))
+    try:
+        parts, weeks = bridged(reading)
+    except DesignError as reason:
+        return absent(reading, "bridge", str(reason))
+    sums: Any = parts.sum(numeric_only=True)
+    told = {name: amount(reading, float(sums[name])) for name in platform_health.BRIDGE}
+    change = float(sums["fees_after"] - sums["fees_before"])
+    title = say("ph_bridge_title", total=amount(reading, change), weeks=formats.Count(weeks), **told)
+    note = (" " * (say.language == "en")).join([say("ph_bridge_note"), passed(reading)])
+    return Section("bridge", (blocks.section_head(*head, title, note), _steps(reading, sums, title)))
+
+
+def bridged(reading: Reading) -> tuple[pd.DataFrame, int]:
+    """Return the bridge from the weeks before the start to the last ones, and of how many weeks each is."""
+    start = reading.monday - (reading.weeks_after - 1) * WEEK
+    weeks = min(reading.weeks_after, (start - reading.totals.periods[0].date()) // WEEK)
+    if weeks < 1:
+        raise DesignError("no complete week lies before the start; begin the data earlier")
+    last = reading.monday - (weeks - 1) * WEEK
+    windows = (start - weeks * WEEK, start - DAY), (last, reading.monday + WEEK - DAY)
+    return platform_health.take_rate_bridge(reading.shop, *windows), weeks
+
+
+def passed(reading: Reading) -> str:
+    """Say what the platform keeps of the sales that support added, or why that cannot be told."""
+    say = reading.words
+    try:
+        studies = {name: _study(reading, panel) for name, panel in _panels(reading).items() if name != "contribution"}
+        held = [
+            replace(study, average=(study.average[0], study.average[1] * reading.widening))
+            for study in studies.values()
+        ]
+        row: Any = platform_health.pass_through(held[1], held[0], held[2], level=reading.level).iloc[0]
+    except DesignError as reason:
+        return say("ph_pass_absent", reason=str(reason))
+    if row["form"] != "bounded":
+        return say("ph_pass_open")
+    ends = {"estimate": "estimate", "low": "conf_low", "high": "conf_high"}
+    return say("ph_pass", level=f"{reading.level:.0%}", **{k: formats.percent(row[c], 2) for k, c in ends.items()})
+
+
+def payback(reading: Reading) -> Section:
+    """Return what support has brought the platform by weeks since its start, less its cost, and when that turns."""
+    say, head = reading.words, (reading.words("ph_payback"), reading.words("ph_payback_question"))
+    try:
+        curve, study, cost = repaid(reading)
+    except DesignError as reason:
+        return absent(reading, "payback", str(reason))
+    row: Any = platform_health.payback(curve, level=reading.level).iloc[0]
+    title = say(f"ph_payback_{row['state']}", **_last(reading, curve))
+    scenarios = [Scenario(weeks=AHEAD, persistence=kept, supported=going) for kept in KEPT for going in (True, False)]
+    rows = [_scenario(reading, study, cost, scenario) for scenario in scenarios]
+    heads = [say(f"ph_column_{name}") for name in ("scenario", "left", "range", "turn")]
+    table = blocks.listing(heads, rows, say("ph_scenarios", weeks=formats.Count(AHEAD)), numbers=(1, 2))
+    return Section(
+        "payback", (blocks.section_head(*head, title, say("ph_payback_note")), _curve(reading, curve, title), table)
+    )
+
+
+def repaid(reading: Reading) -> tuple[Estimates, Estimates, pd.DataFrame]:
+    """Return the curve of net contribution, the study it adds up (as wide as all looks need), and cost by age."""
+    panels = _panels(reading)
+    panel = panels.get("contribution", panels["fees"])
+    study = _study(reading, panel)
+    held = (study.n_units >= FEWEST) & (study.labels["age"] >= 0).to_numpy()
+    wide = study.covariance[np.ix_(held, held)] * reading.widening**2
+    study = replace(study, labels=study.labels[held].reset_index(drop=True), estimate=study.estimate[held], spread=wide,
+                    n_units=study.n_units[held])  # fmt: skip
+    cost = platform_health.cost_by_age(reading.shop, through=reading.monday, among=panel.units)
+    return platform_health.net_contribution(study, cost), study, cost
+
+
+def answer(reading: Reading) -> str:
+    """Return one sentence for the weekly page.
+
+    Examples
+    --------
+    >>> import strategy_kit as sk
+    >>> answer(sk.report.read_week(sk.open_dataset("data/sample"))).startswith("Platform revenue moved by ")
+    True
+    """
+    say = reading.words
+    try:
+        sums: Any = bridged(reading)[0].sum(numeric_only=True)
+        curve = repaid(reading)[0]
+    except DesignError as reason:
+        return say("ph_absent", reason=str(reason))
+    state = platform_health.payback(curve, level=reading.level)["state"][0]
+    change = amount(reading, float(sums["fees_after"] - sums["fees_before"]))
+    growth = amount(reading, float(sums["growth"]))
+    return say("ph_answer", total=change, growth=growth, state=say(f"ph_state_{state}"), **_last(reading, curve))
+
+
+def absent(reading: Reading, name: str, reason: str) -> Section:
+    """Return a section that is one line, saying why."""
+    say = reading.words
+    return Section(
+        name, (blocks.absent(say(f"ph_{name}"), say(f"ph_{name}_question"), say("ph_absent", reason=reason)),)
+    )
+
+
+def amount(reading: Reading, value: float, *, signed: bool = True, like: tuple[float, ...] = ()) -> str:
+    """Write money."""
+    return formats.money(value, reading.shop.description.currency, reading.words.language, signed=signed, like=like)
+
+
+def _panels(reading: Reading) -> dict[str, Panel]:
+    shop, since = reading.shop, reading.totals.periods[0].date()
+    panels = platform_health.revenue_panels(shop, since=since, through=reading.monday, categories=shop.pilot.categories)
+    return {name: panel.untreated_at_first() for name, panel in panels.items()}
+
+
+def _study(reading: Reading, panel: Panel) -> Estimates:
+    study = did.event_study(did.group_time(panel, control="not_yet"))
+    if study.clusters[0] < FEWEST:
+        raise DesignError(reading.words("ph_few", n=formats.Count(study.clusters[0]), fewest=FEWEST))
+    return study
+
+
+def _last(reading: Reading, curve: Estimates) -> dict[str, Any]:
+    row: Any = curve.tidy(reading.level).iloc[-1]
+    span = formats.money_range(
+        row["band_low"], row["band_high"], reading.shop.description.currency, reading.words.language
+    )
+    return {"weeks": formats.Count(len(curve.labels)), "value": amount(reading, row["estimate"]), "range": span}
+
+
+def _scenario(reading: Reading, study: Estimates, cost: pd.DataFrame, scenario: Scenario) -> list[str]:
+    say = reading.words
+    curve = platform_health.net_contribution(study, cost, scenario)
+    row: Any = platform_health.payback(curve, level=reading.level).iloc[0]
+    told = _last(reading, curve)
+    ages = [say("ph_beyond") if np.isnan(at) else str(int(at)) for at in (row["age_low"], row["age"], row["age_high"])]
+    turn = say("ph_turn", low=ages[0], age=ages[1], high=ages[2])
+    name = say(f"ph_scenario_{'on' if scenario.supported else 'off'}", kept=formats.percent(scenario.persistence, 0))
+    return [marked(text) for text in (name, told["value"], told["range"], turn)]
+
+
+def _curve(reading: Reading, curve: Estimates, title: str) -> Any:
+    say, rows = reading.words, curve.tidy(reading.level)
+    unit = formats.currency_unit(reading.shop.description.currency, say.language)
+    labels = {"value": say("with_unit", name=say("ph_contribution"), unit=unit), "age": say("ph_age"), "start": ""}
+    labels["nested"], labels["band"] = (part.strip() for part in say("study_note").split("|"))
+    spans = [formats.money_range(low, high, reading.shop.description.currency, say.language)
+             for low, high in zip(rows["band_low"], rows["band_high"], strict=True)]  # fmt: skip
+    table = pd.DataFrame({say("column_age"): rows["age"].astype(str), say("ph_contribution"): rows["estimate"].map(lambda v: amount(reading, v)),
+                          say("ph_column_range"): spans})  # fmt: skip
+    counts = dict(zip(("treated", "others"), map(formats.number, curve.clusters), strict=True))
+    return charts.figure(charts.event_study(curve, labels=labels), title=title, subtitle=say("ph_payback_subtitle"),
+                         caption=_caption(reading, say("ph_n", **counts)), description=say("ph_payback_alt", **_last(reading, curve)),
+                         table=table, table_label=say("table_behind"))  # fmt: skip
+
+
+def _steps(reading: Reading, sums: Any, title: str) -> Any:
+    say = reading.words
+    levels = [float(sums["fees_before"]), float(sums["fees_after"])]
+    scale = 1e4 if say.language == "zh" else 1e6 if max(levels) >= 1e6 else 1e3
+    unit = say(f"axis_{scale:.0f}", unit=formats.currency_unit(reading.shop.description.currency, say.language))
+    names: Sequence[str] = platform_health.BRIDGE
+    values = [
+        levels[0],
+        *(float(sums[name]) for name in names[:3]),
+        levels[1],
+        *(float(sums[name]) for name in names[3:]),
+    ]
+    values += [levels[1] + sum(values[5:])]
+    steps = [say(f"ph_step_{name}") for name in ("before", *names[:3], "after", *names[3:], "kept")]
+    kinds = ["level", "change", "change", "change", "level", "change", "change", "level"]
+    texts = [amount(reading, value, signed=kind == "change") for value, kind in zip(values, kinds, strict=True)]
+    frame = pd.DataFrame({"step": steps, "amount": np.array(values) / scale, "kind": kinds, "text": texts})
+    labels = {"value": say("with_unit", name=say("ph_revenue"), unit=unit), "cut": say("axis_cut")}
+    told = "; ".join(f"{step} {text}" for step, text in zip(steps, texts, strict=True))
+    return charts.figure(charts.growth_waterfall(frame, labels=labels), title=title, subtitle=say("ph_bridge_subtitle"),
+                         caption=_caption(reading, say("adds_up")), description=told,
+                         table=pd.DataFrame({say("column_step"): steps, say("ph_revenue"): texts}),
+                         table_label=say("table_behind"))  # fmt: skip

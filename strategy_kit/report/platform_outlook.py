@@ -1,0 +1,244 @@
+"""Platform health beyond revenue: value over twelve months, consumers' search, merchants' trust."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from strategy_kit import charts, cohort, did, formats, platform_health, surrogate
+from strategy_kit.charts.nested import nested_forest
+from strategy_kit.errors import DesignError
+from strategy_kit.report import blocks, claims
+from strategy_kit.report.audience import FEWEST
+from strategy_kit.report.categories import Row, interval_columns, nested_rows
+from strategy_kit.report.claims import Spread, in_percent, verb_for
+from strategy_kit.report.figures import _caption, _categories
+from strategy_kit.report.platform_health_page import absent, amount
+from strategy_kit.report.sections import Section
+from strategy_kit.report.words import marked
+
+if TYPE_CHECKING:
+    from strategy_kit.estimates import Estimates
+    from strategy_kit.report.reading import Reading
+
+FIRST, YEAR = 8, 52
+"""First weeks that a year's value is foretold from, and the weeks of that value."""
+SILENCE = 8
+LAGS, LEADS = 6, 3
+
+
+def long_run(reading: Reading) -> Section:
+    """Return what the first weeks say of twelve-month value, under two readings of them, and which metric says most."""
+    say, head = reading.words, (reading.words("ph_surrogate"), reading.words("ph_surrogate_question"))
+    try:
+        panels = _histories(reading)
+        found = {past: _projected(reading, panels, past) for past in (0, FIRST)}
+        card = surrogate.scorecard(panels, weeks=FIRST, horizon=YEAR)
+    except DesignError as reason:
+        return absent(reading, "surrogate", str(reason))
+    if found[0][1].clusters[0] < FEWEST:
+        few = say("ph_few", n=formats.Count(found[0][1].clusters[0]), fewest=FEWEST)
+        return absent(reading, "surrogate", few)
+    best = say(f"metric_{card['metric'].iloc[0]}")
+    title = say(
+        "ph_surrogate_title",
+        metric=best,
+        weeks=formats.Count(FIRST),
+        share=formats.percent(card["r_squared"].iloc[0], 0),
+    )
+    note = say("ph_surrogate_note", weeks=formats.Count(FIRST), n=formats.Count(int(card["merchants"].iloc[0])))
+    return Section(
+        "surrogate", (blocks.section_head(*head, title, note), _values(reading, found), _card(reading, card))
+    )
+
+
+def search(reading: Reading) -> Section:
+    """Return whether consumers find what they buy in less time in the pilots than elsewhere."""
+    say, head = reading.words, (reading.words("ph_search"), reading.words("ph_search_question"))
+    try:
+        weekly = platform_health.search_cost(reading.shop)
+        since = reading.totals.periods[0].date()
+        panels = [platform_health.search_panel(reading.shop, name, since=since, through=reading.monday)
+                  for name in ("minutes_per_purchase", "queries_per_purchase", "conversion")]  # fmt: skip
+        contrasts = [did.pilot_contrast(panel) for panel in panels]
+    except DesignError as reason:
+        return absent(reading, "search", str(reason))
+    told = [_verb(reading, contrast) for contrast in contrasts]
+    title = say("ph_search_title", verb=told[0])
+    note = say("ph_search_note", queries=told[1], conversion=told[2], range=_range(reading, contrasts[0]))
+    return Section("search", (blocks.section_head(*head, title, note), _minutes(reading, weekly, title)))
+
+
+def trust(reading: Reading) -> Section:
+    """Return whether merchants stay, complain less, and whether experience comes before growth."""
+    say, head, shop = reading.words, (reading.words("ph_trust"), reading.words("ph_trust_question")), reading.shop
+    window = {"since": reading.totals.periods[0].date(), "through": reading.monday}
+    try:
+        merchants = shop.panel(categories=shop.pilot.categories, **window).untreated_at_first()
+        gone = platform_health.exits_panel(merchants, silence=SILENCE)
+        effect = did.overall(did.group_time(gone, control="not_yet"))
+    except DesignError as reason:
+        return absent(reading, "trust", str(reason))
+    if effect.clusters[0] < FEWEST:
+        return absent(reading, "trust", say("ph_few", n=formats.Count(effect.clusters[0]), fewest=FEWEST))
+    spread = Spread(*effect.average, np.inf, reading.widening)
+    verb = verb_for(spread, reading.level, [check.state for check in reading.checks] + ["limits"] * gone.uneven)  # type: ignore[operator]
+    points = partial(_points, reading)
+    title = say("ph_trust_title", verb=claims.told(verb, spread, points(abs(spread.estimate), signed=False), say))
+    low, high = map(points, spread.interval(reading.level))
+    rows = [
+        say("ph_trust_note", low=low, high=high, silence=formats.Count(SILENCE)),
+        _complaints(reading),
+        say("ph_cutoff"),
+    ]
+    parts = (blocks.section_head(*head, title, " ".join(rows)), _survival(reading), _lead_lag(reading))
+    return Section("trust", tuple(part for part in parts if part is not None))
+
+
+def _histories(reading: Reading) -> dict[str, Any]:
+    first = reading.shop.complete_periods("week")[0]
+    return surrogate.measure_panels(reading.shop, surrogate.SCORED, since=first, through=reading.monday)
+
+
+def _projected(reading: Reading, panels: dict[str, Any], past: int) -> tuple[surrogate.Index, Estimates, Estimates]:
+    """Return the index, the effect on it, and the effect on sales of the first weeks."""
+    panels = {name: panels[name] for name in surrogate.MEASURES}
+    index = surrogate.fit_index(panels, weeks=FIRST, horizon=YEAR, past=past)
+
+    def study(panel: Any) -> Estimates:
+        inside = panel.within(reading.shop.pilot.categories).untreated_at_first()
+        return did.event_study(did.group_time(inside, control="not_yet"))
+
+    effects = {name: study(panel) for name, panel in panels.items()}
+    return index, surrogate.long_run_effect(index, study(surrogate.index_panel(index, panels)), effects), effects["gmv"]
+
+
+def _values(reading: Reading, found: dict[int, Any]) -> Any:
+    say, write = reading.words, partial(amount, reading)
+    early, error = (FIRST * part for part in surrogate.first_weeks(found[0][2], FIRST))
+    spreads = {"ph_first": Spread(early, error, np.inf, reading.widening)}
+    names = {0: "ph_lasting", FIRST: "ph_fresh"}
+    spreads |= {names[past]: Spread(*row[1].average, np.inf, reading.widening) for past, row in found.items()}
+    weeks = formats.Count(FIRST)
+    rows = [
+        Row(say(name, weeks=weeks), "one" if name == "ph_first" else "prediction", spread)
+        for name, spread in spreads.items()
+    ]
+    frame = nested_rows(rows, reading.level, lambda *ends: say("nested_value", **{
+        name: write(end) for name, end in zip(("estimate", "low", "high"), ends, strict=True)}))  # fmt: skip
+    table = pd.DataFrame({say("column_measure"): frame["name"], say("column_estimate"): frame["estimate"].map(write)})
+    table = table.assign(**interval_columns(frame, reading.level, write, say))
+    fits = [row[0].calibration().attrs for row in found.values()]
+    held = {f"{name}_{at}": formats.number(fit["slope"], 2) for at, fit in enumerate(fits) for name in ("slope",)}
+    return charts.figure(nested_forest(frame, unit=write, labels={"cut": say("nested_cut")}), title=say("ph_values_title", weeks=weeks),
+                         subtitle=say("ph_values_subtitle"), caption=_caption(reading, say("ph_values_caption", **held)),
+                         description="; ".join(frame["name"] + " " + frame["value"]), table=table,
+                         table_label=say("table_behind"))  # fmt: skip
+
+
+def _card(reading: Reading, card: pd.DataFrame) -> Any:
+    say = reading.words
+    rows = [[marked(say(f"metric_{row.metric}")), formats.percent(row.r_squared, 0), formats.number(row.rank_correlation, 2),
+             formats.percent(row.reliability, 0), str(row.weeks_needed)] for row in card.itertuples(index=False)]  # type: ignore[arg-type]  # fmt: skip
+    heads = [say("column_measure"), *(say(f"ph_card_{name}") for name in ("power", "rank", "reliability", "weeks"))]
+    return blocks.listing(heads, rows, say("ph_card_caption"), numbers=range(1, 5))
+
+
+def _verb(reading: Reading, contrast: Estimates) -> str:
+    spread = _spread(reading, contrast)
+    verb = verb_for(spread, reading.level, [check.state for check in reading.checks])
+    return claims.told(verb, spread, in_percent(abs(spread.estimate), signed=False), reading.words)
+
+
+def _spread(reading: Reading, contrast: Estimates) -> Spread:
+    row: Any = contrast.glance().iloc[0]
+    return Spread(float(row["estimate"]), float(row["std_error"]), float(row["degrees_of_freedom"]), reading.widening)
+
+
+def _range(reading: Reading, contrast: Estimates) -> str:
+    low, high = map(in_percent, _spread(reading, contrast).interval(reading.level))
+    return reading.words("range_to", low=low, high=high)
+
+
+def _minutes(reading: Reading, weekly: pd.DataFrame, title: str) -> Any:
+    say, measure = reading.words, "minutes_per_purchase"
+    shown = weekly[(weekly["week"] >= reading.totals.periods[0]) & (weekly["week"] <= pd.Timestamp(reading.monday))]
+    shown = shown.assign(series=np.where(shown["pilot"], "pilot", "other"), complete=True)
+    wide = shown.pivot_table(index="week", columns="series", values=measure)
+    labels = {"value": say("ph_minutes"), "incomplete": say("incomplete"), "start": say("pilot_starts")}
+    labels |= {name: say(f"series_{name}") for name in ("pilot", "other")}
+    table = pd.DataFrame({say("column_week"): pd.DatetimeIndex(wide.index).strftime("%Y-%m-%d")})
+    table = table.assign(**{labels[name]: [formats.number(v, 1) for v in wide[name]] for name in ("pilot", "other")})
+    chart = charts.kpi_trend(
+        shown, metric=measure, period="week", series="series", labels=labels, start=reading.shop.pilot.starts_on
+    )
+    last = {name: formats.number(float(wide[name].iloc[-1]), 1) for name in ("pilot", "other")}
+    return charts.figure(chart, title=title, subtitle=say("ph_search_subtitle"), caption=_caption(reading, _categories(reading)),
+                         description=say("ph_search_alt", **last), table=table, table_label=say("table_behind"))  # fmt: skip
+
+
+def _points(reading: Reading, share: float, *, signed: bool = True) -> str:
+    return reading.words("share_points", n=formats.number(100 * share, 1, signed=signed))
+
+
+def _complaints(reading: Reading) -> str:
+    say, window = reading.words, {"since": reading.totals.periods[0].date(), "through": reading.monday}
+    try:
+        contrast = did.pilot_contrast(platform_health.complaints_panel(reading.shop, **window))
+    except DesignError as reason:
+        return say("ph_complaints_absent", reason=str(reason))
+    spread = _spread(reading, contrast)
+    verb = verb_for(spread, reading.level, [check.state for check in reading.checks])
+    size = say("ph_per_thousand", n=formats.number(1000 * abs(spread.estimate), 1))
+    return say("ph_complaints", verb=claims.told(verb, spread, size, say))
+
+
+def _survival(reading: Reading) -> Any:
+    say = reading.words
+    try:
+        curve = cohort.survival(reading.shop)
+    except DesignError as reason:
+        return blocks.line(str(reason))
+    curve = curve[curve["at_risk"] >= FEWEST]
+    if curve.empty:
+        return blocks.line(say("ph_survival_few", fewest=FEWEST))
+    last: Any = curve.iloc[-1]
+    told = {"age": formats.Count(int(last["age"])), "share": formats.percent(last["survival"], 0)}
+    table = pd.DataFrame(
+        {
+            say("ph_months"): curve["age"].astype(str),
+            say("ph_surviving"): curve["survival"].map(partial(formats.percent, digits=1)),
+        }
+    )
+    labels = {"value": say("ph_surviving"), "age": say("ph_months")}
+    return charts.figure(charts.retention_curves(curve, labels=labels), title=say("ph_survival_title", **told),
+                         caption=_caption(reading, say("ph_survival_n", n=formats.Count(int(curve["at_risk"].iloc[0])))),
+                         description=say("ph_survival_title", **told), table=table, table_label=say("table_behind"))  # fmt: skip
+
+
+def _lead_lag(reading: Reading) -> Any:
+    say, window = reading.words, {"since": reading.totals.periods[0].date(), "through": reading.monday}
+    try:
+        sales, score, _ = platform_health.experience_panel(reading.shop, **window)
+        found = platform_health.lead_lag(sales, score, lags=LAGS, leads=LEADS)
+    except DesignError as reason:
+        return blocks.line(say("ph_lead_absent", reason=str(reason)))
+    if found.clusters[0] < FEWEST:
+        return blocks.line(say("ph_few", n=formats.Count(found.clusters[0]), fewest=FEWEST))
+    total, error = found.average
+    placebo = float(found.details["placebo"]["p_value"][0])
+    low, high = (formats.percent(end, signed=True) for end in Spread(total, error, np.inf).interval(reading.level))
+    told = {"sum": formats.percent(total, signed=True), "low": low, "high": high, "p": formats.number(placebo, 3)}
+    drawn = replace(found, labels=found.labels.rename(columns={"lag": "age"}))
+    labels = {"value": say("ph_lead_value"), "age": say("ph_lag"), "start": say("ph_same_week")}
+    labels["nested"], labels["band"] = (part.strip() for part in say("study_note").split("|"))
+    rows = found.tidy(reading.level)
+    table = pd.DataFrame({say("ph_lag"): [formats.number(v, signed=True) for v in rows["lag"]],
+                          say("column_estimate"): [formats.percent(v, signed=True) for v in rows["estimate"]]})  # fmt: skip
+    return charts.figure(charts.event_study(drawn, percent=True, labels=labels), title=say("ph_lead_title", **told),
+                         subtitle=say("ph_lead_subtitle"), caption=_caption(reading, say("ph_lead_n", n=formats.Count(found.clusters[0]))),
+                         description=say("ph_lead_title", **told), table=table, table_label=say("table_behind"))  # fmt: skip
