@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from strategy_kit.report.reading import Reading
 
 _SUNDAY = dt.timedelta(days=6)
+_LEAST_SHOWN = 0.001
 _MEASURES = ("last_days", "next_week", "refunded_after", "undone")
 
 
@@ -92,6 +93,8 @@ def _section(reading: Reading, name: str, parts: Callable[[], tuple[Any, ...]]) 
     """Show a section, or the one line that says why it has nothing to show."""
     say = reading.words
     head = say(f"section_targets_{name}"), say(f"question_targets_{name}")
+    if name != "setting" and "targets" not in reading.shop.tables:
+        return Section(name, (blocks.absent(*head, say("targets_absent")),))
     try:
         title, note, *shown = parts()
     except DesignError as reason:
@@ -269,6 +272,10 @@ def _jump(reading: Reading, made: pd.DataFrame, tier: str) -> Any:
     growth -= growth.groupby(made["period_start"][held].to_numpy()).transform("mean")
     score = made["sold"][held].to_numpy() / made[tier][held].to_numpy()
     try:
+        test = targets.density_test(score)
+        if (smallest := min(test.p_value, test.p_near)) < targets.REFUSED:
+            told = "p < 0.001" if smallest < _LEAST_SHOWN else f"p = {formats.number(smallest, 3)}"
+            return blocks.line(say("jump_sorted", tier=say(f"word_{tier}"), p=told))
         row = (
             targets.discontinuity(growth.to_numpy(), score, cluster=made["merchant_id"][held].to_numpy()).tidy().iloc[0]
         )

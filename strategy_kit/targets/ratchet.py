@@ -23,7 +23,7 @@ TERMS = ("after_beaten", "after_missed", "ratchet")
 _FEW = 10
 
 
-def ratchet(made: pd.DataFrame) -> Estimates:
+def ratchet(made: pd.DataFrame, *, near: float = 0.02) -> Estimates:
     """Estimate how much of what a target was beaten or missed by goes into the merchant's next target.
 
     Within merchants: log change of the stretch from one period to the next on the log of sales over the stretch, with a slope
@@ -35,6 +35,9 @@ def ratchet(made: pd.DataFrame) -> Estimates:
     made
         Targets of ended periods, as `targets.made` returns them. Periods of a merchant follow each other; a target whose
         merchant has none in the next period, or no sale, is left out and counted.
+    near
+        Targets beaten by less than this share are left out and counted: who pushed them over the line would have sold less,
+        and sells less in the next period, which bends the slope as a ratchet does.
 
     Returns
     -------
@@ -66,11 +69,11 @@ def ratchet(made: pd.DataFrame) -> Estimates:
     order = {start: place for place, start in enumerate(np.unique(made["period_start"]))}
     rows = made.assign(place=made["period_start"].map(order)).sort_values(["merchant_id", "place"])
     following = rows.groupby("merchant_id")[["place", "stretch"]].shift(-1)
-    held = (
-        (following["place"] == rows["place"] + 1)
-        & (rows[["sold", "stretch"]] > 0).all(axis=1)
-        & (following["stretch"] > 0)
-    )
+    positive = (rows[["sold", "stretch"]] > 0).all(axis=1) & (following["stretch"] > 0)
+    held = positive & (following["place"] == rows["place"] + 1)
+    pushed = held & (rows["sold"] >= rows["stretch"]) & (rows["sold"] < (1 + near) * rows["stretch"])
+    lost = {"without a next one or without sales": int((~held).sum()), "just made": int(pushed.sum())}
+    held &= ~pushed
     change = np.log(following["stretch"][held].to_numpy() / rows["stretch"][held].to_numpy())
     rows = rows[held]
     gap = np.log(rows["sold"].to_numpy() / rows["stretch"].to_numpy())
@@ -91,8 +94,7 @@ def ratchet(made: pd.DataFrame) -> Estimates:
     covariance = (small * inverse @ (score.T @ score) @ inverse)[:2, :2]
     mix = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, -1.0]])
     estimate, spread, law = mix @ slopes[:2], mix @ covariance @ mix.T, Student(float(count - 1))
-    lost = len(made) - len(gap)
-    notes = (f"targets without a next one or without sales, left out: {lost} of {len(made)}",) if lost else ()
+    notes = tuple(f"targets {why}, left out: {number} of {len(made)}" for why, number in lost.items() if number)
     return Estimates("ratchet", "log stretch", pd.DataFrame({"term": TERMS}), estimate, spread, np.full(3, count), "merchant",
                      (count, 0), (float(estimate[2]), float(np.sqrt(spread[2, 2]))), law, notes=notes)  # fmt: skip
 

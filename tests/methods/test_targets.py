@@ -291,6 +291,8 @@ def test_ratchet_is_a_clustered_regression() -> None:
     made = targets_of(rng.normal(0, 0.2, (40, 5)), 0.7, 0.3, rng.normal(0, 0.05, (40, 5)))
     result = targets.ratchet(made)
     pairs: Any = made.assign(next=made.groupby("merchant_id")["stretch"].shift(-1)).dropna()
+    near = (pairs["sold"] >= pairs["stretch"]) & (pairs["sold"] < 1.02 * pairs["stretch"])
+    pairs = pairs[~near]
     gap: Any = np.log(pairs["sold"] / pairs["stretch"])
     terms = pd.get_dummies(pairs["period_start"], dtype=float).assign(up=gap.clip(lower=0), down=gap.clip(upper=0))
     fit = sm.OLS(np.log(pairs["next"] / pairs["stretch"]), terms).fit(
@@ -300,7 +302,10 @@ def test_ratchet_is_a_clustered_regression() -> None:
     assert result.std_error[:2] == pytest.approx(fit.bse[["up", "down"]].to_numpy(), rel=1e-9)
     test = fit.t_test(np.array([0.0] * 4 + [1.0, -1.0]))
     assert (result.estimate[2], result.std_error[2]) == pytest.approx((test.effect[0], test.sd[0, 0]), rel=1e-9)
-    assert result.notes == ("targets without a next one or without sales, left out: 40 of 200",)
+    assert result.notes == (
+        "targets without a next one or without sales, left out: 40 of 200",
+        f"targets just made, left out: {near.sum()} of 200",
+    )
 
 
 @pytest.mark.parametrize(("up", "down"), [(0.5, 0.5), (0.7, 0.3)])
@@ -311,6 +316,27 @@ def test_ratchet_lies_in_its_interval(up: float, down: float) -> None:
         row = targets.ratchet(targets_of(rng.normal(0, 0.2, (60, 4)), up, down, noise)).tidy().iloc[2]
         held += row["conf_low"] <= up - down <= row["conf_high"]
     assert held / runs > 0.95 - 4 * np.sqrt(0.05 * 0.95 / runs)
+
+
+def test_pushing_over_the_line_is_no_ratchet() -> None:
+    rng, runs, held = np.random.default_rng(13), 200, {0.02: 0, 1e-9: 0}
+    for _ in range(runs):
+        honest = rng.uniform(0.7, 1.3, (300, 3))
+        stretch = np.exp(rng.normal(0, 0.05, honest.shape)) / honest
+        over = (honest > 0.9) & (honest < 1) & (rng.random(honest.shape) < 0.8)
+        sold = stretch * np.where(over, 1.003, honest)
+        unit, period = np.indices(honest.shape)
+        rows = {
+            "merchant_id": unit.ravel(),
+            "period_start": period.ravel(),
+            "stretch": stretch.ravel(),
+            "sold": sold.ravel(),
+        }
+        for near in held:
+            row = targets.ratchet(pd.DataFrame(rows), near=near).tidy().iloc[2]
+            held[near] += row["conf_low"] <= 0 <= row["conf_high"]
+    assert held[0.02] / runs > 0.95 - 4 * np.sqrt(0.05 * 0.95 / runs)
+    assert held[1e-9] < held[0.02]  # with those who pushed, a ratchet is seen that is none
 
 
 def test_ratchet_needs_both_sides() -> None:

@@ -59,7 +59,7 @@ def test_titles_say_what_was_found(readings: dict[str, Reading]) -> None:
     )  # all targets are alike
     floor = str(page.floor(reading))
     assert floor.startswith("Floor: Weekly GMV of a merchant with a looser floor")
-    assert "stretch are not compared: the density of attainment jumps at 1 (p = " in floor
+    assert "stretch are not compared: too many sit just above it (p < 0.001)" in floor
 
 
 def test_both_languages_tell_the_same_numbers(readings: dict[str, Reading]) -> None:
