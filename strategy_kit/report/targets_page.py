@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from strategy_kit.report.reading import Reading
 
 _SUNDAY = dt.timedelta(days=6)
-_LEAST_SHOWN = 0.001
+_LEAST_SHOWN, _WHOLE_AND_ONE = 0.001, 2
 _MEASURES = ("last_days", "next_week", "refunded_after", "undone")
 
 
@@ -158,6 +158,8 @@ def _setting(reading: Reading, promise: float, reach: float) -> tuple[Any, ...]:
 
 def _fairness(reading: Reading) -> tuple[Any, ...]:
     say, found = reading.words, targets.fairness(_made(reading))
+    if found["size_band"].nunique() <= _WHOLE_AND_ONE:
+        raise DesignError(say("fairness_one_size"))
     p_value: Any = found.drop_duplicates("tier").set_index("tier")["p_value"]
     told = {tier: formats.number(float(p_value[tier]), 3) for tier in ("floor", "stretch")}
     differ = bool((p_value < 0.05 / len(p_value)).any())
@@ -168,7 +170,7 @@ def _fairness(reading: Reading) -> tuple[Any, ...]:
 def _shares(reading: Reading, shares: pd.DataFrame, title: str) -> Any:
     """Draw shares met by tier and band, those of fewer than ten targets left out."""
     say = reading.words
-    shown: Any = shares[shares["targets"] >= FEWEST]
+    shown: Any = shares[shares["merchants"] >= FEWEST]
     names = {name: say("targets_all") if name == "all" else say.label(name) for name in shown["size_band"].unique()}
     words = {
         "share": say("share_met"),
@@ -196,7 +198,7 @@ def _gaming(reading: Reading) -> tuple[Any, ...]:
     share: Any = found.measures.set_index("measure").loc["share"]
     told = {name: formats.percent(float(share[column])) for name, column in _ENDS.items()}
     title = say("gaming_title", **told) if share["conf_low"] > 0 else say("gaming_none", **told)
-    bins = found.bins.assign(observed=found.bins["observed"].where(found.bins["observed"] >= FEWEST, 0))
+    bins = found.bins.assign(observed=found.bins["observed"].where(found.bins["clusters"] >= FEWEST, 0))
     table = pd.DataFrame({say("column_attained"): [formats.percent(low, 0) for low in bins["low"]],
                           say("column_targets"): [formats.number(n) if n else f"< {FEWEST}" for n in bins["observed"]],
                           say("column_expected"): [formats.number(n, 1) for n in bins["counterfactual"]]})  # fmt: skip

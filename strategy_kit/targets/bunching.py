@@ -84,7 +84,8 @@ class Bunching:
     Attributes
     ----------
     bins
-        low, high (edges), observed, counterfactual (targets), excluded (whether the bin did not fit the polynomial).
+        low, high (edges), observed, counterfactual (targets), clusters (whose targets they are), excluded (whether the bin did
+        not fit the polynomial).
     measures
         excess (targets), share (of all in the window), height (excess over the counterfactual of a bin at the line) and
         reach (how far below the line the missing begin), with their intervals: columns measure, estimate, conf_low, conf_high.
@@ -217,7 +218,8 @@ def _found(
     step = np.arange(-low, high)
     table = {"low": at + step * bins.width, "high": at + (step + 1) * bins.width, "observed": observed.astype(int)}
     excluded = (step >= -reach[0]) & (step < over)
-    frame = pd.DataFrame({**table, "counterfactual": fit[0], "excluded": excluded})
+    owners = np.bincount(np.unique(owner * observed.size + column) % observed.size, minlength=observed.size)
+    frame = pd.DataFrame({**table, "counterfactual": fit[0], "clusters": owners, "excluded": excluded})
     return Bunching(frame, measures, bool(balanced[0]), int((~inside).sum()))
 
 

@@ -60,8 +60,9 @@ def met_by_band(
     Returns
     -------
     DataFrame
-        size_band ("all" first; a missing one is "unknown"), targets, clusters, met (share), std_error, conf_low, conf_high
-        (t with clusters - 1 degrees of freedom, cut at 0 and 1), p_value (Wald test that all bands are equal, in every row).
+        size_band ("all" first; a missing one is "unknown"), targets, merchants, clusters, met (share), std_error, conf_low and
+        conf_high (t with clusters - 1 degrees of freedom, cut at 0 and 1), p_value (Wald test that all bands are equal, in
+        every row).
 
     Raises
     ------
@@ -89,9 +90,21 @@ def met_by_band(
         error = float(np.sqrt(scaled @ scaled)) if count >= _FEW else np.nan
         law = Student(float(max(count - 1, 1)))
         low, high = law.interval(np.array([share]), np.array([error]), level)
-        rows.append((name, int(inside.sum()), count, share, error, max(low[0], 0.0), min(high[0], 1.0)))
+        merchants = targets["merchant_id"].to_numpy()[inside]
+        rows.append(
+            (
+                name,
+                int(inside.sum()),
+                len(pd.unique(merchants)),
+                count,
+                share,
+                error,
+                max(low[0], 0.0),
+                min(high[0], 1.0),
+            )
+        )
         influences[name] = scaled
-    names = ["size_band", "targets", "clusters", "met", "std_error", "conf_low", "conf_high"]
+    names = ["size_band", "targets", "merchants", "clusters", "met", "std_error", "conf_low", "conf_high"]
     found = pd.DataFrame(rows, columns=names)
     bands = [name for name in influences if name != WHOLE]
     return found.assign(p_value=_equal(found["met"].to_numpy()[1:], np.array([influences[name] for name in bands])))

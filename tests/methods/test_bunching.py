@@ -109,6 +109,9 @@ def test_merchants_with_many_targets_widen_the_interval() -> None:
         for cluster in (owner, None)
     )
     assert wide > 1.5 * narrow
+    bins = targets.bunching(values, cluster=owner, draws=10).bins
+    for row in bins.iloc[::7].itertuples():
+        assert row.clusters == len(set(owner[(values >= row.low - 1e-12) & (values < row.high - 1e-12)]))
 
 
 @settings(max_examples=20, deadline=None)
