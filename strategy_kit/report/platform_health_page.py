@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -53,9 +54,10 @@ def bridge(reading: Reading) -> Section:
     sums: Any = parts.sum(numeric_only=True)
     told = {name: amount(reading, float(sums[name])) for name in platform_health.BRIDGE}
     change = float(sums["fees_after"] - sums["fees_before"])
-    title = say("ph_bridge_title", total=amount(reading, change), weeks=formats.Count(weeks), **told)
+    title = say("ph_bridge_title", total=amount(reading, change), weeks=formats.Count(weeks), growth=told["growth"])
     note = (" " * (say.language == "en")).join([say("ph_bridge_note"), passed(reading)])
-    return Section("bridge", (blocks.section_head(*head, title, note), _steps(reading, sums, title)))
+    figure = _steps(reading, sums, say("ph_steps_title", **told))
+    return Section("bridge", (blocks.section_head(*head, title, note), figure))
 
 
 def bridged(reading: Reading) -> tuple[pd.DataFrame, int]:
@@ -191,11 +193,13 @@ def _curve(reading: Reading, curve: Estimates, title: str) -> Any:
     labels["nested"], labels["band"] = (part.strip() for part in say("study_note").split("|"))
     spans = [formats.money_range(low, high, reading.shop.description.currency, say.language)
              for low, high in zip(rows["band_low"], rows["band_high"], strict=True)]  # fmt: skip
-    table = pd.DataFrame({say("column_age"): rows["age"].astype(str), say("ph_contribution"): rows["estimate"].map(lambda v: amount(reading, v)),
+    table = pd.DataFrame({say("column_age"): rows["age"].astype(str),
+                          say("ph_contribution"): rows["estimate"].map(partial(amount, reading)),
                           say("ph_column_range"): spans})  # fmt: skip
     counts = dict(zip(("treated", "others"), map(formats.number, curve.clusters), strict=True))
     return charts.figure(charts.event_study(curve, labels=labels), title=title, subtitle=say("ph_payback_subtitle"),
-                         caption=_caption(reading, say("ph_n", **counts)), description=say("ph_payback_alt", **_last(reading, curve)),
+                         caption=_caption(reading, say("ph_n", **counts)),
+                         description=say("ph_payback_alt", **_last(reading, curve)),
                          table=table, table_label=say("table_behind"))  # fmt: skip
 
 

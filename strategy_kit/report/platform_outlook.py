@@ -85,8 +85,8 @@ def trust(reading: Reading) -> Section:
         return absent(reading, "trust", str(reason))
     if effect.clusters[0] < FEWEST:
         return absent(reading, "trust", say("ph_few", n=formats.Count(effect.clusters[0]), fewest=FEWEST))
-    spread = Spread(*effect.average, np.inf, reading.widening)
-    verb = verb_for(spread, reading.level, [check.state for check in reading.checks] + ["limits"] * gone.uneven)  # type: ignore[operator]
+    spread = _normal(reading, effect)
+    verb = verb_for(spread, reading.level, [check.state for check in reading.checks] + ["limits"] * gone.uneven)
     points = partial(_points, reading)
     title = say("ph_trust_title", verb=claims.told(verb, spread, points(abs(spread.estimate), signed=False), say))
     low, high = map(points, spread.interval(reading.level))
@@ -119,10 +119,10 @@ def _projected(reading: Reading, panels: dict[str, Any], past: int) -> tuple[sur
 
 def _values(reading: Reading, found: dict[int, Any]) -> Any:
     say, write = reading.words, partial(amount, reading)
-    early, error = (FIRST * part for part in surrogate.first_weeks(found[0][2], FIRST))
-    spreads = {"ph_first": Spread(early, error, np.inf, reading.widening)}
+    early, error = surrogate.first_weeks(found[0][2], FIRST)
+    spreads = {"ph_first": Spread(FIRST * early, FIRST * error, np.inf, reading.widening)}
     names = {0: "ph_lasting", FIRST: "ph_fresh"}
-    spreads |= {names[past]: Spread(*row[1].average, np.inf, reading.widening) for past, row in found.items()}
+    spreads |= {names[past]: _normal(reading, row[1]) for past, row in found.items()}
     weeks = formats.Count(FIRST)
     rows = [
         Row(say(name, weeks=weeks), "one" if name == "ph_first" else "prediction", spread)
@@ -133,8 +133,9 @@ def _values(reading: Reading, found: dict[int, Any]) -> Any:
     table = pd.DataFrame({say("column_measure"): frame["name"], say("column_estimate"): frame["estimate"].map(write)})
     table = table.assign(**interval_columns(frame, reading.level, write, say))
     fits = [row[0].calibration().attrs for row in found.values()]
-    held = {f"{name}_{at}": formats.number(fit["slope"], 2) for at, fit in enumerate(fits) for name in ("slope",)}
-    return charts.figure(nested_forest(frame, unit=write, labels={"cut": say("nested_cut")}), title=say("ph_values_title", weeks=weeks),
+    held = {f"slope_{at}": formats.number(fit["slope"], 2) for at, fit in enumerate(fits)}
+    return charts.figure(nested_forest(frame, unit=write, labels={"cut": say("nested_cut")}),
+                         title=say("ph_values_title", weeks=weeks),
                          subtitle=say("ph_values_subtitle"), caption=_caption(reading, say("ph_values_caption", **held)),
                          description="; ".join(frame["name"] + " " + frame["value"]), table=table,
                          table_label=say("table_behind"))  # fmt: skip
@@ -142,8 +143,12 @@ def _values(reading: Reading, found: dict[int, Any]) -> Any:
 
 def _card(reading: Reading, card: pd.DataFrame) -> Any:
     say = reading.words
-    rows = [[marked(say(f"metric_{row.metric}")), formats.percent(row.r_squared, 0), formats.number(row.rank_correlation, 2),
-             formats.percent(row.reliability, 0), str(row.weeks_needed)] for row in card.itertuples(index=False)]  # type: ignore[arg-type]  # fmt: skip
+    cells: list[Any] = list(card.itertuples(index=False))
+    rows = [
+        [marked(say(f"metric_{row.metric}")), formats.percent(row.r_squared, 0), formats.number(row.rank_correlation, 2),
+         formats.percent(row.reliability, 0), str(row.weeks_needed)]
+        for row in cells
+    ]  # fmt: skip
     heads = [say("column_measure"), *(say(f"ph_card_{name}") for name in ("power", "rank", "reliability", "weeks"))]
     return blocks.listing(heads, rows, say("ph_card_caption"), numbers=range(1, 5))
 
@@ -179,6 +184,11 @@ def _minutes(reading: Reading, weekly: pd.DataFrame, title: str) -> Any:
     last = {name: formats.number(float(wide[name].iloc[-1]), 1) for name in ("pilot", "other")}
     return charts.figure(chart, title=title, subtitle=say("ph_search_subtitle"), caption=_caption(reading, _categories(reading)),
                          description=say("ph_search_alt", **last), table=table, table_label=say("table_behind"))  # fmt: skip
+
+
+def _normal(reading: Reading, found: Estimates) -> Spread:
+    value, error = found.average
+    return Spread(value, error, np.inf, reading.widening)
 
 
 def _points(reading: Reading, share: float, *, signed: bool = True) -> str:
@@ -240,5 +250,6 @@ def _lead_lag(reading: Reading) -> Any:
     table = pd.DataFrame({say("ph_lag"): [formats.number(v, signed=True) for v in rows["lag"]],
                           say("column_estimate"): [formats.percent(v, signed=True) for v in rows["estimate"]]})  # fmt: skip
     return charts.figure(charts.event_study(drawn, percent=True, labels=labels), title=say("ph_lead_title", **told),
-                         subtitle=say("ph_lead_subtitle"), caption=_caption(reading, say("ph_lead_n", n=formats.Count(found.clusters[0]))),
+                         subtitle=say("ph_lead_subtitle"),
+                         caption=_caption(reading, say("ph_lead_n", n=formats.Count(found.clusters[0]))),
                          description=say("ph_lead_title", **told), table=table, table_label=say("table_behind"))  # fmt: skip

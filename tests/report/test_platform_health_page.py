@@ -1,0 +1,90 @@
+"""The page on platform health: its words follow the numbers in both languages, and what has no data is one line."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+
+import strategy_kit as sk
+from strategy_kit import platform_health
+from strategy_kit.report import platform_health_page as page
+from strategy_kit.report import platform_outlook as outlook
+from strategy_kit.report import read_week
+from strategy_kit.report.blocks import Block
+from strategy_kit.simulate import World, simulate
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from strategy_kit.report import Reading, Section
+
+SECTIONS = (page.bridge, page.payback, outlook.long_run, outlook.search, outlook.trust)
+NUMBER = re.compile(r"[+−]?\d[\d.,]*%")
+
+
+def shown(section: Section) -> str:
+    """What a section says, chances in percent as Chinese writes them."""
+    parts = (part.html if isinstance(part, Block) else json.dumps(part.to_dict()) for part in section.parts)
+    return re.sub(r"(\d+) in 100", r"\1%", " ".join(parts))
+
+
+@pytest.fixture(scope="module")
+def readings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Reading]:
+    folder = simulate(
+        tmp_path_factory.mktemp("health") / "health", seed=7, merchants=220, weeks=66, world=World(search_cost=1)
+    )
+    return {language: read_week(sk.open_dataset(folder), None, language) for language in ("en", "zh")}  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def plain(sample: Path) -> Reading:
+    return read_week(sk.open_dataset(sample))
+
+
+def test_titles_follow_the_numbers(readings: dict[str, Reading]) -> None:
+    reading = readings["en"]
+    sums = page.bridged(reading)[0].sum(numeric_only=True)
+    change = page.amount(reading, sums["fees_after"] - sums["fees_before"])
+    assert str(page.bridge(reading)).startswith(f"Revenue: Platform revenue moved by {change} between ")
+    state = platform_health.payback(page.repaid(reading)[0])["state"][0]
+    words = {"not_yet": "Not yet paid back", "cannot_tell": "Whether support", "paid_back": "Paid back"}
+    assert str(page.payback(reading)).startswith(f"Payback: {words[state]}")
+    assert "surrogacy" in shown(outlook.long_run(reading))
+    assert "comparability" in shown(outlook.long_run(reading))
+    assert re.match(r"Search: .*: (may have fallen \(\d+ in 100\)|fell) by (9|10)\.\d%", str(outlook.search(reading)))
+
+
+def test_both_languages_tell_the_same_numbers(readings: dict[str, Reading]) -> None:
+    count = 0
+    for section in SECTIONS:
+        told = [sorted(NUMBER.findall(shown(section(readings[language])))) for language in ("en", "zh")]
+        assert told[0] == told[1]
+        count += len(told[0])
+    assert count > 20
+
+
+def test_no_merchant_is_named(readings: dict[str, Reading]) -> None:
+    text = " ".join(shown(section(readings["en"])) for section in SECTIONS)
+    assert not re.search(r"\bm\d{5}\b|\bb\d{7}\b|\bo\d{8}\b", text)
+
+
+def test_what_has_no_data_is_one_line(plain: Reading) -> None:
+    for section, needed in ((outlook.search, "searches.sessions"), (outlook.long_run, "60 complete weeks")):
+        parts = section(plain).parts
+        assert len(parts) == 1
+        assert needed in str(parts[0])
+    trust = shown(outlook.trust(plain))
+    assert "experience.complaints" in trust
+    assert "experience.score" in trust
+
+
+def test_the_answer_is_one_sentence(plain: Reading, readings: dict[str, Reading]) -> None:
+    for reading in (plain, readings["en"]):
+        told = page.answer(reading)
+        assert told.startswith("Platform revenue moved by ")
+        assert len(told.split()) <= 45
+        assert told.count(". ") == 0
+    assert page.answer(readings["zh"]).startswith("试点以来平台收入变动")
