@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from strategy_kit.errors import DesignError
-from strategy_kit.inference import Student
+from strategy_kit.inference import StudentByRow
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,36 +78,45 @@ def met_by_band(
     if not len(targets):
         raise DesignError("no target has ended, so none was met; take a later day")
     band = targets["size_band"].astype(object).fillna("unknown").astype(str).to_numpy()
-    unit = pd.factorize(targets[cluster])[0]
-    values = np.asarray(met, dtype=float)
-    rows, influences = [], {}
-    for name in (WHOLE, *np.unique(band)):
-        inside = (band == name) | (name == WHOLE)
-        share = values[inside].mean()
-        moved = np.bincount(unit[inside], values[inside] - share, unit.max() + 1) / inside.sum()
-        count = len(np.unique(unit[inside]))
-        scaled = moved * np.sqrt(count / max(count - 1, 1))
-        error = float(np.sqrt(scaled @ scaled)) if count >= _FEW else np.nan
-        law = Student(float(max(count - 1, 1)))
-        low, high = law.interval(np.array([share]), np.array([error]), level)
-        merchants = targets["merchant_id"].to_numpy()[inside]
-        rows.append(
-            (
-                name,
-                int(inside.sum()),
-                len(pd.unique(merchants)),
-                count,
-                share,
-                error,
-                max(low[0], 0.0),
-                min(high[0], 1.0),
-            )
-        )
-        influences[name] = scaled
-    names = ["size_band", "targets", "merchants", "clusters", "met", "std_error", "conf_low", "conf_high"]
-    found = pd.DataFrame(rows, columns=names)
-    bands = [name for name in influences if name != WHOLE]
-    return found.assign(p_value=_equal(found["met"].to_numpy()[1:], np.array([influences[name] for name in bands])))
+    unit, merchant = pd.factorize(targets[cluster])[0], targets["merchant_id"].to_numpy()
+    names = [WHOLE, *np.unique(band)]
+    sides = [(band == name) | (name == WHOLE) for name in names]
+    ratios = [clustered_ratio(np.asarray(met, dtype=float) * side, 1.0 * side, unit) for side in sides]
+    found = pd.DataFrame({"size_band": names, "targets": [int(side.sum()) for side in sides],
+                          "merchants": [len(pd.unique(merchant[side])) for side in sides],
+                          "clusters": [ratio.clusters for ratio in ratios], "met": [ratio.share for ratio in ratios],
+                          "std_error": [ratio.std_error for ratio in ratios]})  # fmt: skip
+    law = StudentByRow(np.maximum(found["clusters"].to_numpy(dtype=float) - 1, 1))
+    low, high = law.interval(found["met"].to_numpy(), found["std_error"].to_numpy(), level)
+    p_value = _equal(found["met"].to_numpy()[1:], np.array([ratio.influence for ratio in ratios[1:]]))
+    return found.assign(conf_low=np.maximum(low, 0), conf_high=np.minimum(high, 1), p_value=p_value)
+
+
+class Ratio(NamedTuple):
+    """A ratio of sums, and what each of G clusters moves it by."""
+
+    share: float
+    influence: np.ndarray
+    clusters: int
+
+    @property
+    def std_error(self) -> float:
+        """Missing for a single cluster."""
+        return float(np.sqrt(self.influence @ self.influence)) if self.clusters >= _FEW else np.nan
+
+
+def clustered_ratio(top: np.ndarray, bottom: np.ndarray, unit: np.ndarray) -> Ratio:
+    """Return the sum of `top` over that of `bottom`, both 0 or more and 0 where a row does not count.
+
+    Examples
+    --------
+    >>> clustered_ratio(np.array([1.0, 0.0]), np.array([1.0, 1.0]), np.array([0, 1])).share
+    0.5
+    """
+    whole, clusters = bottom.sum(), len(np.unique(unit[bottom > 0]))
+    share = top.sum() / whole if whole > 0 else np.nan
+    moved = np.bincount(unit, top - share * bottom, unit.max() + 1) / (whole or np.nan)
+    return Ratio(float(share), moved * np.sqrt(clusters / max(clusters - 1, 1)), clusters)
 
 
 def _equal(shares: np.ndarray, influences: np.ndarray) -> float:

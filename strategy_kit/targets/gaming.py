@@ -8,16 +8,17 @@ import numpy as np
 import pandas as pd
 
 from strategy_kit.errors import DesignError, ParameterError, refuse, whole_number
-from strategy_kit.inference import Student
+from strategy_kit.inference import StudentByRow
 from strategy_kit.tables_to_panel import sold_lines
 from strategy_kit.targets.attainment import made
+from strategy_kit.targets.fairness import Ratio, clustered_ratio
 
 if TYPE_CHECKING:
     import datetime as dt
 
     from strategy_kit.dataset import Dataset
 
-GROUPS = ("just_missed", "just_made", "clear")
+GROUPS = ("just_made", "clear")
 DIFFERENCE = "just_made_less_clear"
 _MEASURES = {
     "last_days": ("late", "sold"),
@@ -37,7 +38,7 @@ def gaming(
     days
         Last days of the period.
     near
-        Just made is a stretch met by less than this share; just missed, missed by less than it.
+        Just made is a stretch met by less than this share.
     beyond
         Clear is missed or made by more than this share, so that who pushed is not among them.
     through
@@ -49,8 +50,9 @@ def gaming(
         measure: last_days (share of the period's sales paid in its last days), next_week (sales of the week after it, over a
         week's mean before the last days; only where that week is over), refunded_after (share of the period's sales that was
         refunded once it had ended) and undone (share of the targets that were made, and would not be without those sales).
-        group: just_missed, just_made, clear and their difference just_made_less_clear.
-        estimate (ratio of sums), std_error (clustered by merchant), conf_low, conf_high, targets, merchants.
+        group: just_made, clear and their difference just_made_less_clear.
+        estimate (ratio of sums), std_error (clustered by merchant), targets, merchants (of a difference, the fewer), conf_low,
+        conf_high.
 
     Raises
     ------
@@ -70,9 +72,10 @@ def gaming(
         )
     until = through or shop.data_through
     found = made(shop, through=until)
-    if "refunded_at" not in shop.columns("order_lines"):
+    absent = [name for name in ("refunded_at", "refund_amount") if name not in shop.columns("order_lines")]
+    if absent:
         raise DesignError(
-            f"order_lines of data set {shop.name!r} has no refunded_at, so no refund has a date; add the column"
+            f"data set {shop.name!r} has no order_lines.{absent[0]}, so no refund has a date; add the column"
         )
     found = found.merge(_pieces(shop, until, days), on=["merchant_id", "period_start"])
     length = (found["period_end"] - found["period_start"]).dt.days + 1
@@ -82,7 +85,7 @@ def gaming(
     found = found.assign(usual=usual.where(over), after=found["after"].where(over), undone=1.0 * undone, targets=1.0)
     gap = (found["sold"] / found["stretch"].where(found["stretch"] > 0)).to_numpy() - 1
     gap[np.abs(gap) < 1e-9] = 0
-    masks = ((gap < 0) & (gap >= -near), (gap >= 0) & (gap < near), np.abs(gap) > beyond)
+    masks = ((gap >= 0) & (gap < near), np.abs(gap) > beyond)
     sides = dict(zip(GROUPS, masks, strict=True))
     refuse(
         DesignError,
@@ -113,26 +116,17 @@ def _pieces(shop: Dataset, until: dt.date, days: int) -> pd.DataFrame:
 
 def _compared(found: pd.DataFrame, sides: dict[str, np.ndarray], measure: str) -> pd.DataFrame:
     top, bottom = (found[name].to_numpy() for name in _MEASURES[measure])
-    unit, held = pd.factorize(found["merchant_id"])[0], ~np.isnan(bottom)
-    rows, influences = [], {}
-    for group, side in sides.items():
-        inside = side & held
-        whole = bottom[inside].sum()
-        share = top[inside].sum() / whole if whole > 0 else np.nan
-        influences[group] = np.bincount(unit[inside], top[inside] - share * bottom[inside], unit.max() + 1) / (
-            whole or np.nan
-        )
-        rows.append((group, share, int(inside.sum()), len(np.unique(unit[inside]))))
-    influences[DIFFERENCE] = influences["just_made"] - influences["clear"]
-    rows.append((DIFFERENCE, rows[1][1] - rows[2][1], rows[1][2] + rows[2][2], rows[1][3]))
-    frame = pd.DataFrame(rows, columns=["group", "estimate", "targets", "merchants"])
-    count = frame["merchants"].to_numpy(dtype=float)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        inflated = np.where(count > 1, count / (count - 1), np.nan)
-        error = np.sqrt([float(moved @ moved) for moved in influences.values()] * inflated)
-    ends = [Student(max(c - 1, 1.0)).interval(np.array([e]), np.array([s]), 0.95)
-            for c, e, s in zip(count, frame["estimate"], error, strict=True)]  # fmt: skip
-    frame = frame.assign(
-        measure=measure, std_error=error, conf_low=[low[0] for low, _ in ends], conf_high=[h[0] for _, h in ends]
-    )
-    return frame[["measure", "group", "estimate", "std_error", "conf_low", "conf_high", "targets", "merchants"]]
+    unit = pd.factorize(found["merchant_id"])[0]
+    held = [side & ~np.isnan(bottom) for side in sides.values()]
+    made, clear = (clustered_ratio(np.where(side, top, 0.0), np.where(side, bottom, 0.0), unit) for side in held)
+    gap = Ratio(made.share - clear.share, made.influence - clear.influence, min(made.clusters, clear.clusters))
+    ratios = {**dict(zip(GROUPS, (made, clear), strict=True)), DIFFERENCE: gap}
+    frame = pd.DataFrame(
+        {"measure": measure, "group": list(ratios), "estimate": [ratio.share for ratio in ratios.values()],
+         "std_error": [ratio.std_error for ratio in ratios.values()],
+         "targets": [int(side.sum()) for side in (*held, held[0] | held[1])],
+         "merchants": [ratio.clusters for ratio in ratios.values()]}
+    )  # fmt: skip
+    law = StudentByRow(np.maximum(frame["merchants"].to_numpy(dtype=float) - 1, 1))
+    low, high = law.interval(frame["estimate"].to_numpy(), frame["std_error"].to_numpy(), 0.95)
+    return frame.assign(conf_low=low, conf_high=high)
