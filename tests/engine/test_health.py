@@ -319,9 +319,7 @@ def test_a_changed_amount_and_a_late_line(market: Frames, lines: pd.DataFrame, b
     late = lines.loc[[here[0]] * 3].assign(order_id=[NEW + 1, NEW + 2, NEW + 3], amount=[1.0, 2.0, 3.0])
     found = issues(market, pd.concat([lines, late.assign(paid_at=late["paid_at"] + WEEK)]), before)
     assert broken(found) == {RESTATED: 2, LATE: 3}
-    assert found.loc[LATE, "share"] == 3 / (before.set_index("week")["lines"][MONDAY + WEEK] + 3), (
-        "of the week they came to"
-    )
+    assert found.loc[LATE, "share"] == 3 / (before.set_index("week")["lines"][MONDAY + WEEK] + 3)
     assert str(found.loc[LATE, "example"]).startswith("2025-04-07: gmv ")
     assert str(found.loc[RESTATED, "example"]).startswith("2025-03-31: gmv "), "the week with the largest change"
 
