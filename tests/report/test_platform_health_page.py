@@ -27,7 +27,7 @@ NUMBER = re.compile(r"[+−]?\d[\d.,]*%")
 
 def shown(section: Section) -> str:
     """What a section says, chances in percent as Chinese writes them."""
-    parts = (part.html if isinstance(part, Block) else json.dumps(part.to_dict()) for part in section.parts)
+    parts = (part.html if isinstance(part, Block) else json.dumps(part.to_dict(), ensure_ascii=False) for part in section.parts)
     return re.sub(r"(\d+) in 100", r"\1%", " ".join(parts))
 
 
