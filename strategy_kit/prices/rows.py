@@ -49,9 +49,9 @@ def window(shop: Dataset, since: dt.date | None, through: dt.date | None) -> dic
 
 
 def pilot_case(shop: Dataset, column: str = "category") -> str:
-    """Return SQL for "pilot" or "other", by the data set's pilot categories; all are other where none is named."""
+    """Return SQL for "pilot" or "other", by the data set's pilot categories; a DesignError where none is named."""
     names = ", ".join("'" + name.replace("'", "''") + "'" for name in shop.pilot.categories)
-    return f"case when {column} in ({names}) then 'pilot' else 'other' end" if names else "'other'"
+    return f"case when {column} in ({names}) then 'pilot' else 'other' end"
 
 
 def sided(shop: Dataset) -> str:

@@ -33,7 +33,7 @@ def shop_of(table: pd.DataFrame, **more: Any) -> Dataset:
     lines = pd.DataFrame({"order_id": range(len(weeks)), "line_id": 1, "buyer_id": "b", "paid_at": pd.DatetimeIndex(weeks),
                           "merchant_id": merchants["merchant_id"].iloc[0], "category": "beauty", "amount": 1.0})  # fmt: skip
     through = (pd.Timestamp(weeks[-1]) + pd.Timedelta(days=6)).date()
-    head = {
+    head: dict[str, Any] = {
         "timezone": "Asia/Shanghai",
         "currency": "CNY",
         "data_from": pd.Timestamp(weeks[0]).date(),
