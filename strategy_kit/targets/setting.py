@@ -8,6 +8,7 @@ back. Floor and stretch are the forecast times quantiles of what sales were of s
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,36 +27,37 @@ BASE, LEAST_ORIGINS, YEAR = 3, 4, 52
 """Blocks that the level is the mean of; origins that a seasonal forecast must have been tried at; weeks."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Blocks:
-    """Sales (N, B) of merchants by block of weeks, oldest first; whether each was there when the block began."""
+    """Sales (N, B) of merchants by block of weeks, oldest first, with the blocks of a year."""
 
     sold: Array
     roster: pd.DataFrame
     starts: list[dt.date]
     a_year: int
 
-    @property
-    def band(self) -> Array:
-        return self.roster["size_band"].to_numpy()
+    @cached_property
+    def levels(self) -> Array:
+        """(N, B + 1) log mean of the blocks before each, and before the next one; missing where one has no sale."""
+        base = np.lib.stride_tricks.sliding_window_view(self.sold, BASE, axis=1)
+        result = np.full((len(self.sold), self.sold.shape[1] + 1), np.nan)
+        np.log(base.mean(axis=2), out=result[:, BASE:], where=(base > 0).all(axis=2))
+        return result
 
-    def level(self, origin: int) -> Array:
-        """Return the log mean of the blocks before `origin`; missing where one has no sale."""
-        base = self.sold[:, origin - BASE : origin]
-        with np.errstate(divide="ignore"):
-            return np.where((base > 0).all(axis=1), np.log(base.mean(axis=1)), np.nan)
-
-    def season(self, origin: int) -> Array | None:
-        """Return (N,) what a category sold in the block a year before `origin`, over its mean block just before that one."""
-        first = origin - self.a_year - BASE
-        if first < 0:
-            return None
+    @cached_property
+    def seasons(self) -> Array:
+        """(N, B + 1) what a category sold a year before each block, over its mean block just before that one; 1 if unknown."""
         code, names = pd.factorize(self.roster["category"])
-        sums = np.zeros((len(names), self.sold.shape[1]))
+        sums, result = np.zeros((len(names), self.sold.shape[1])), np.ones((len(code), self.sold.shape[1] + 1))
         np.add.at(sums, code[code >= 0], self.sold[code >= 0])
-        with np.errstate(divide="ignore", invalid="ignore"):
-            ratio = sums[:, origin - self.a_year] / sums[:, first : first + BASE].mean(axis=1)
-        return np.where(code >= 0, np.where(np.isfinite(ratio) & (ratio > 0), ratio, 1.0)[code], 1.0)
+        before = np.lib.stride_tricks.sliding_window_view(sums, BASE, axis=1).mean(axis=2)
+        known = max(0, result.shape[1] - self.a_year - BASE)
+        after = sums[:, BASE : BASE + known]
+        ratio = np.divide(
+            after, before[:, :known], out=np.ones(after.shape), where=(after > 0) & (before[:, :known] > 0)
+        )
+        result[code >= 0, result.shape[1] - known :] = ratio[code[code >= 0]]
+        return result
 
 
 def setting(
@@ -181,48 +183,33 @@ def _read(shop: Dataset, shares: tuple[float, float], weeks: int, through: dt.da
 
 def _set(blocks: _Blocks, origin: int, shares: tuple[float, float]) -> pd.DataFrame:
     """Set the targets of the block at `origin` from the blocks before it."""
-    past = range(BASE, origin)
-    seasonal = [at for at in past if blocks.season(at) is not None]
-    own = blocks.season(origin) if len(seasonal) >= LEAST_ORIGINS else None
-    tried = seasonal if own is not None else past
-    seasons = [blocks.season(at) if own is not None else None for at in tried]
-    factors = [np.ones(len(blocks.sold)) if season is None else season for season in seasons]
-    level, forecast = blocks.level(origin), np.full(len(blocks.sold), np.nan)
-    result = blocks.roster[["merchant_id", "size_band"]].assign(
-        level=level, season=1.0 if own is None else own, residuals=0
+    past = np.arange(BASE, origin)
+    seasonal = past[past >= blocks.a_year + BASE]
+    tried, seasons = (
+        (seasonal, blocks.seasons) if len(seasonal) >= LEAST_ORIGINS else (past, np.ones(blocks.seasons.shape))
     )
-    ends = np.full((3, len(level)), np.nan)
-    for band in np.unique(blocks.band):
-        inside = blocks.band == band
-        known = np.array([blocks.level(at)[inside] for at in tried])
-        reached = np.array(
-            [blocks.sold[inside, at] / factor[inside] for at, factor in zip(tried, factors, strict=True)]
-        )
-        slope = _fall_back(known, reached)
-        centre = np.nanmean(level[inside]) if (~np.isnan(level[inside])).any() else np.nan
-        forecast[inside] = np.exp(centre + slope * (level[inside] - centre)) * result["season"].to_numpy()[inside]
-        expected = np.exp(_drawn_in(known, slope))
-        residual = np.sort((reached / expected)[~np.isnan(known)])
+    level, season = blocks.levels[:, origin], seasons[:, origin]
+    result = blocks.roster[["merchant_id", "size_band"]].assign(level=level, season=season, residuals=0)
+    ends, bands = np.full((3, len(level)), np.nan), blocks.roster["size_band"].to_numpy()
+    for band in np.unique(bands):
+        inside = bands == band
+        known, reached = blocks.levels[inside][:, tried], (blocks.sold[:, tried] / seasons[:, tried])[inside]
+        sold = np.where(np.isnan(known) | (reached <= 0), np.nan, 1.0)
+        apart, gone = _centred(known * sold), _centred(np.log(np.where(reached > 0, reached, 1.0)) * sold)
+        spread = np.nansum(apart**2)
+        # from 0, all to the band, to 1, each its own
+        slope = float(np.clip(np.nansum(apart * gone) / spread, 0.0, 1.0)) if spread > 0 else 1.0
+        residual = reached / np.exp(known - (1 - slope) * _centred(known))
+        residual = np.sort(residual[~np.isnan(known)])
+        forecast = np.exp(level - (1 - slope) * _centred(np.where(inside, level, np.nan)[:, None])[:, 0]) * season
         result.loc[inside, "residuals"] = len(residual)
         ends[:, inside] = np.array(_quantiles(residual, shares))[:, None] * forecast[inside]
     return result.assign(forecast=ends[1], floor=ends[0], stretch=ends[2])
 
 
-def _fall_back(known: Array, reached: Array) -> float:
-    """Return the slope of log sales on log level within origins (K, N), from 0 (all to the band) to 1 (each its own)."""
-    held = ~np.isnan(known) & (reached > 0)
-    x, y = (np.where(held, values, np.nan) for values in (known, np.log(np.where(reached > 0, reached, 1.0))))
-    count = np.maximum(held.sum(axis=1, keepdims=True), 1)
-    x, y = (np.nan_to_num(values - np.nansum(values, axis=1, keepdims=True) / count) for values in (x, y))
-    spread = float((x * x).sum())
-    return float(np.clip((x * y).sum() / spread, 0.0, 1.0)) if spread > 0 else 1.0
-
-
-def _drawn_in(known: Array, slope: float) -> Array:
-    held = ~np.isnan(known)
-    count = np.maximum(held.sum(axis=1, keepdims=True), 1)
-    centre = np.where(held, known, 0.0).sum(axis=1, keepdims=True) / count
-    return centre + slope * (known - centre)
+def _centred(values: Array) -> Array:
+    """Return (N, K) less the means of what is known of each column."""
+    return values - np.nansum(values, axis=0) / np.maximum((~np.isnan(values)).sum(axis=0), 1)
 
 
 def _quantiles(residual: Array, shares: tuple[float, float]) -> tuple[float, float, float]:
