@@ -34,6 +34,15 @@ KEPT = (1.0, 0.95)
 """Shares of a week's effect that are left a week later, of the scenarios."""
 
 
+_STATES = {
+    "not_yet": ("ph_payback_not_yet", "ph_state_not_yet"),
+    "cannot_tell": ("ph_payback_cannot_tell", "ph_state_cannot_tell"),
+    "paid_back": ("ph_payback_paid_back", "ph_state_paid_back"),
+}
+_STEPS = ("ph_step_before", "ph_step_growth", "ph_step_mix", "ph_step_rate", "ph_step_after", "ph_step_subsidies",
+          "ph_step_support", "ph_step_kept")  # fmt: skip
+
+
 def masthead(reading: Reading) -> Section:
     """Return the head of the page with its marks."""
     return opening(reading, reading.words("product_review"), reading.words("title_platform_health"))
@@ -97,7 +106,7 @@ def payback(reading: Reading) -> Section:
     except DesignError as reason:
         return absent(reading, "payback", str(reason))
     row: Any = platform_health.payback(curve, level=reading.level).iloc[0]
-    title = say(f"ph_payback_{row['state']}", **_last(reading, curve))
+    title = say(_STATES[row["state"]][0], **_last(reading, curve))
     scenarios = [Scenario(weeks=AHEAD, persistence=kept, supported=going) for kept in KEPT for going in (True, False)]
     rows = [_scenario(reading, study, cost, scenario) for scenario in scenarios]
     heads = [say(f"ph_column_{name}") for name in ("scenario", "left", "range", "turn")]
@@ -138,7 +147,7 @@ def answer(reading: Reading) -> str:
     state = platform_health.payback(curve, level=reading.level)["state"][0]
     change = amount(reading, float(sums["fees_after"] - sums["fees_before"]))
     growth = amount(reading, float(sums["growth"]))
-    return say("ph_answer", total=change, growth=growth, state=say(f"ph_state_{state}"), **_last(reading, curve))
+    return say("ph_answer", total=change, growth=growth, state=say(_STATES[state][1]), **_last(reading, curve))
 
 
 def absent(reading: Reading, name: str, reason: str) -> Section:
@@ -216,7 +225,7 @@ def _steps(reading: Reading, sums: Any, title: str) -> Any:
         *(float(sums[name]) for name in names[3:]),
     ]
     values += [levels[1] + sum(values[5:])]
-    steps = [say(f"ph_step_{name}") for name in ("before", *names[:3], "after", *names[3:], "kept")]
+    steps = [say(name) for name in _STEPS]
     kinds = ["level", "change", "change", "change", "level", "change", "change", "level"]
     texts = [amount(reading, value, signed=kind == "change") for value, kind in zip(values, kinds, strict=True)]
     frame = pd.DataFrame({"step": steps, "amount": np.array(values) / scale, "kind": kinds, "text": texts})
