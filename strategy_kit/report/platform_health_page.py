@@ -13,7 +13,7 @@ import pandas as pd
 from strategy_kit import charts, did, formats, platform_health
 from strategy_kit.errors import DesignError
 from strategy_kit.platform_health import Scenario
-from strategy_kit.report import blocks
+from strategy_kit.report import blocks, claims
 from strategy_kit.report.audience import FEWEST
 from strategy_kit.report.figures import _caption
 from strategy_kit.report.review import opening, provenance
@@ -105,15 +105,13 @@ def payback(reading: Reading) -> Section:
         curve, study, cost = repaid(reading)
     except DesignError as reason:
         return absent(reading, "payback", str(reason))
-    row: Any = platform_health.payback(curve, level=reading.level).iloc[0]
-    title = say(_STATES[row["state"]][0], **_last(reading, curve))
+    title = say(_STATES[state_of(reading, curve)][0], **_last(reading, curve))
+    note = " ".join(text for text in (say("ph_payback_note"), claims.limits(reading.evidence, say)) if text)
     scenarios = [Scenario(weeks=AHEAD, persistence=kept, supported=going) for kept in KEPT for going in (True, False)]
     rows = [_scenario(reading, study, cost, scenario) for scenario in scenarios]
     heads = [say(f"ph_column_{name}") for name in ("scenario", "left", "range", "turn")]
     table = blocks.listing(heads, rows, say("ph_scenarios", weeks=formats.Count(AHEAD)), numbers=(1, 2))
-    return Section(
-        "payback", (blocks.section_head(*head, title, say("ph_payback_note")), _curve(reading, curve, title), table)
-    )
+    return Section("payback", (blocks.section_head(*head, title, note), _curve(reading, curve, title), table))
 
 
 def repaid(reading: Reading) -> tuple[Estimates, Estimates, pd.DataFrame]:
@@ -127,6 +125,19 @@ def repaid(reading: Reading) -> tuple[Estimates, Estimates, pd.DataFrame]:
                     n_units=study.n_units[held])  # fmt: skip
     cost = platform_health.cost_by_age(reading.shop, through=reading.monday, among=panel.units)
     return platform_health.net_contribution(study, cost), study, cost
+
+
+def state_of(reading: Reading, curve: Estimates) -> str:
+    """Return what may be said of payback: a check that limits takes "paid back" away, one that blocks takes all.
+
+    Returns
+    -------
+    str
+        not_yet, cannot_tell or paid_back.
+    """
+    state = str(platform_health.payback(curve, level=reading.level)["state"][0])
+    limited = any(check != "holds" for check in reading.evidence.states)
+    return "cannot_tell" if "blocks" in reading.evidence.states or (limited and state == "paid_back") else state
 
 
 def answer(reading: Reading) -> str:
@@ -144,7 +155,7 @@ def answer(reading: Reading) -> str:
         curve = repaid(reading)[0]
     except DesignError as reason:
         return say("ph_absent", reason=str(reason))
-    state = platform_health.payback(curve, level=reading.level)["state"][0]
+    state = state_of(reading, curve)
     change = amount(reading, float(sums["fees_after"] - sums["fees_before"]))
     growth = amount(reading, float(sums["growth"]))
     return say("ph_answer", total=change, growth=growth, state=say(_STATES[state][1]), **_last(reading, curve))

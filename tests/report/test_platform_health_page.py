@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+import pandas as pd
 import pytest
 
 import strategy_kit as sk
@@ -27,7 +30,10 @@ NUMBER = re.compile(r"[+−]?\d[\d.,]*%")
 
 def shown(section: Section) -> str:
     """What a section says, chances in percent as Chinese writes them."""
-    parts = (part.html if isinstance(part, Block) else json.dumps(part.to_dict(), ensure_ascii=False) for part in section.parts)
+    parts = (
+        part.html if isinstance(part, Block) else json.dumps(part.to_dict(), ensure_ascii=False)
+        for part in section.parts
+    )
     return re.sub(r"(\d+) in 100", r"\1%", " ".join(parts))
 
 
@@ -49,7 +55,7 @@ def test_titles_follow_the_numbers(readings: dict[str, Reading]) -> None:
     sums = page.bridged(reading)[0].sum(numeric_only=True)
     change = page.amount(reading, sums["fees_after"] - sums["fees_before"])
     assert str(page.bridge(reading)).startswith(f"Revenue: Platform revenue moved by {change} between ")
-    state = platform_health.payback(page.repaid(reading)[0])["state"][0]
+    state = page.state_of(reading, page.repaid(reading)[0])
     words = {"not_yet": "Not yet paid back", "cannot_tell": "Whether support", "paid_back": "Paid back"}
     assert str(page.payback(reading)).startswith(f"Payback: {words[state]}")
     assert "surrogacy" in shown(outlook.long_run(reading))
@@ -88,3 +94,42 @@ def test_the_answer_is_one_sentence(plain: Reading, readings: dict[str, Reading]
         assert len(told.split()) <= 45
         assert told.count(". ") == 0
     assert page.answer(readings["zh"]).startswith("试点以来平台收入变动")
+
+
+def test_experience_and_complaints_are_told_where_they_are_known(readings: dict[str, Reading]) -> None:
+    """Scores that sales follow by two weeks; complaints at a rate that nothing moves."""
+    base = readings["en"].shop
+    tables = {name: base.engine.frame(f"select * from {name}") for name in ("order_lines", "merchants", "support")}
+    weeks = pd.DatetimeIndex(base.complete_periods("week"))
+    index = pd.MultiIndex.from_product([tables["merchants"]["merchant_id"], weeks], names=["merchant_id", "week"])
+    sold = base.panel("gmv")
+    later = np.roll(sold.outcome / sold.outcome.mean(axis=1, keepdims=True).clip(1), -2, axis=1)
+    score = (
+        pd.DataFrame(later, index=sold.units).reindex(tables["merchants"]["merchant_id"]).fillna(0.0).to_numpy().ravel()
+    )
+    rng = np.random.default_rng(1)
+    table = pd.DataFrame(
+        {"score": 4.5 + 0.1 * score, "complaints": rng.poisson(1, len(index))}, index=index
+    ).reset_index()
+    pilot = {"categories": list(base.pilot.categories), "starts_on": base.pilot.starts_on}
+    shop = sk.dataset_from_frames(**tables, experience=table, timezone="Asia/Shanghai", currency="CNY", pilot=pilot)
+    shown_parts = outlook.trust(read_week(shop)).parts
+    assert len(shown_parts) == 3
+    text = " ".join(str(getattr(part, "description", part)) for part in shown_parts)
+    assert "Complaints an order in the pilots" in shown(outlook.trust(read_week(shop)))
+    assert re.search(r"One point more of experience score goes with \+[\d,.]+%", text)
+
+
+def test_payback_is_claimed_no_stronger_than_the_checks_allow(readings: dict[str, Reading]) -> None:
+    reading = readings["en"]
+    curve, study, cost = page.repaid(reading)
+    good = platform_health.net_contribution(study, cost.assign(cost=-1e6))
+    sound = replace(reading, checks=[replace(check, state="holds") for check in reading.checks])
+    limited = replace(reading, checks=[replace(reading.checks[0], state="limits")])
+    blocked = replace(reading, checks=[replace(reading.checks[0], state="blocks")])
+    assert [page.state_of(read, good) for read in (sound, limited, blocked)] == [
+        "paid_back",
+        "cannot_tell",
+        "cannot_tell",
+    ]
+    assert page.state_of(blocked, curve) == "cannot_tell"
