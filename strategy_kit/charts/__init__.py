@@ -6,6 +6,7 @@ from strategy_kit.charts.attainment import attainment
 from strategy_kit.charts.bacon import bacon
 from strategy_kit.charts.bunching import bunching, met_by_band
 from strategy_kit.charts.cohort_paths import cohort_paths
+from strategy_kit.charts.competition import competition
 from strategy_kit.charts.control import process_control
 from strategy_kit.charts.curves import retention_curves
 from strategy_kit.charts.effects_grid import effects_grid
@@ -42,6 +43,7 @@ __all__ = [
     "bacon",
     "bunching",
     "cohort_paths",
+    "competition",
     "effect_timeline",
     "effects_grid",
     "estimator_comparison",

@@ -243,20 +243,32 @@ def _dispersed(reading: Reading) -> Any:
 
 
 def _components(reading: Reading) -> Any:
-    """List what competition is fought with, before and after the pilots' start, each in its own unit."""
+    """Draw what competition is fought with, each component in its own unit, and list it before and since the pilots' start."""
     say = reading.words
     found = prices.competition(reading.shop, **_window(reading))
     after = found["week"] >= reading.totals.cohorts.min()
     means: Any = found.assign(after=after).groupby(["group", "after"])[list(_COMPONENTS)].mean()
-    rows = []
-    for name in _COMPONENTS:
-        values = [float(means.loc[(group, late), name]) for group in _GROUPS for late in (False, True)]
-        told = formats.number if name == "service" else formats.percent
-        cells = ["–" if np.isnan(value) else told(value, 1) for value in values]
-        rows.append([marked(say(f"prices_component_{name}")), *map(marked, cells)])
+    rows = [
+        [say(f"prices_component_{name}"), *(_component(name, float(means.loc[(group, late), name]))
+                                            for group in _GROUPS for late in (False, True))]
+        for name in _COMPONENTS
+    ]  # fmt: skip
     columns = ("component", "pilots_before", "pilots_after", "others_before", "others_after")
-    heads = [say(f"column_prices_{name}") for name in columns]
-    return blocks.listing(heads, rows, say("prices_components_caption"), numbers=range(1, 5))
+    table = pd.DataFrame(rows, columns=[say(f"column_prices_{name}") for name in columns])
+    long = found.melt(["group", "week"], var_name="component")
+    long = long.assign(shown=[_component(*pair) for pair in zip(long["component"], long["value"], strict=True)])
+    labels = {name: say(f"prices_component_{name}") for name in _COMPONENTS if found[name].notna().any()}
+    labels |= {"start": say("pilot_starts"), **{group: say(f"series_{group}") for group in _GROUPS}}
+    chart = charts.competition(long, labels=labels, start=reading.shop.pilot.starts_on)
+    return charts.figure(
+        chart, title=say("prices_components_title"), subtitle=say("prices_components_subtitle"), description=chart.description,
+        caption=_caption(reading, say("prices_components_caption")), table=table, table_label=say("table_behind"),
+    )  # fmt: skip
+
+
+def _component(name: str, value: float) -> str:
+    told = formats.number if name == "service" else formats.percent
+    return "–" if np.isnan(value) else told(value, 1)
 
 
 def _study(reading: Reading) -> Estimates:

@@ -112,3 +112,10 @@ def test_nobody_is_named(readings: dict[str, Reading]) -> None:
     text = " ".join(shown(section(readings["en"])) for section in SECTIONS)
     assert not set(re.findall(r"m\d{5}", text)) & set(merchants)
     assert not re.search(r"\bs\d{7}\b", text)
+
+
+def test_the_notebook_runs_where_the_table_is_absent(sample: Path, tmp_path: Path) -> None:
+    found = sk.report.run("prices", data=sample, week="2025-W30", out=tmp_path)
+    html = next(tmp_path.rglob("prices.html")).read_text(encoding="utf-8")
+    assert "needs the table prices" in html
+    assert found
