@@ -206,14 +206,13 @@ def _found(
     observed = np.bincount(column, minlength=low + high).astype(float)
     if not observed[:low].any() or not observed[low:].any():
         raise DesignError(f"no target lies on one side of the line at {at:g}, so no density can be drawn; leave it out")
-    fit, excess, reach, balanced = law(observed[None], bins)
-    drawn = law(_drawn(owner, column, low + high, random), bins)
-    scale = [np.ones(1 + len(drawn[1])), np.r_[observed.sum(), np.full(len(drawn[1]), observed.sum())]]
-    height = np.r_[fit[0, low : low + over].mean(), drawn[0][:, low : low + over].mean(axis=1)]
-    both = np.r_[excess, drawn[1]]
-    rows = [both / by for by in (*scale, np.where(height > 0, height, np.nan))] + [np.r_[reach, drawn[2]] * bins.width]
-    ends = np.nanquantile(np.array(rows)[:, 1:], [0.025, 0.975], axis=1)
-    measures = pd.DataFrame({"measure": ["excess", "share", "height", "reach"], "estimate": [row[0] for row in rows],
+    counts = np.vstack([observed, _drawn(owner, column, low + high, random)])
+    fit, excess, reach, balanced = law(counts, bins)
+    height = fit[:, low : low + over].mean(axis=1)
+    found = {"excess": excess, "share": excess / observed.sum(), "height": excess / np.where(height > 0, height, np.nan),
+             "reach": reach * bins.width}  # fmt: skip
+    ends = np.nanquantile(np.array(list(found.values()))[:, 1:], [0.025, 0.975], axis=1)
+    measures = pd.DataFrame({"measure": list(found), "estimate": [values[0] for values in found.values()],
                              "conf_low": ends[0], "conf_high": ends[1]})  # fmt: skip
     step = np.arange(-low, high)
     table = {"low": at + step * bins.width, "high": at + (step + 1) * bins.width, "observed": observed.astype(int)}
@@ -234,13 +233,13 @@ def _drawn(owner: Array, column: Array, width: int, random: tuple[int, int]) -> 
     return np.asarray((counts.T @ times.T).T)
 
 
-def _projection(bins: Bins, under: int) -> tuple[Array, Array]:
-    """Return the matrix (bins, bins) that draws the polynomial through the kept bins, and which are kept."""
+def _projection(bins: Bins, under: int) -> Array:
+    """Return the matrix (bins, bins) that draws the polynomial through the bins that are not excluded."""
     low, high, over, _ = bins.counts
     step = np.arange(-low, high)
     terms = np.polynomial.legendre.legvander((step + 0.5) / max(low, high), bins.degree)
     kept = (step < -under) | (step >= over)
-    return terms @ np.linalg.pinv(terms * kept[:, None]), kept
+    return np.asarray(terms @ np.linalg.pinv(terms * kept[:, None]))
 
 
 def _notch(counts: Array, bins: Bins) -> tuple[Array, Array, Array, Array]:
@@ -250,7 +249,7 @@ def _notch(counts: Array, bins: Bins) -> tuple[Array, Array, Array, Array]:
     fit, excess = np.empty_like(counts), np.empty(rows)
     reach, open_ = np.full(rows, most), np.ones(rows, dtype=bool)
     for under in range(1, most + 1):
-        drawn = counts @ _projection(bins, under)[0].T
+        drawn = counts @ _projection(bins, under).T
         gap = counts - drawn
         above, missing = gap[:, low : low + over].sum(axis=1), -gap[:, low - under : low].sum(axis=1)
         fit[open_], excess[open_] = drawn[open_], above[open_]
@@ -263,13 +262,13 @@ def _notch(counts: Array, bins: Bins) -> tuple[Array, Array, Array, Array]:
 def _kink(counts: Array, bins: Bins) -> tuple[Array, Array, Array, Array]:
     """Lift the bins below by the excess until it no longer changes, for each row."""
     low, _, over, under = bins.counts
-    project, _ = _projection(bins, under)
+    project = _projection(bins, under)
     source = counts * (np.arange(counts.shape[1]) < low - under)
     excess = np.zeros(len(counts))
     for _ in range(_ROUNDS):
         before = excess
         fit = (counts + source * (before / np.maximum(source.sum(axis=1), 1.0))[:, None]) @ project.T
         excess = (counts - fit)[:, low - under : low + over].sum(axis=1)
-        if np.abs(excess - before).max() <= _TOLERANCE * max(1.0, counts.sum()):
+        if np.abs(excess - before).max() <= _TOLERANCE * max(1.0, float(counts[0].sum())):
             break
     return fit, excess, np.full(len(counts), under), np.ones(len(counts), dtype=bool)
