@@ -259,9 +259,13 @@ def _components(reading: Reading) -> Any:
     long = long.assign(shown=[_component(*pair) for pair in zip(long["component"], long["value"], strict=True)])
     labels = {name: say(f"prices_component_{name}") for name in _COMPONENTS if found[name].notna().any()}
     labels |= {"start": say("pilot_starts"), **{group: say(f"series_{group}") for group in _GROUPS}}
+    last: Any = found[found["week"] == found["week"].max()].set_index("group")
+    ends = {f"{name}_{group}": _component(name, float(last.loc[group, name]))
+            for name in ("depth", "new_share") for group in _GROUPS}  # fmt: skip
     chart = charts.competition(long, labels=labels, start=reading.shop.pilot.starts_on)
     return charts.figure(
-        chart, title=say("prices_components_title"), subtitle=say("prices_components_subtitle"), description=chart.description,
+        chart, title=say("prices_components_title", **ends), subtitle=say("prices_components_subtitle"),
+        description=chart.description,
         caption=_caption(reading, say("prices_components_caption")), table=table, table_label=say("table_behind"),
     )  # fmt: skip
 
