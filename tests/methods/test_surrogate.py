@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -119,7 +119,7 @@ def test_the_scorecard_ranks_by_what_foretells() -> None:
     rng = np.random.default_rng(7)
     panels = drawn(rng, units=3000)
     noise = Panel.from_matrix(rng.normal(0, 1, (3000, SPAN)), treated_from=[0] * 3000)
-    card = surrogate.scorecard({**panels, "luck": noise}, weeks=WEEKS, horizon=HORIZON).set_index("metric")
+    card: Any = surrogate.scorecard({**panels, "luck": noise}, weeks=WEEKS, horizon=HORIZON).set_index("metric")
     assert card.index[-1] == "luck"
     assert card.loc["luck", "r_squared"] < 0.01
     # variances: level 4, orders' own 0.25, sales' 1.25

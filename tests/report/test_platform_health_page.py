@@ -42,7 +42,7 @@ def readings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Reading]:
     folder = simulate(
         tmp_path_factory.mktemp("health") / "health", seed=7, merchants=220, weeks=66, world=World(search_cost=1)
     )
-    return {language: read_week(sk.open_dataset(folder), None, language) for language in ("en", "zh")}  # type: ignore[arg-type]
+    return {language: read_week(sk.open_dataset(folder), None, language) for language in ("en", "zh")}
 
 
 @pytest.fixture(scope="module")
