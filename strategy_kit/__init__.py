@@ -1,6 +1,7 @@
 """Honest, fast strategy analysis in Jupyter: KPIs, cohorts, difference-in-differences and an offline weekly report.
 
-Rooms: `kpi`, `cohort`, `did`, `planning`, `sensitivity`, `charts`, `report`, `simulate`, `importers`, `errors`.
+Rooms: `kpi`, `cohort`, `did`, `planning`, `sensitivity`, `charts`, `report`, `simulate`, `importers`, `errors`; and of the
+programmes `targets`, `overseas`, `prices`, `lasting_growth`, `platform_health`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,22 @@ from strategy_kit.metrics import Metric
 from strategy_kit.plan import Plan
 
 if TYPE_CHECKING:
-    from strategy_kit import charts, cohort, did, importers, kpi, planning, report, sensitivity, simulate
+    from strategy_kit import (
+        charts,
+        cohort,
+        did,
+        importers,
+        kpi,
+        lasting_growth,
+        overseas,
+        planning,
+        platform_health,
+        prices,
+        report,
+        sensitivity,
+        simulate,
+        targets,
+    )
     from strategy_kit.estimates import Estimates
     from strategy_kit.panel import Panel
 
@@ -28,7 +44,8 @@ shown.draw_by(lambda result: import_module("strategy_kit.charts.fitting").fittin
 
 __version__ = "0.1.0"
 # Rooms, and classes by their module, that load when they are first used: a run and a query need none of scipy.
-_LATE = ("charts", "cohort", "did", "importers", "kpi", "planning", "report", "sensitivity", "simulate")
+_LATE = ("charts", "cohort", "did", "importers", "kpi", "lasting_growth", "overseas", "planning", "platform_health", "prices",
+         "report", "sensitivity", "simulate", "targets")  # fmt: skip
 _LATE_CLASSES = {"Estimates": "estimates", "Panel": "panel"}
 
 __all__ = [
@@ -44,11 +61,16 @@ __all__ = [
     "errors",
     "importers",
     "kpi",
+    "lasting_growth",
     "open_dataset",
+    "overseas",
     "planning",
+    "platform_health",
+    "prices",
     "report",
     "sensitivity",
     "simulate",
+    "targets",
 ]
 
 

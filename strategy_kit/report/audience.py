@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 ALWAYS = ("masthead", "decision", "points", "trust", "changed", "method", "glossary", "provenance", "statement")
 CHOSEN = {
-    "executive": ("effect", "categories", "money", "measures", "doubts"),
-    "category_lead": ("effect", "categories", "measures", "yardsticks", "merchants", "targets", "declared"),
-    "merchant_operations": ("effect", "measures", "merchants", "targets", "overseas", "declared"),
-    "finance": ("effect", "money", "yardsticks", "overseas", "declared", "doubts"),
-    "analyst": ("effect", "categories", "money", "measures", "yardsticks", "merchants", "targets", "overseas", "declared",
-                "doubts"),
+    "executive": ("effect", "categories", "money", "measures", "strategy", "doubts"),
+    "category_lead": ("effect", "categories", "measures", "yardsticks", "merchants", "targets", "strategy", "declared"),
+    "merchant_operations": ("effect", "measures", "merchants", "targets", "overseas", "strategy", "declared"),
+    "finance": ("effect", "money", "yardsticks", "overseas", "strategy", "declared", "doubts"),
+    "analyst": ("effect", "categories", "money", "measures", "yardsticks", "merchants", "targets", "overseas", "strategy",
+                "declared", "doubts"),
 }  # fmt: skip
 """Sections by role, beside those that everybody gets: nobody can choose away what the claim rests on."""
 

@@ -24,6 +24,7 @@ from strategy_kit.report.claims import Spread, in_percent, verb_for
 from strategy_kit.report.figures import _caption, _categories
 from strategy_kit.report.money import not_begun
 from strategy_kit.report.reading import WEEK, listed
+from strategy_kit.report.reasons import reason_in
 from strategy_kit.report.sections import Section
 from strategy_kit.tables_to_panel import POOLED
 
@@ -274,7 +275,7 @@ def _forest(found: Declared) -> Any:
     names = [_name(reading, metric) for metric in found.table["metric"]]
     frame = frame.reset_index(drop=True).assign(block=families, name=names)
     reasons = [
-        reason or (say("declared_summed") if metric in found.summed else "")
+        reason_in(say.language, reason) if reason else (say("declared_summed") if metric in found.summed else "")
         for metric, reason in found.table[["metric", "missing_because"]].to_numpy()
     ]
     table = pd.DataFrame({say("declared_family"): families, say("column_measure"): names})

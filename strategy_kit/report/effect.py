@@ -19,6 +19,7 @@ from strategy_kit.report.audience import FEWEST
 from strategy_kit.report.claims import Check, Spread, told, verb_for
 from strategy_kit.report.figures import _since
 from strategy_kit.report.reading import LEVEL, Reading
+from strategy_kit.report.reasons import reason_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -92,7 +93,7 @@ class Inside:
             try:
                 found = measure(self)
             except DesignError as reason:
-                found = ("–", str(reason), "limits")
+                found = ("–", reason_in(self.reading.words.language, str(reason)), "limits")
             made.append(Check(self.reading.words(f"check_{name}"), *found))
         return made
 

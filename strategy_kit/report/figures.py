@@ -85,7 +85,12 @@ def event_study(reading: Reading) -> Any:
 
 
 def effect_by_week(
-    reading: Reading, study: Estimates, title: str, subtitle: str, *, kind: Literal["study", "joiners", "loosened"] = "study"
+    reading: Reading,
+    study: Estimates,
+    title: str,
+    subtitle: str,
+    *,
+    kind: Literal["study", "joiners", "loosened"] = "study",
 ) -> Any:
     """Draw a study of merchants by week since their start; weeks that rest on fewer than ten of them are left out.
 

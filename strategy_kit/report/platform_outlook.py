@@ -18,6 +18,7 @@ from strategy_kit.report.categories import Row, interval_columns, nested_rows
 from strategy_kit.report.claims import Spread, in_percent, verb_for
 from strategy_kit.report.figures import _caption, _categories
 from strategy_kit.report.platform_health_page import absent, amount
+from strategy_kit.report.reasons import reason_in
 from strategy_kit.report.sections import Section
 from strategy_kit.report.words import marked
 
@@ -212,7 +213,7 @@ def _survival(reading: Reading) -> Any:
     try:
         curve = cohort.survival(reading.shop)
     except DesignError as reason:
-        return blocks.line(str(reason))
+        return blocks.line(reason_in(reading.words.language, str(reason)))
     curve = curve[curve["at_risk"] >= FEWEST]
     if curve.empty:
         return blocks.line(say("ph_survival_few", fewest=FEWEST))

@@ -381,8 +381,8 @@ def _study(shop: Dataset, since: dt.date, through: dt.date) -> tuple[Estimates |
     except DesignError as reason:
         return str(reason), None
     treated = study.clusters[0]
-    few = f"only {treated} supported merchants can be compared"
-    return (study, panel) if treated >= FEWEST else (few, None)
+    few = DesignError(f"only {treated} supported merchants can be compared")
+    return (study, panel) if treated >= FEWEST else (str(few), None)
 
 
 def study_verb(reading: Reading) -> Verb:

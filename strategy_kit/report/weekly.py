@@ -15,6 +15,7 @@ from strategy_kit.report.money import money as money_section
 from strategy_kit.report.path import pilot_path
 from strategy_kit.report.programmes import overseas_section, target_section
 from strategy_kit.report.sections import Section
+from strategy_kit.report.strategy import strategy as strategy_section
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -80,6 +81,11 @@ def targets(reading: Reading) -> Section:
 def overseas(reading: Reading) -> Section:
     """Show what is sold overseas, and what joining did."""
     return _wanted("overseas", reading, overseas_section)
+
+
+def strategy(reading: Reading) -> Section:
+    """Show one sentence of each further programme, and which have no data."""
+    return _wanted("strategy", reading, strategy_section)
 
 
 def declared(reading: Reading) -> Section:

@@ -12,6 +12,7 @@ from typing import get_args
 
 from strategy_kit.errors import ParameterError, nearest
 from strategy_kit.formats import Language
+from strategy_kit.report.reasons import reason_in
 
 _JOINER = "\u2060"  # invisible; keeps apart two asterisks of a name
 
@@ -57,7 +58,9 @@ class Words:
             raise ParameterError(f"language is one of {', '.join(get_args(Language))}, not {self.language!r}{hint}")
 
     def __call__(self, key: str, **values: object) -> str:
-        """Return the sentence as text, **marks** and all; for a placebo its own wording, where there is one."""
+        """Return the sentence as text, **marks** and all, a reason in its language; for a placebo its own wording, if any."""
+        if "reason" in values:
+            values["reason"] = reason_in(self.language, str(values["reason"]))
         own = f"{key}_placebo"
         return catalogue()[own if self.placebo and own in catalogue() else key][self.language].format(**values)
 
