@@ -31,7 +31,9 @@ LOOKBACK = 90
 """Days within which a buyer must have bought before to count as one who came back."""
 
 
-def ladder(shop: Dataset, *, through: dt.date | None = None, lookback_days: int = LOOKBACK) -> pd.DataFrame:
+def ladder(
+    shop: Dataset, *, since: dt.date | None = None, through: dt.date | None = None, lookback_days: int = LOOKBACK
+) -> pd.DataFrame:
     """Take paid GMV down to the GMV of buyers who came back, by month and side.
 
     Paid is the amount of every line, cancelled ones included. Less cancelled lines, less refunds of the others it is
@@ -41,6 +43,8 @@ def ladder(shop: Dataset, *, through: dt.date | None = None, lookback_days: int 
 
     Parameters
     ----------
+    since
+        Leaves earlier months out; none by default.
     through
         Last day that is known; the last day of the data by default.
     lookback_days
@@ -71,6 +75,7 @@ def ladder(shop: Dataset, *, through: dt.date | None = None, lookback_days: int 
         raise ParameterError(f"lookback_days is a whole number of days, 1 or more, not {lookback_days!r}")
     need(shop, "the ladder from paid to durable GMV", "status", "refund_amount", "platform_subsidy")
     known = months(shop, through, matured=True, burn_in_days=lookback_days)
+    known = [month for month in known if since is None or month >= since]
     if not known:
         raise DesignError(
             f"no month of data set {shop.name!r} has matured refunds and {lookback_days} days before it; wait, or look back less"

@@ -10,7 +10,7 @@ import pandas as pd
 
 from strategy_kit import formats, lasting_growth
 from strategy_kit.errors import DesignError
-from strategy_kit.lasting_growth.grounds import ALL
+from strategy_kit.lasting_growth.grounds import ALL, months
 from strategy_kit.report import blocks, followed
 from strategy_kit.report import lasting_growth_figures as figures
 from strategy_kit.report.audience import FEWEST
@@ -41,8 +41,10 @@ def answer(reading: Reading) -> str:
     True
     """
     say = reading.words
+    asked: Any = {"through": reading.monday + _SUNDAY}
+    known = months(reading.shop, matured=True, burn_in_days=lasting_growth.LOOKBACK, **asked)
     try:
-        rungs = lasting_growth.ladder(reading.shop, through=reading.monday + _SUNDAY)
+        rungs = lasting_growth.ladder(reading.shop, since=known[-1] if known else None, **asked)
     except DesignError:
         return why_not(reading, LADDER)
     last = rungs[(rungs["month"] == rungs["month"].max()) & (rungs["side"] == ALL)].set_index("step")["share"]
