@@ -29,7 +29,17 @@ if TYPE_CHECKING:
 
     from strategy_kit.simulate.market import Market
 
-TABLES = ("order_lines", "merchants", "support", "calendar", "policies", "targets", "offplatform_sales", "prices", "searches")
+TABLES = (
+    "order_lines",
+    "merchants",
+    "support",
+    "calendar",
+    "policies",
+    "targets",
+    "offplatform_sales",
+    "prices",
+    "searches",
+)
 FILES = {"dataset.toml", "plan.seal", "truth.json", *(f"{table}.parquet" for table in TABLES)}
 _REGIONS = ["Zhejiang", "Guangdong", "Jiangsu", "Shanghai", "Fujian", "Shandong", "Beijing", "Hebei"]
 _LEVERS = ["display", "marketing", "service", "overseas"]

@@ -13,7 +13,12 @@ if TYPE_CHECKING:
     from strategy_kit.simulate.market import Market
     from strategy_kit.simulate.roster import Floats, Ints
 
-PERIOD_WEEKS, LEAST_ORDERS, FLOOR, LOOSER = 4, 10, 0.75, 0.65  # orders expected a period; floor per stretch, before and after
+PERIOD_WEEKS, LEAST_ORDERS, FLOOR, LOOSER = (
+    4,
+    10,
+    0.75,
+    0.65,
+)  # orders expected a period; floor per stretch, before and after
 LEAST, MOST, REACH, PUSHING = 0.7, 1.3, 0.9, 0.8  # honest attainment is even between the first two
 PULLED, LAST_DAYS, FEWEST_DAYS, MOST_DAYS = 0.5, 3, 10, 24  # share of the gap; days before the end; days to a refund
 _DAY, _CANCELLED, _REFUNDED = 86_400, 1, 2
@@ -75,7 +80,13 @@ def true_targets(strength: float, weeks: int) -> dict[str, float]:
     recorded, honest = attainment(strength)
     excess, periods = recorded - honest, weeks // PERIOD_WEEKS
     told = {"excess_share": excess, "excess_in_widths_of_stretch": excess * (MOST - LEAST), "missing_from": REACH}
-    told |= {"honest_share_met": honest, "share_met": recorded, "excess_at_floor": 0.0, "floor": FLOOR, "looser_floor": LOOSER}
+    told |= {
+        "honest_share_met": honest,
+        "share_met": recorded,
+        "excess_at_floor": 0.0,
+        "floor": FLOOR,
+        "looser_floor": LOOSER,
+    }
     told |= {"loosened_from_period": loosened_from(periods), "effect_of_looser_floor": 0.0}
     return {name: round(value, 8) for name, value in told.items()}
 

@@ -33,7 +33,16 @@ FLOORS = (
     },
     {
         *("kpi", "cohort", "did", "planning", "sensitivity", "targets", "simulate", "importers"),
-        *("programmes", "overseas", "offplatform", "prices", "support", "lasting_growth", "platform_health", "surrogate"),
+        *(
+            "programmes",
+            "overseas",
+            "offplatform",
+            "prices",
+            "support",
+            "lasting_growth",
+            "platform_health",
+            "surrogate",
+        ),
     },
     {"charts", "tables"},
     {"report"},
