@@ -76,7 +76,7 @@ def loosened_from(periods: int) -> int:
 
 
 def true_targets(strength: float, weeks: int) -> dict[str, float]:
-    """Return what is true of the targets: bunching as shares of all and of the density at the stretch, and the loosened floors."""
+    """Return what is true of targets: bunching as shares of all and of the density at the stretch, and loosened floors."""
     recorded, honest = attainment(strength)
     excess, periods = recorded - honest, weeks // PERIOD_WEEKS
     told = {"excess_share": excess, "excess_in_widths_of_stretch": excess * (MOST - LEAST), "missing_from": REACH}
