@@ -92,7 +92,7 @@ def growth(review: Review, rungs: pd.DataFrame) -> Block:
         return blocks.line(say("lg_growth_none"))
     year = months_later(months[-1], -12)
     before = year if year in months else months[0]
-    found = lasting_growth.growth_on_ladder(rungs, before=before, after=months[-1])
+    found = lasting_growth.growth_on_ladder(rungs, before=before, after=months[-1]).sort_values("side", kind="stable")
     named, sides = step_names(say), side_names(say)
     rows = []
     row: Any
