@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 
 _CHINESE = re.compile("[\u4e00-\u9fff]")
+_SENTENCE = re.compile(r"(?:[A-Za-z]{2,}[ ,;]+){4}")
+_REFUSED = re.compile(r"(?P<subject>.{1,80}?)(?: breaks \d+ laws)?: (?P<laws>.+)", re.DOTALL)
+_NUMBERED = re.compile(r" ?(\(\d+\)) ")
 
 
 def reason_in(language: Language, text: str) -> str:
@@ -27,10 +30,7 @@ def reason_in(language: Language, text: str) -> str:
     """
     if language == "en":
         return text
-    for pattern, told in _templates():
-        if found := pattern.fullmatch(text):
-            return told.format_map(found.groupdict())
-    return text if _CHINESE.search(text) else f"「{text}」"
+    return _told(text) or (text if _CHINESE.search(text) else f"「{text}」")
 
 
 @cache
@@ -43,6 +43,27 @@ def reasons() -> list[dict[str, str]]:
 
 @cache
 def _templates() -> list[tuple[re.Pattern[str], str]]:
-    return [
-        (re.compile(re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>.*?)", re.escape(row["en"]))), row["zh"]) for row in reasons()
-    ]
+    """Return patterns and what they become, those with most words of their own first."""
+    rows = sorted(reasons(), key=lambda row: -len(re.sub(r"\{\w+\}", "", row["en"])))
+    hole = re.compile(r"\\\{(\w+)\\\}")
+    return [(re.compile(hole.sub(r"(?P<\1>.*?)", re.escape(row["en"])), re.DOTALL), row["zh"]) for row in rows]
+
+
+def _told(text: str) -> str:
+    """Return the Chinese of a reason, or of all the laws that one refusal names; empty where a part has none."""
+    for pattern, told in _templates():
+        if found := pattern.fullmatch(text):
+            return told.format_map({name: _value(value) for name, value in found.groupdict().items()})
+    if not (refused := _REFUSED.fullmatch(text)):
+        return ""
+    parts = _NUMBERED.split(f" {refused['laws']}" if refused["laws"].startswith("(1) ") else refused["laws"])
+    laws = [part if _NUMBERED.fullmatch(f"{part} ") else _told(part) for part in parts if part.strip()]
+    return f"{_value(refused['subject'])}：{''.join(laws)}" if all(laws) else ""
+
+
+def _value(text: str) -> str:
+    """Return what fills a hole: counts, names and dates as they are, words and laws in Chinese."""
+    if told := _told(text.strip()):
+        return told
+    parts = [_told(part) for part in re.split(" and (?=it |treated |units )", text)]
+    return "、".join(parts) if all(parts) else f"「{text}」" if _SENTENCE.search(text) else text

@@ -15,6 +15,8 @@ from strategy_kit.formats import Language
 from strategy_kit.report.reasons import reason_in
 
 _JOINER = "\u2060"  # invisible; keeps apart two asterisks of a name
+_FOREIGN = re.compile(r"「([^「」<\u4e00-\u9fff]*[A-Za-z] [A-Za-z][^「」<\u4e00-\u9fff]*)」")
+"""English that a Chinese sentence quotes: a screen reader has to change its voice for it."""
 
 
 @cache
@@ -71,14 +73,17 @@ class Words:
 
 
 def marked(text: str) -> str:
-    """Turn text into HTML: everything escaped, **marks** made strong.
+    """Turn text into HTML: everything escaped, **marks** made strong, quoted English marked as such.
 
     Examples
     --------
     >>> marked("**1 < 2**")
     '<strong>1 &lt; 2</strong>'
+    >>> marked("无法判断：「too few」。")
+    '无法判断：「<span lang="en">too few</span>」。'
     """
-    return re.sub(r"\*\*(.+?)\*\*", r"<strong>\1</strong>", escape(text)).replace(_JOINER, "")
+    strong = re.sub(r"\*\*(.+?)\*\*", r"<strong>\1</strong>", escape(text)).replace(_JOINER, "")
+    return _FOREIGN.sub(r'「<span lang="en">\1</span>」', strong)
 
 
 def plain(text: str) -> str:
