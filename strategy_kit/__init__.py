@@ -1,7 +1,7 @@
 """Honest, fast strategy analysis in Jupyter: KPIs, cohorts, difference-in-differences and an offline weekly report.
 
 Rooms: `kpi`, `cohort`, `did`, `planning`, `sensitivity`, `charts`, `report`, `simulate`, `importers`, `errors`; and of the
-programmes `targets`, `overseas`, `prices`, `lasting_growth`, `platform_health`.
+programmes `targets`, `overseas`, `prices`, `lasting_growth`, `platform_health`, `whole_web`.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         sensitivity,
         simulate,
         targets,
+        whole_web,
     )
     from strategy_kit.estimates import Estimates
     from strategy_kit.panel import Panel
@@ -45,7 +46,7 @@ shown.draw_by(lambda result: import_module("strategy_kit.charts.fitting").fittin
 __version__ = "0.1.0"
 # Rooms, and classes by their module, that load when they are first used: a run and a query need none of scipy.
 _LATE = ("charts", "cohort", "did", "importers", "kpi", "lasting_growth", "overseas", "planning", "platform_health", "prices",
-         "report", "sensitivity", "simulate", "targets")  # fmt: skip
+         "report", "sensitivity", "simulate", "targets", "whole_web")  # fmt: skip
 _LATE_CLASSES = {"Estimates": "estimates", "Panel": "panel"}
 
 __all__ = [
@@ -71,6 +72,7 @@ __all__ = [
     "sensitivity",
     "simulate",
     "targets",
+    "whole_web",
 ]
 
 

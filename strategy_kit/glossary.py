@@ -51,7 +51,7 @@ COLUMNS: dict[str, str] = {
     "headline_rank": "place of the headline among the estimates, from the lowest",
     "highest": "highest estimate of all specifications that were run",
     "horizon": "periods over which value is added up",
-    "lag": "weeks by which the measure comes before the outcome; negative where it comes after",
+    "lag": "periods by which the measure comes before the outcome; negative where it comes after",
     "largest": "largest propensity of the side",
     "left": "units observed in the period before, but not now",
     "left_out": "group without which the row was estimated",

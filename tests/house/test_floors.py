@@ -42,6 +42,7 @@ FLOORS = (
             "lasting_growth",
             "platform_health",
             "surrogate",
+            "whole_web",
         ),
     },
     {"charts", "tables"},
