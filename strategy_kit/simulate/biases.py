@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from strategy_kit.simulate import forces, hollow
+from strategy_kit.simulate import advertising, forces, hollow
 from strategy_kit.simulate.market import CANCELLED, SHOCK_RHO, SHOCK_SD, shock_scale
 from strategy_kit.simulate.orders import MEAN_REFUND, mean_hour
 from strategy_kit.simulate.prices import drifts
@@ -299,6 +299,12 @@ def _search_cost(market: Market) -> Reading:
     return Reading(naive, truth, truth, truth)
 
 
+def _advertising(market: Market) -> Reading | None:
+    found = advertising.slopes(market)
+    total = market.world.advertising * float(advertising.PROFILE.sum())
+    return None if found is None else _answers(found[0], total, found[1])
+
+
 def _price_drift(market: Market) -> Reading:
     diluted, drift = drifts(market)
     return Reading(diluted, drift, drift, drift)
@@ -340,4 +346,6 @@ QUESTIONS = (
              _hollow_growth),
     Question("search_cost", "pilots' log change of minutes searched, as a sign of purchases", "of purchases counted",
              _search_cost),
+    Question("advertising", "log sales here a log point of spend elsewhere, from the same month", "from all months since",
+             _advertising),
 )  # fmt: skip

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from strategy_kit.description import read_description
 from strategy_kit.plan import write_seal
+from strategy_kit.simulate.advertising import planned
 from strategy_kit.simulate.forces import ELSEWHERE, NOTICE_WEEKS
 from strategy_kit.simulate.market import PIECES
 from strategy_kit.simulate.orders import MARKETS, STATUSES, fen
@@ -94,7 +95,7 @@ def write_dataset(
     if targets is not None:
         tables["targets"] = _targets(market, targets)
     key = fresh_key(rng)
-    if market.world.multi_homing:
+    if market.world.multi_homing or market.world.advertising:
         tables["offplatform_sales"] = _offplatform_sales(market, stream(key, "multi_homing"))
     if market.world.price_drift:
         tables["prices"] = _prices(market, draw_prices(market, key))
@@ -226,8 +227,17 @@ def _prices(market: Market, prices: pd.DataFrame) -> dict[str, Any]:
 
 
 def _offplatform_sales(market: Market, rng: np.random.Generator) -> dict[str, Any]:
-    """Estimate what merchants sell on the platform that they entered, in each complete month, with an error of a tenth."""
-    who = np.flatnonzero(market.column("enters") != NEVER)
+    """Estimate what merchants sell on the platform that they entered, in each complete month, with an error of a tenth.
+
+    Who advertises elsewhere is there throughout, and spends as planned; others spend by what they sell there.
+    """
+    advertises = ~np.isnan(market.spending[:, 0]) & (market.world.advertising > 0)
+    enters = np.where(market.world.multi_homing > 0, market.column("enters"), NEVER)
+    enters, part = (
+        np.where(advertises, 0, enters),
+        np.where(advertises, ELSEWHERE, ELSEWHERE * market.world.multi_homing),
+    )
+    who = np.flatnonzero(enters != NEVER)
     days = pd.date_range(market.clock.monday(0), periods=7 * market.clock.weeks + OPEN_DAYS)
     month = days.to_period("M").to_timestamp()
     months = pd.DatetimeIndex([m for m in month.unique() if (month == m).sum() == m.days_in_month])
@@ -235,20 +245,20 @@ def _offplatform_sales(market: Market, rng: np.random.Generator) -> dict[str, An
     within[: len(days)] = month.to_numpy()[:, None] == months.to_numpy()
     share = market.days / market.days.sum(axis=2, keepdims=True)
     share = np.einsum("ctd,tdm->ctm", share, within.reshape(-1, 7, len(months)))
-    there = np.arange(market.clock.weeks + 1) >= market.column("enters")[who, None]
+    there = np.arange(market.clock.weeks + 1) >= enters[who, None]
     here = PIECES * (market.column("price")[:, None] * market.orders_while_open())[who] * there
-    elsewhere = (
-        ELSEWHERE * market.world.multi_homing * np.einsum("nt,ntm->nm", here, share[market.column("category")[who]])
-    )
+    elsewhere = part[who, None] * np.einsum("nt,ntm->nm", here, share[market.column("category")[who]])
+    usual = ELSEWHERE * PIECES * 52 / 12 * (market.column("price") * market.column("level"))[who]
+    spend = planned(market, usual, months, who)
     row, column = np.nonzero(elsewhere)
     gmv = elsewhere[row, column] * np.exp(rng.normal(0, 0.1, row.size))
-    platform = rng.integers(0, 2, who.size)[row]
+    platform, by_sales = rng.integers(0, 2, who.size)[row], 0.08 * gmv * rng.uniform(0.5, 1.5, row.size)
     return {
         "merchant_id": _ids("m", 5, who[row]),
         "month": pa.array(months.to_numpy()[column].astype("datetime64[D]")),
         "platform": pa.array(np.array(["platform_b", "platform_c"])[platform]),
         "gmv": _money(fen(gmv)),
-        "ad_spend": _money(fen(0.08 * gmv * rng.uniform(0.5, 1.5, row.size))),
+        "ad_spend": _money(fen(np.where(advertises[who][row], spend[row, column], by_sales))),
         "source": pa.array(["panel estimate"] * row.size),
         "confidence": pa.array(np.array(["low", "medium", "high"])[rng.integers(0, 3, row.size)]),
     }

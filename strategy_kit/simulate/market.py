@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from strategy_kit.simulate.advertising import demand, draw_spending, true_advertising
 from strategy_kit.simulate.forces import OWN_FESTIVAL, forces, log_open, own_effects, rivals_effects, with_parts
 from strategy_kit.simulate.hollow import truth as true_hollow
 from strategy_kit.simulate.prices import true_prices
@@ -49,6 +50,7 @@ class Market:
     (weeks), score, eligible, cohort (week in which support starts, or NEVER), and its part in the knobs: lucky, enters,
     joins, leaves (weeks or NEVER). Log shocks are (C, T), the busyness of days (C, T, 7); (N, T) in log points are
     `effects` of the support, on rivals too, `forces` with or without support, and `log_open`, the chance of not having left.
+    `spending` is the log spend on advertising elsewhere over the usual by month, missing for who does not advertise.
     """
 
     clock: Clock
@@ -58,6 +60,7 @@ class Market:
     effects: Floats
     forces: Floats
     log_open: Floats
+    spending: Floats
     world: World
 
     def column(self, name: str) -> NDArray[Any]:
@@ -112,7 +115,9 @@ def draw_market(clock: Clock, merchants: int, rng: np.random.Generator, world: W
     rho = SHOCK_RHO * world.autocorrelation
     for week in range(1, clock.weeks + 1):
         shocks[:, week] = rho * shocks[:, week - 1] + np.sqrt(1 - rho**2) * shocks[:, week]
-    roster = with_parts(drawn, clock, fresh_key(rng), world)
+    key = fresh_key(rng)
+    roster, spending = with_parts(drawn, clock, key, world), draw_spending(clock, merchants, key)
+    pushed = demand(spending, clock, world.advertising) if world.advertising else 0.0
     days = clock.busyness(response)
     for week in clock.moved_festival() if world.moving_festivals else ():
         if week >= 0:
@@ -123,8 +128,9 @@ def draw_market(clock: Clock, merchants: int, rng: np.random.Generator, world: W
         shocks * shock_scale(world)[:, None],
         days,
         effects=own_effects(roster, clock, world),
-        forces=forces(roster, clock, world),
+        forces=forces(roster, clock, world) + pushed,
         log_open=log_open(roster, clock, world, supported=True),
+        spending=spending,
         world=world,
     )
     if not world.cannibalisation:
@@ -188,6 +194,7 @@ def _truth_of_world(market: Market) -> dict[str, Any]:
         **({"prices": true_prices(world.price_drift)} if world.price_drift else {}),
         **({"hollow_growth": true_hollow(market)} if world.hollow_growth else {}),
         **({"searches": true_searches(world.search_cost)} if world.search_cost else {}),
+        **({"advertising": true_advertising(world.advertising, market.clock)} if world.advertising else {}),
     }
 
 

@@ -28,7 +28,7 @@ ALONE = {knob: replace(QUIET, **{knob: 1.0}) for knob in KNOBS}
 ALONE |= {knob: replace(ALONE[knob], shocks=1.0) for knob in ("autocorrelation", "unequal_variance")}
 TRACELESS = [  # on the effect of support
     *("churn", "shocks", "autocorrelation", "festival_response", "unequal_variance", "moving_festivals", "selection"),
-    *("multi_homing", "refund_lag", "concurrent_policies", "target_bunching", "kpi_regimes", "overseas"),
+    *("multi_homing", "refund_lag", "concurrent_policies", "target_bunching", "kpi_regimes", "overseas", "advertising"),
 ]
 EXACT = 2e-8  # numbers are written with 8 decimals
 
