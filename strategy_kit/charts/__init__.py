@@ -33,6 +33,7 @@ from strategy_kit.charts.timeline import effect_timeline
 from strategy_kit.charts.trend import kpi_trend
 from strategy_kit.charts.triangle import triangle
 from strategy_kit.charts.vintages import vintage_areas
+from strategy_kit.charts.wallet import growth_together, share_and_level
 from strategy_kit.charts.waterfall import growth_waterfall
 from strategy_kit.charts.yardsticks import yardsticks
 
@@ -53,6 +54,7 @@ __all__ = [
     "fitting",
     "forest",
     "gross_to_net",
+    "growth_together",
     "growth_waterfall",
     "kpi_trend",
     "ladder_transitions",
@@ -70,6 +72,7 @@ __all__ = [
     "retention_curves",
     "selection_windows",
     "sensitivity",
+    "share_and_level",
     "synthetic_pair",
     "triangle",
     "vintage_areas",

@@ -182,7 +182,9 @@ def advertising_response(found: Advertisers, *, lags: int = LAGS, leads: int = L
     return replace(fit, notes=(*fit.notes, note)) if found.left_out else fit
 
 
-def response_by_confidence(found: Advertisers, *, lags: int = LAGS, leads: int = LEADS) -> pd.DataFrame:
+def response_by_confidence(
+    found: Advertisers, *, lags: int = LAGS, leads: int = LEADS, level: float = 0.95
+) -> pd.DataFrame:
     """Return the sum over lags from 0 on by the class that most of a merchant's estimates have.
 
     Returns
@@ -206,7 +208,7 @@ def response_by_confidence(found: Advertisers, *, lags: int = LAGS, leads: int =
         if mine.sum() < max(FEWEST, lags + leads + 3):
             continue
         fit = lag_profile(found.sales[mine], found.spend[mine], groups=found.category[mine], lags=lags, leads=leads)
-        row = fit.glance()[["estimate", "std_error", "conf_low", "conf_high"]]
+        row = fit.glance(level)[["estimate", "std_error", "conf_low", "conf_high"]]
         rows.append(row.assign(confidence=name, merchants=int(mine.sum())))
     columns = ["confidence", "estimate", "std_error", "conf_low", "conf_high", "merchants"]
     return pd.concat(rows, ignore_index=True)[columns] if rows else pd.DataFrame(columns=columns)

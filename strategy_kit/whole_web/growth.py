@@ -25,6 +25,9 @@ _ASSOCIATION = "an association: nobody made merchants grow elsewhere by lot"
 def changes(shop: Dataset, *, since: dt.date | None = None, through: dt.date | None = None) -> pd.DataFrame:
     """Return log changes from month to month of merchants that sell both here and elsewhere in both months.
 
+    A merchant's first month on both sides, unless it is the window's first, is taken as begun inside the month: growth from it
+    is no growth of a whole month and left out.
+
     Returns
     -------
     DataFrame
@@ -80,7 +83,9 @@ def log_changes(found: pd.DataFrame) -> pd.DataFrame:
     """
     own = ["merchant_id", "category", "size_band", "month"]
     held = found[(found["on_platform"] > 0) & (found["off_platform"] > 0)]
-    earlier = held.assign(month=held["month"] + pd.DateOffset(months=1)).drop(columns=["category", "size_band"])
+    begun = held.groupby("merchant_id")["month"].transform("min")
+    whole = held[(held["month"] > begun) | (begun == found["month"].min())]
+    earlier = whole.assign(month=whole["month"] + pd.DateOffset(months=1)).drop(columns=["category", "size_band"])
     both = held.merge(earlier, on=["merchant_id", "month"], suffixes=("", "_before"))
     sides = {name: (both[name], both[f"{name}_before"]) for name in ("on_platform", "off_platform")}
     sides["total"] = (
@@ -166,7 +171,7 @@ def pass_through(moved: pd.DataFrame) -> Estimates:
                      Student(float(count - 1)), notes=notes if lost else notes[:1])  # fmt: skip
 
 
-def by_confidence(moved: pd.DataFrame) -> pd.DataFrame:
+def by_confidence(moved: pd.DataFrame, *, level: float = 0.95) -> pd.DataFrame:
     """Return the slope on growth elsewhere by how sure the less sure of both estimates is.
 
     Returns
@@ -189,7 +194,7 @@ def by_confidence(moved: pd.DataFrame) -> pd.DataFrame:
     for name in CLASSES:
         part = moved[moved["confidence"] == name]
         if (merchants := part["merchant_id"].nunique()) >= FEWEST:
-            row = pass_through(part).glance()[["estimate", "std_error", "conf_low", "conf_high"]]
+            row = pass_through(part).glance(level)[["estimate", "std_error", "conf_low", "conf_high"]]
             rows.append(row.assign(confidence=name, changes=len(part), merchants=merchants))
     columns = ["confidence", "estimate", "std_error", "conf_low", "conf_high", "changes", "merchants"]
     return pd.concat(rows, ignore_index=True)[columns] if rows else pd.DataFrame(columns=columns)
