@@ -10,6 +10,7 @@ from strategy_kit.report import (
     next_category_page,
     platform_health_page,
     prices_page,
+    whole_web_page,
 )
 from strategy_kit.report.reading import listed
 from strategy_kit.report.sections import Section
@@ -40,6 +41,7 @@ PROGRAMMES = {
     "lasting_growth": Programme(lasting_growth_page.answer),
     "prices": Programme(prices_page.answer, ("prices",)),
     "platform_health": Programme(platform_health_page.answer, columns=("platform_fee",)),
+    "whole_web": Programme(whole_web_page.answer, ("offplatform_sales",)),
 }
 """By the name of its notebook; targets and overseas have sections of their own."""
 
