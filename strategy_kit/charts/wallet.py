@@ -8,7 +8,20 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from strategy_kit.charts.theme import INK, OTHER, PAPER, PILOT, RULE, SOFT, WARNING, WIDTH, Chart, require, signed_axis, worded
+from strategy_kit.charts.theme import (
+    INK,
+    OTHER,
+    PAPER,
+    PILOT,
+    RULE,
+    SOFT,
+    WARNING,
+    WIDTH,
+    Chart,
+    require,
+    signed_axis,
+    worded,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -57,6 +70,9 @@ def share_and_level(split: pd.DataFrame, *, labels: Mapping[str, str] | None = N
     spots: list[float] = []
     for share in ends["share"]:
         spots.append(max(share, spots[-1] + LINE * 1.3 * room / HEIGHT) if spots else share)
+    moved = pd.Series(spots) > ends["share"]
+    crowded = moved | moved.shift(-1, fill_value=False)  # such labels stand in one column, in order of the ends
+    written = ends.assign(share=spots, level=ends["level"].mask(crowded, ends["level"][crowded].max()))
     x = alt.X("level:Q", scale=alt.Scale(zero=False, nice=True, padding=14)).axis(
         title=words["level"], titleAnchor="start", grid=False, tickCount=6
     )
@@ -73,9 +89,7 @@ def share_and_level(split: pd.DataFrame, *, labels: Mapping[str, str] | None = N
         ink.transform_filter("datum.at == 1")
         .mark_point(size=60, stroke=PILOT, fill=PILOT, opacity=1)
         .encode(tooltip=tips),
-        alt.Chart(ends.assign(share=spots))
-        .mark_text(align="left", dx=10, color=INK, fontWeight=600)
-        .encode(x=x, y=y, text="text:N"),
+        alt.Chart(written).mark_text(align="left", dx=10, color=INK, fontWeight=600).encode(x=x, y=y, text="text:N"),
         alt.Chart(ends.head(1)).mark_text(text=words["value"], align="left", x=0, y=-14, color=SOFT),
     ]
     told = [f"{name} {a:.0%} to {b:.0%}, total 100 to {c:.0f}" for name, a, b, c in
@@ -121,7 +135,7 @@ def growth_together(bins: pd.DataFrame, *, labels: Mapping[str, str] | None = No
     layers = [
         even.mark_line(color=WARNING, strokeDash=[5, 3], strokeWidth=1.5),
         even.transform_filter("datum.total > 0").mark_text(
-            text=words["even"], color=WARNING, align="right", dx=-6, dy=36, fontWeight=600
+            text=words["even"], color=WARNING, align="right", dx=-6, dy=72, fontWeight=600
         ),
         alt.Chart(pd.DataFrame({"at": [0]})).mark_rule(color=RULE).encode(y="at:Q"),
         alt.Chart(rows)

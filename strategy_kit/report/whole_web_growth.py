@@ -68,7 +68,8 @@ def _pass_through(reading: Reading) -> tuple[Any, ...]:
     counts = {"n": formats.Count(found.clusters[0]), "changes": formats.Count(len(moved)),
               "out": formats.Count(int(moved.attrs["left_out"]))}  # fmt: skip
     figure = charts.figure(
-        drawn, title=say("ww_bins_title", raw=raw, part=part), subtitle=say("ww_bins_subtitle"), description=drawn.description,
+        drawn, title=say("ww_bins_title", raw=raw, part=part), subtitle=say("ww_bins_subtitle"),
+        description=say("ww_bins_title", raw=raw, part=part),
         caption=caption(reading, say("ww_pass_n", **counts)),
         table=pd.DataFrame(cells, columns=[say(f"column_{name}") for name in heads]), table_label=say("table_behind"),
     )  # fmt: skip

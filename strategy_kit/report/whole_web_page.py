@@ -160,9 +160,9 @@ def _bands(reading: Reading, months: int) -> Any:
     note = say("ww_known_n", n=formats.Count(int(split["merchants"].sum())))
     note = say("ww_bands_n", note=note, hidden=lost, least=FEWEST) if lost else note
     ends = listed(say, [say("ww_band_end", name=r["name"], share=r["share_after"], growth=r["growth"]) for r in rows])
-    return charts.figure(drawn, title=say("ww_bands_title", listed=ends), subtitle=say("ww_bands_subtitle"),
-                         caption=caption(reading, note), description=drawn.description, table=table,
-                         table_label=say("table_behind"))  # fmt: skip
+    title = say("ww_bands_title", listed=ends)
+    return charts.figure(drawn, title=title, subtitle=say("ww_bands_subtitle"), caption=caption(reading, note),
+                         description=title, table=table, table_label=say("table_behind"))  # fmt: skip
 
 
 def _entry(reading: Reading) -> tuple[Any, ...]:
