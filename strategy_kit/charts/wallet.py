@@ -135,7 +135,7 @@ def growth_together(bins: pd.DataFrame, *, labels: Mapping[str, str] | None = No
     layers = [
         even.mark_line(color=WARNING, strokeDash=[5, 3], strokeWidth=1.5),
         even.transform_filter("datum.total > 0").mark_text(
-            text=words["even"], color=WARNING, align="right", dx=-6, dy=72, fontWeight=600
+            text=words["even"], color=WARNING, align="right", dx=-6, dy=100, fontWeight=600
         ),
         alt.Chart(pd.DataFrame({"at": [0]})).mark_rule(color=RULE).encode(y="at:Q"),
         alt.Chart(rows)
