@@ -1,0 +1,330 @@
+"""The overseas plan: joining, at home and abroad, exchange rates, margin, overlap with other support, and the naive reading."""
+
+from __future__ import annotations
+
+import datetime as dt
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from strategy_kit import charts, did, formats, overseas
+from strategy_kit.charts.nested import nested_forest
+from strategy_kit.errors import DesignError
+from strategy_kit.report import blocks, claims
+from strategy_kit.report.audience import FEWEST
+from strategy_kit.report.categories import Row, interval_columns, nested_rows, percent_rows, signed_percent
+from strategy_kit.report.claims import Spread, in_percent, verb_for
+from strategy_kit.report.figures import _caption, effect_by_week
+from strategy_kit.report.overseas_trade import currency_parts
+from strategy_kit.report.review import opening, provenance
+from strategy_kit.report.sections import Section
+from strategy_kit.report.words import marked
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from strategy_kit.estimates import Estimates
+    from strategy_kit.panel import Panel
+    from strategy_kit.report.reading import Reading
+
+SIDES = ("total", "domestic", "overseas")
+PAST, _SUNDAY = dt.timedelta(weeks=26), dt.timedelta(days=6)
+_COUNTED = ("counted as", "has no cost")
+
+
+class Compared(NamedTuple):
+    """Panels of joiners, whom they are compared with (those that join later, or all others), and the study of each."""
+
+    panels: dict[str, Panel]
+    against: str
+    studies: dict[str, Estimates]
+
+
+def masthead(reading: Reading) -> Section:
+    """Return the head of the page with its marks."""
+    return opening(reading, reading.words("product_review"), reading.words("title_overseas"))
+
+
+def joining(reading: Reading) -> Section:
+    """Return what joining did to a merchant's sales, against those that join later and against all others."""
+    return _section(reading, "joining", lambda: _joining(reading))
+
+
+def split(reading: Reading) -> Section:
+    """Return what joining did at home and abroad, which add up to the total."""
+    return _section(reading, "split", lambda: _split(reading))
+
+
+def currency(reading: Reading) -> Section:
+    """Return growth of sales abroad at the rates of a base month and at current ones, and sales by market."""
+    return _section(reading, "currency", lambda: currency_parts(reading))
+
+
+def margin(reading: Reading) -> Section:
+    """Return what joining did to what the platform keeps after subsidies and the cost of the programme."""
+    return _section(reading, "margin", lambda: _margin(reading))
+
+
+def overlap(reading: Reading) -> Section:
+    """Return who has overseas support, domestic support or both, with the effect of each."""
+    return _section(reading, "overlap", lambda: _overlap(reading))
+
+
+def naive(reading: Reading) -> Section:
+    """Return how much faster joiners grew than the market beside the effect, and why the first is none."""
+    return _section(reading, "naive", lambda: _naive(reading))
+
+
+def foot(reading: Reading) -> Section:
+    """Return the foot of the page."""
+    return Section("provenance", (provenance(reading, "os_method"),))
+
+
+def _section(reading: Reading, name: str, parts: Callable[[], tuple[Any, ...]]) -> Section:
+    """Show a section, or the one line that says why it has nothing to show."""
+    say = reading.words
+    head = say(f"section_os_{name}"), say(f"question_os_{name}")
+    if "support" not in reading.shop.tables and name != "currency":
+        return Section(name, (blocks.absent(*head, say("os_impossible", reason=say("os_support"))),))
+    try:
+        title, note, *shown = parts()
+    except DesignError as reason:
+        return Section(name, (blocks.absent(*head, say("os_impossible", reason=reason)),))
+    return Section(name, (blocks.section_head(*head, title, note), *shown))
+
+
+def _window(reading: Reading, *, every_lever: bool = False) -> dict[str, dt.date]:
+    """Return the weeks from half a year before the first joining, or the first support of any kind, on."""
+    weeks = reading.shop.complete_periods("week", reading.monday + _SUNDAY)
+    first = reading.shop.engine.frame(
+        "select min(started_on) as day from support where lever = $lever or $every_lever",
+        {"lever": overseas.LEVER, "every_lever": every_lever},
+    )["day"][0]
+    earliest = weeks[0] if pd.isna(first) else pd.Timestamp(first).date() - PAST
+    return {"since": next((week for week in weeks if week >= earliest), weeks[-1]), "through": reading.monday}
+
+
+def _studied(reading: Reading, panel: Panel) -> Estimates:
+    study = did.event_study(did.group_time(panel, control="not_yet"))
+    if min(study.clusters) < FEWEST:
+        raise DesignError(reading.words("os_few", least=FEWEST))
+    return study
+
+
+def _compared(reading: Reading, panels: dict[str, Panel]) -> Compared:
+    """Compare with those that join later where that can be done, and else with all others."""
+    try:
+        later = {name: overseas.among_joiners(panel) for name, panel in panels.items()}
+        return Compared(later, "later", {name: _studied(reading, panel) for name, panel in later.items()})
+    except DesignError:
+        return Compared(panels, "all", {name: _studied(reading, panel) for name, panel in panels.items()})
+
+
+def _spread(reading: Reading, study: Estimates) -> Spread:
+    return Spread(*study.average, np.inf, reading.widening)
+
+
+def _in_log(reading: Reading, panel: Panel) -> Spread | None:
+    """Return the effect in log points of what would have been sold, or None where it has none."""
+    try:
+        value, error = did.poisson_saturated(panel).average
+    except DesignError:
+        return None
+    return Spread(float(np.log1p(value)), error / (1 + value), np.inf, reading.widening)
+
+
+def _verb(reading: Reading, spread: Spread, effect: str) -> str:
+    """Choose the verb; merchants choose to join, which limits every claim here."""
+    states = [check.state for check in reading.checks]
+    return claims.told(verb_for(spread, reading.level, [*states, "limits"]), spread, effect, reading.words)
+
+
+def _money(reading: Reading, value: float, *, signed: bool = True, like: tuple[float, ...] = ()) -> str:
+    about = reading.shop.description.currency
+    return formats.money(value, about, reading.words.language, signed=signed, like=like)
+
+
+def _money_verb(reading: Reading, spread: Spread) -> str:
+    size = _money(reading, abs(spread.estimate), signed=False, like=spread.interval(reading.level))
+    return _verb(reading, spread, size)
+
+
+def _span(reading: Reading, spread: Spread) -> str:
+    ends = spread.interval(reading.level)
+    return reading.words("range_to", low=_money(reading, ends[0], like=ends), high=_money(reading, ends[1], like=ends))
+
+
+def _forest(reading: Reading, rows: list[Row], key: str, n: str, *, percent: bool = False) -> Any:
+    """Draw effects below each other, in money or in percent, with the table behind them."""
+    say, write = reading.words, signed_percent if percent else partial(_money, reading)
+
+    def told(estimate: float, low: float, high: float) -> str:
+        return say("nested_value", estimate=write(estimate), low=write(low), high=write(high))
+
+    frame = percent_rows(rows, reading.level, say) if percent else nested_rows(rows, reading.level, told)
+    bare = frame["conf_low"].isna()
+    frame.loc[bare, "value"] = frame.loc[bare, "estimate"].map(write)
+    table = pd.DataFrame({say("column_measure"): frame["name"], say("column_estimate"): frame["estimate"].map(write)})
+    listed = "; ".join(frame["name"] + " " + frame["value"])
+    note = say("nested_note", level=f"{reading.level:.0%}")
+    return charts.figure(
+        nested_forest(frame, unit="%" if percent else write, labels={"note": "", "cut": say("nested_cut")}),
+        title=say(f"os_{key}_figure"), subtitle=say(f"os_{key}_subtitle"), description=listed,
+        caption=_caption(reading, f"{n} · {note}"), table=table.assign(**interval_columns(frame, reading.level, write, say)),
+        table_label=say("table_behind"),
+    )  # fmt: skip
+
+
+def _counts(reading: Reading, study: Estimates) -> str:
+    counts = dict(zip(("treated", "others"), map(formats.number, study.clusters), strict=True))
+    return reading.words("os_n", **counts)
+
+
+def _joining(reading: Reading) -> tuple[Any, ...]:
+    say, panels = reading.words, overseas.sales_panels(reading.shop, **_window(reading))
+    found = _compared(reading, {"total": panels["total"]})
+    study = found.studies["total"]
+    title = say("os_joining_title", verb=_money_verb(reading, _spread(reading, study)))
+    sides, lines = [(f"os_{found.against}", found)], []
+    if found.against == "later":
+        try:
+            total = {"total": panels["total"]}
+            sides.append(("os_all", Compared(total, "all", {"total": _studied(reading, panels["total"])})))
+        except DesignError as reason:
+            lines.append(blocks.line(say("os_all_impossible", reason=reason)))
+    rows = []
+    for key, part in sides:
+        spread, log = _spread(reading, part.studies["total"]), _in_log(reading, part.panels["total"])
+        share = ["–"] * 2
+        if log is not None:
+            low, high = map(in_percent, log.interval(reading.level))
+            share = [in_percent(log.estimate), say("range_to", low=low, high=high)]
+        counts = [formats.number(n) for n in part.studies["total"].clusters]
+        rows.append([say(key), _money(reading, spread.estimate), _span(reading, spread), *share, *counts])
+    heads = [
+        say(f"column_os_{name}")
+        for name in ("against", "money", "span", "percent", "percent_span", "treated", "others")
+    ]
+    cells = [[marked(cell) for cell in row] for row in rows]
+    table = blocks.listing(heads, cells, say("os_joining_caption", level=f"{reading.level:.0%}"), numbers=range(1, 7))
+    unit = formats.currency_unit(reading.shop.description.currency, say.language)
+    subtitle = say(f"os_joining_{found.against}", unit=unit)
+    figure = effect_by_week(reading, study, say("os_joining_figure"), subtitle, kind="joiners")
+    return title, say(f"os_note_{found.against}"), figure, table, *lines
+
+
+def _split(reading: Reading) -> tuple[Any, ...]:
+    say = reading.words
+    found = _compared(reading, overseas.sales_panels(reading.shop, **_window(reading)))
+    spreads = {name: _spread(reading, found.studies[name]) for name in SIDES}
+    verbs = {name: _money_verb(reading, spreads[name]) for name in SIDES[1:]}
+    note = say("os_split_note", range=_span(reading, spreads["domestic"]), against=say(f"os_{found.against}"))
+    rows = [Row(say(f"os_{name}"), "average" if name == "total" else "one", spreads[name]) for name in SIDES]
+    unit = formats.currency_unit(reading.shop.description.currency, say.language)
+    paths = [
+        effect_by_week(reading, found.studies[name], say(f"os_split_{name}"), say(f"os_joining_{found.against}", unit=unit),
+                       kind="joiners")
+        for name in SIDES[1:]
+    ]  # fmt: skip
+    forest = _forest(reading, rows, "split", _counts(reading, found.studies["total"]))
+    return say("os_split_title", **verbs), note, forest, *paths
+
+
+def _margin(reading: Reading) -> tuple[Any, ...]:
+    say, panels = reading.words, overseas.margin_panels(reading.shop, **_window(reading))
+    found = _compared(reading, panels)
+    spreads = {name: _spread(reading, found.studies[name]) for name in SIDES}
+    rows = [Row(say(f"os_{name}"), "average" if name == "total" else "one", spreads[name]) for name in SIDES]
+    title = say("os_margin_title", verb=_money_verb(reading, spreads["overseas"]))
+    note = say("os_margin_note", range=_span(reading, spreads["overseas"]), against=say(f"os_{found.against}"))
+    counted = [text for text in panels["overseas"].notes if any(word in text for word in _COUNTED)]
+    lines = [blocks.line(say("os_counted", reason=text)) for text in counted]
+    return title, note, _forest(reading, rows, "margin", _counts(reading, found.studies["total"])), *lines
+
+
+def _overlap(reading: Reading) -> tuple[Any, ...]:
+    say = reading.words
+    panels, table = overseas.overlap_panels(reading.shop, **_window(reading, every_lever=True))
+    counts: Any = table.set_index(["domestic", "overseas"])["merchants"]
+    if not counts[:, True].sum():
+        raise DesignError(say("os_nobody"))
+    spreads, told = dict[str, Spread](), dict[str, str]()
+    for name in ("overseas", "domestic", "both"):
+        told[name] = say("os_cell_none", reason=say("os_nobody"))
+        try:
+            spreads |= {name: _spread(reading, _studied(reading, panels[name]))} if name in panels else {}
+        except DesignError as reason:
+            told[name] = say("os_cell_none", reason=reason)
+        if name in spreads:
+            span = _span(reading, spreads[name])
+            told[name] = say("os_cell", value=_money(reading, spreads[name].estimate), range=span)
+    texts = {(False, False): say("os_cell_base"), (False, True): told["overseas"], (True, False): told["domestic"],
+             (True, True): told["both"]}  # fmt: skip
+    cells = [
+        [marked(say("os_with_domestic" if here else "os_without_domestic")),
+         *(marked(say("os_tile", n=_masked(int(counts[here, abroad])), effect=texts[here, abroad])) for abroad in (False, True))]
+        for here in (False, True)
+    ]  # fmt: skip
+    heads = [say(f"column_os_{name}") for name in ("tile", "without", "with")]
+    shown = [blocks.listing(heads, cells, say("os_overlap_caption", least=FEWEST))]
+    rows = [Row(say(f"os_only_{name}"), "one", spread) for name, spread in spreads.items()]
+    figure = [_forest(reading, rows, "overlap", say("os_overlap_n"))] if rows else []
+    share = formats.percent(counts[True, True] / max(int(counts[:, True].sum()), 1), 0)
+    key = "os_overlap_title" if counts[True, True] == 0 or counts[True, True] >= FEWEST else "os_overlap_title_few"
+    return say(key, share=share), say("os_overlap_note"), *shown, *figure, _interaction(reading, spreads)
+
+
+def _interaction(reading: Reading, spreads: dict[str, Spread]) -> Any:
+    """Tell whether both together do more than one by one; the interval holds however the three estimates vary together."""
+    say = reading.words
+    if len(spreads) < 3:
+        return blocks.line(say("os_interaction_none"))
+    both, one, other = (spreads[name] for name in ("both", "overseas", "domestic"))
+    value = both.estimate - one.estimate - other.estimate
+    spread = Spread(value, both.std_error + one.std_error + other.std_error, np.inf, reading.widening)
+    return blocks.line(say("os_interaction", value=_money(reading, value), range=_span(reading, spread)))
+
+
+def _masked(count: int) -> str:
+    return formats.number(count) if count == 0 or count >= FEWEST else f"< {FEWEST}"
+
+
+def _naive(reading: Reading) -> tuple[Any, ...]:
+    say = reading.words
+    grown: Any = overseas.naive_growth(reading.shop, **_window(reading)).set_index("group")
+    if grown.loc["joiners", "merchants"] < FEWEST:
+        raise DesignError(say("os_few", least=FEWEST))
+    growth = {name: float(grown.loc[name, "growth"]) for name in grown.index}
+    told = {name: formats.percent(value, signed=True) for name, value in growth.items()}
+    before = {
+        f"{name}_before": formats.percent(float(grown.loc[name, "growth_before"]), signed=True) for name in grown.index
+    }
+    panel = overseas.joiners_panel(reading.shop, **_window(reading))
+    bare = Spread(float(np.log1p(growth["joiners"]) - np.log1p(growth["market"])), np.nan, np.inf)
+    drawn = [Row(say("os_naive_row"), "open", bare)]
+    fits = {"all": _in_log(reading, panel)}
+    try:
+        fits["later"] = _in_log(reading, overseas.among_joiners(panel))
+    except DesignError:
+        fits["later"] = None
+    drawn += [Row(say(f"os_{name}"), "one", spread) for name, spread in fits.items() if spread is not None]
+    best = fits["later"] or fits["all"]
+    verb = (
+        say("verb_cannot_tell") if best is None else _verb(reading, best, in_percent(abs(best.estimate), signed=False))
+    )
+    title = say("os_naive_title", joiners=told["joiners"], market=told["market"], verb=verb)
+    lines = [say("os_naive_why", joiners=before["joiners_before"], others=before["others_before"])]
+    if growth["market"] > 0 and growth["joiners"] > 0:
+        lines.insert(0, say("os_naive_times", times=formats.number(growth["joiners"] / growth["market"], 1)))
+    cells = [
+        [marked(say(f"os_group_{name}")), *map(marked, (formats.number(row.merchants), _money(reading, row.before, signed=False),
+         _money(reading, row.after, signed=False), signed_percent(row.growth), signed_percent(row.growth_before)))]
+        for name, row in zip(grown.index, grown.itertuples(), strict=True)
+    ]  # fmt: skip
+    heads = [say(f"column_os_{name}") for name in ("group", "merchants", "before", "after", "growth", "growth_before")]
+    table = blocks.listing(heads, cells, say("os_naive_caption"), numbers=range(1, 6))
+    n = say("os_naive_n", n=formats.Count(int(grown.loc["joiners", "merchants"])))
+    note = (" " * (say.language == "en")).join(lines)
+    return title, note, _forest(reading, drawn, "naive", n, percent=True), table
