@@ -265,4 +265,4 @@ def _weekly_cost(shop: Dataset, panel: Panel) -> tuple[np.ndarray, tuple[str, ..
 
 def _monday(days: pd.Series) -> pd.Series:
     days = pd.to_datetime(days)
-    return days - pd.to_timedelta(days.dt.weekday, unit="D")
+    return days - pd.to_timedelta(days.dt.day_of_week, unit="D")
