@@ -72,8 +72,8 @@ def joiners(reading: Reading) -> Any:
     if study.clusters[0] < FEWEST:
         return blocks.line(say("joiners_few", n=formats.Count(study.clusters[0])))
     spread = Spread(*study.average, np.inf, reading.widening)
-    states = [check.state for check in reading.checks]
-    verb = verb_for(spread, reading.level, [*states, "limits"] if panel.uneven else states)
+    # who joins has chosen to: others, who never did, are no proof that joiners would not have grown
+    verb = verb_for(spread, reading.level, [*(check.state for check in reading.checks), "limits"])
     currency = shop.description.currency
     effect = formats.money(abs(spread.estimate), currency, say.language, like=spread.interval(reading.level))
     title = say("joiners_title", verb=claims.told(verb, spread, effect, say))
