@@ -10,6 +10,7 @@ import numpy as np
 from strategy_kit.simulate.advertising import demand, draw_spending, true_advertising
 from strategy_kit.simulate.forces import OWN_FESTIVAL, forces, log_open, own_effects, rivals_effects, with_parts
 from strategy_kit.simulate.hollow import truth as true_hollow
+from strategy_kit.simulate.overseas import true_overseas
 from strategy_kit.simulate.prices import true_prices
 from strategy_kit.simulate.roster import IS_PILOT, NAMES, NEVER, Floats, cohorts, draw_roster
 from strategy_kit.simulate.searches import true_searches
@@ -191,6 +192,7 @@ def _truth_of_world(market: Market) -> dict[str, Any]:
         ],
         "shocks": {"kind": "AR(1) by week in log points", "sd": scale, "rho": SHOCK_RHO * world.autocorrelation},
         **({"targets": true_targets(world.target_bunching, market.clock.weeks)} if world.target_bunching else {}),
+        **({"overseas": true_overseas(market)} if world.overseas else {}),
         **({"prices": true_prices(world.price_drift)} if world.price_drift else {}),
         **({"hollow_growth": true_hollow(market)} if world.hollow_growth else {}),
         **({"searches": true_searches(world.search_cost)} if world.search_cost else {}),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -16,13 +17,15 @@ import strategy_kit as sk
 from strategy_kit import did, overseas
 from strategy_kit.errors import DesignError, ParameterError
 from strategy_kit.panel import Panel
-from strategy_kit.simulate import World
+from strategy_kit.simulate import World, simulate
 from strategy_kit.simulate.forces import JOIN_GAIN
-from strategy_kit.simulate.market import draw_market
+from strategy_kit.simulate.market import draw_market, truth
 from strategy_kit.simulate.roster import NEVER
 from strategy_kit.simulate.seasons import Clock
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from strategy_kit.dataset import Dataset
 
 FIRST, WEEKS, MERCHANTS = pd.Timestamp("2025-01-06"), 16, 30
@@ -305,3 +308,44 @@ def test_what_data_cannot_say_is_refused(lines: pd.DataFrame) -> None:
     late = support_of().assign(started_on=FIRST.date(), ended_on=pd.NaT)
     with pytest.raises(DesignError, match="fewer than two weeks"):
         overseas.naive_growth(shop_of(lines, late), **WINDOW)
+
+
+def test_the_knob_tells_what_is_true_by_age() -> None:
+    """Gain and own growth of truth.json are what joiners' expected sales show against who never joins in their category."""
+    clock = Clock(40)
+    market = draw_market(clock, 400, np.random.default_rng(5), replace(World.quiet(), overseas=0.6))
+    told: Any = pd.DataFrame(truth(market)["overseas"]["ages"]).set_index("age")
+    sales, joins, category = np.log(market.sales()), market.column("joins"), market.column("category")
+    stays = (market.column("cohort") == NEVER) & (market.column("opens") == 0) & (market.column("closes") > clock.weeks)
+    compared = 0
+    for code in np.unique(category):
+        never = np.flatnonzero(stays & (category == code) & (joins == NEVER))
+        for merchant in np.flatnonzero(stays & (category == code) & (joins != NEVER)):
+            path, start = sales[merchant] - sales[never[0]], int(joins[merchant])
+            for age in (-start, -1, 0, clock.weeks - 1 - start):
+                expected = np.log1p(told.loc[age, "gain"] / 100) + told.loc[age, "own_growth"]
+                assert path[start + age] - path[start - 1] == pytest.approx(
+                    expected, abs=1e-7
+                )  # told to eight decimals
+            compared += 1
+    waves = truth(market)["overseas"]["waves"]
+    assert compared == sum(wave["merchants"] for wave in waves) > 20
+    assert told["gain"].to_numpy() == pytest.approx(
+        (told["domestic_gain"] + told["overseas_gain"]).to_numpy(), abs=EXACT
+    )
+    assert "overseas" not in truth(draw_market(clock, 60, np.random.default_rng(5), World(exits=1)))
+
+
+def test_what_joining_adds_is_sold_abroad_in_the_files(tmp_path: Path) -> None:
+    """The share of joiners' orders that goes abroad is g / (1 + g) after joining, none before; within 4 binomial errors."""
+    folder = simulate(tmp_path / "market", seed=3, merchants=200, weeks=40, world=World(overseas=1))
+    told = json.loads((folder / "truth.json").read_text(encoding="utf-8"))["overseas"]["ages"][-1]
+    lines, support = (pd.read_parquet(folder / f"{name}.parquet") for name in ("order_lines", "support"))
+    joined = support[support["lever"] == overseas.LEVER].set_index("merchant_id")["started_on"]
+    orders = lines.drop_duplicates("order_id")
+    orders = orders[orders["merchant_id"].isin(joined.index)]
+    after = pd.to_datetime(orders["paid_at"]) >= pd.to_datetime(orders["merchant_id"].map(joined))
+    abroad = orders["market"] != "domestic"
+    share = told["overseas_gain"] / (100 + told["gain"])
+    assert not abroad[~after].any()
+    assert abroad[after].mean() == pytest.approx(share, abs=4 * np.sqrt(share * (1 - share) / after.sum()))
