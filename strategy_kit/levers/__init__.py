@@ -1,0 +1,21 @@
+"""Levers of support: who holds which, what each did on its own funnel, what it returned, and who gained."""
+
+from __future__ import annotations
+
+from strategy_kit.levers.effects import care, funnel, sales
+from strategy_kit.levers.held import overlap, stays
+from strategy_kit.levers.resources import Concentration, concentration, returns
+from strategy_kit.levers.windows import Windows, windows
+
+__all__ = [
+    "Concentration",
+    "Windows",
+    "care",
+    "concentration",
+    "funnel",
+    "overlap",
+    "returns",
+    "sales",
+    "stays",
+    "windows",
+]
