@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from strategy_kit.levers.effects import care, funnel, sales
+from strategy_kit.levers.effects import STEPS, care, funnel, sales
 from strategy_kit.levers.held import overlap, stays
 from strategy_kit.levers.resources import Concentration, concentration, returns
 from strategy_kit.levers.windows import Windows, windows
 
 __all__ = [
+    "STEPS",
     "Concentration",
     "Windows",
     "care",

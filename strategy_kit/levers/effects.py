@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 Array = np.ndarray
 FEWEST = 10
+STEPS = ("impressions", "click_rate", "conversion", "orders")
 FUNNEL = {
     "impressions": ("impressions", None),
     "click_rate": ("clicks", "impressions"),

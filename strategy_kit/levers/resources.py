@@ -69,6 +69,12 @@ class Concentration(NamedTuple):
         more than their share), low, high, form.
     notes
         What was merged, left out and assumed.
+
+    Examples
+    --------
+    >>> area = pd.DataFrame({"estimate": [0.1], "low": [-0.1], "high": [0.3], "form": ["bounded"]})
+    >>> Concentration(pd.DataFrame(), area, ()).area["form"].item()
+    'bounded'
     """
 
     curve: pd.DataFrame

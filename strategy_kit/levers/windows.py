@@ -36,10 +36,17 @@ class Windows:
         By measure (S, 2) and (N, G, 2): the sum before the start and from it on.
     categories
         Names of the C categories; `supported.category` and `category` are places in it.
-    notes
-        Who was left out, counted.
     lacking
         The measures that the data set has no column for, with the column.
+    left_out
+        Merchants by reason, of those in `LEFT_OUT`.
+
+    Examples
+    --------
+    >>> sold = {"sales": np.array([[10.0, 14.0]])}, {"sales": np.array([[[20.0, 24.0]]])}
+    >>> supported = pd.DataFrame({"bundle": ["display"], "category": [0], "start": [0]})
+    >>> Windows(supported, np.array([0]), *sold, ["toys"], left_out={"late": 3}).notes
+    ('merchants not open in the first week, left out: 3',)
     """
 
     supported: pd.DataFrame
@@ -47,8 +54,13 @@ class Windows:
     own: Mapping[str, Array]
     others: Mapping[str, Array]
     categories: list[str]
-    notes: tuple[str, ...] = ()
     lacking: Mapping[str, str] = field(default_factory=dict)
+    left_out: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Who was left out, in sentences."""
+        return tuple(f"merchants {LEFT_OUT[why]}, left out: {n}" for why, n in self.left_out.items() if n)
 
     def sums(self, measure: str) -> tuple[Array, Array]:
         """Return a measure's sums of the supported (S, 2) and of the others (N, G, 2).
@@ -102,7 +114,7 @@ def windows(shop: Dataset, *, since: dt.date, through: dt.date, measures: Collec
     >>> bool(found.own["sales"].sum() > 0), sorted(set(found.lacking.values()))[:2]
     (True, ['experience.complaints', 'experience.response_minutes'])
     """
-    roster, notes = _roster(shop, since, through)
+    roster, left_out = _roster(shop, since, through)
     lacking = {name: source for name, source in SOURCES.items() if not _there(shop, source)}
     asked = [name for name in SOURCES if name not in lacking and (measures is None or name in measures)]
     supported, beside = roster[roster["start"].notna()], roster[roster["start"].isna()]
@@ -126,7 +138,7 @@ def windows(shop: Dataset, *, since: dt.date, through: dt.date, measures: Collec
     began = starts.get_indexer(pd.DatetimeIndex(supported["start"]))
     rows = supported.assign(category=place[supported["category"]].to_numpy(), start=began)
     code = place[beside["category"]].to_numpy()
-    return Windows(rows.drop(columns="opened"), code, own, others, categories, notes, lacking)
+    return Windows(rows.drop(columns="opened"), code, own, others, categories, lacking, left_out)
 
 
 def _there(shop: Dataset, source: str) -> bool:
@@ -134,6 +146,12 @@ def _there(shop: Dataset, source: str) -> bool:
     return table in shop.tables and column in shop.columns(table)
 
 
+LEFT_OUT = {
+    "overseas": "that joined overseas",
+    "late": "not open in the first week",
+    "early": "supported by the first week",
+    "alone": "without others in their category",
+}
 _STARTS = """select m.merchant_id, s.start from merchants m left join (
     select merchant_id, cast(date_trunc('week', min(started_on)) as date) as start,
         max(case when lever = $overseas then 1 else 0 end) as abroad
@@ -178,7 +196,7 @@ def _queries(shop: Dataset, asked: Collection[str]) -> dict[tuple[str, ...], str
     return {names: sql for names, sql in chosen.items() if names}
 
 
-def _roster(shop: Dataset, since: dt.date, through: dt.date) -> tuple[pd.DataFrame, tuple[str, ...]]:
+def _roster(shop: Dataset, since: dt.date, through: dt.date) -> tuple[pd.DataFrame, dict[str, int]]:
     """Return merchants that were open by `since`, with bundle and start of the supported, and tell who was left out."""
     known, given = shop.columns("merchants"), shop.engine.frame
     opened = "cast(m.opened_on as date)" if "opened_on" in known else "cast(null as date)"
@@ -202,10 +220,11 @@ def _roster(shop: Dataset, since: dt.date, through: dt.date) -> tuple[pd.DataFra
         raise DesignError(
             f"nobody was supported after {since} in a category with merchants that were not; begin earlier, or add merchants"
         )
-    counts = {
-        "that joined overseas": int(joined.sum()),
-        f"not open by {since}": int(late.sum()),
-        f"supported by {since}": int(early.sum()),
-        "without others in their category": int(alone.sum()),
+    left_out = {
+        "overseas": int(joined.sum()),
+        "late": int(late.sum()),
+        "early": int(early.sum()),
+        "alone": int(alone.sum()),
     }
-    return kept[~alone], tuple(f"merchants {why}, left out: {n} of {len(roster)}" for why, n in counts.items() if n)
+    kept = kept[~alone]
+    return kept[kept["category"].isin(kept["category"][kept["start"].notna()])], left_out
