@@ -76,7 +76,7 @@ def test_needs_follow_the_ranks(readings: dict[str, Reading], monkeypatch: pytes
     first = did.rank_intervals(levers.sales(levers_worth.summed(reading, ("sales",)), size_band="small"))
     best = first.sort_values("rank")["bundle"].iloc[0]
     monkeypatch.setattr(levers_worth.did, "rank_intervals", lambda effects, level: sure_of(effects, level, first))
-    assert f"Among small merchants, {best} does most for sales" in str(page.needs(reading))
+    assert f"Among small merchants, {best} went with the largest change of sales" in str(page.needs(reading))
 
 
 def sure_of(effects: Any, level: float, ranks: pd.DataFrame) -> pd.DataFrame:
