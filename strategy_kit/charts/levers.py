@@ -18,7 +18,6 @@ CURVE = {
     "cost": "Share of what support cost, cells with most first",
     "gain": "Share of what was gained",
     "even": "gain as cost",
-    "note": "bars: 95% intervals of the share so far",
 }
 
 
@@ -73,7 +72,7 @@ def concentration_curve(curve: pd.DataFrame, *, labels: Mapping[str, str] | None
         name (of the cell), cost_so_far, gain_so_far, low, high, in order of cost, as `levers.concentration` returns them; an
         interval that is not bounded is missing.
     labels
-        Words: "cost", "gain", "even", "note".
+        Words: "cost", "gain", "even".
 
     Examples
     --------
@@ -92,7 +91,7 @@ def concentration_curve(curve: pd.DataFrame, *, labels: Mapping[str, str] | None
     rows[["low", "high"]] = ends[["low", "high"]]
     percent = "datum.value + '%'"
     x = alt.X("cost_so_far:Q", scale=alt.Scale(domain=[0, 100])).axis(
-        title=f"{words['cost']} · {words['note']}", titleAnchor="start", grid=False, tickCount=5, labelExpr=percent
+        title=words["cost"], titleAnchor="start", grid=False, tickCount=5, labelExpr=percent
     )
     y = alt.Y("gain_so_far:Q", scale=y_scale, title=None, axis=alt.Axis(tickCount=5, labelExpr=percent))
     base, even = alt.Chart(rows), alt.Chart(pd.DataFrame({"cost_so_far": [0, 100], "gain_so_far": [0, 100]}))

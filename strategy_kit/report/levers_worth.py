@@ -138,7 +138,7 @@ def curve_of_cost(reading: Reading) -> tuple[Any, ...]:
         say(f"column_levers_{name}")
         for name in ("cell", "merchants", "cost_share", "gain", "gain_interval", "gain_so_far")
     ]
-    labels = {name: say(f"levers_curve_{name}") for name in ("cost", "gain", "even", "note")}
+    labels = {name: say(f"levers_curve_{name}") for name in ("cost", "gain", "even")}
     figure = charts.figure(
         charts.concentration_curve(drawn, labels=labels),
         title=say("levers_curve_figure"), subtitle=span, caption=_caption(reading, say("levers_curve_n", least=FEWEST)),
