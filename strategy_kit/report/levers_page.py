@@ -111,7 +111,7 @@ def _section(reading: Reading, name: str, parts: Callable[[], tuple[Any, ...]]) 
 
 
 def _told(reading: Reading, row: Row) -> str:
-    """Say a change with its verb, its interval holding for all rows told together; levers were chosen, which limits every verb."""
+    """Say a change with its verb, for all rows told together; levers were chosen, which limits every verb."""
     level = 1 - (1 - reading.level) / row.together
     verb = verb_for(row.spread, level, [*(check.state for check in reading.checks), "limits"])
     size = claims.in_percent(row.spread.estimate).lstrip("+\u2212")
