@@ -175,6 +175,21 @@ TABLES: dict[str, Table] = {
         optional={"response_minutes": "number", "complaints": "number"},
         laws=(ON_ROSTER, *_not_negative("response_minutes", "complaints")),
     ),
+    "traffic": Table(
+        key=("merchant_id", "week"),
+        required={"merchant_id": "key", "week": "date", "impressions": "number", "clicks": "number"},
+        optional={"visits": "number"},
+        laws=(
+            ON_ROSTER,
+            *_not_negative("impressions", "clicks", "visits"),
+            Law(
+                "clicks is at most impressions",
+                "clicks > impressions",
+                ("impressions", "clicks"),
+                "count both of the same surfaces; a click without an impression has no rate",
+            ),
+        ),
+    ),
     "searches": Table(
         key=("category", "week"),
         required={"category": "text", "week": "date", "sessions": "number"},

@@ -17,6 +17,7 @@ from strategy_kit.charts.figure import figure
 from strategy_kit.charts.fitting import fitting
 from strategy_kit.charts.forest import forest, metrics_forest, rank_intervals
 from strategy_kit.charts.ladder import ladder_transitions
+from strategy_kit.charts.levers import concentration_curve, overlap_map
 from strategy_kit.charts.looks import looks
 from strategy_kit.charts.multiverse import multiverse
 from strategy_kit.charts.nested import nested_forest
@@ -45,6 +46,7 @@ __all__ = [
     "bunching",
     "cohort_paths",
     "competition",
+    "concentration_curve",
     "effect_timeline",
     "effects_grid",
     "estimator_comparison",
@@ -63,6 +65,7 @@ __all__ = [
     "metrics_forest",
     "multiverse",
     "nested_forest",
+    "overlap_map",
     "percentile_ladder",
     "placebo_strip",
     "power_curve",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from strategy_kit.report import (
     blocks,
     lasting_growth_page,
+    levers_page,
     next_category_page,
     platform_health_page,
     prices_page,
@@ -38,6 +39,7 @@ class Programme(NamedTuple):
 
 PROGRAMMES = {
     "next_category": Programme(next_category_page.answer),
+    "levers": Programme(levers_page.answer, ("support",)),
     "lasting_growth": Programme(lasting_growth_page.answer),
     "prices": Programme(prices_page.answer, ("prices",)),
     "platform_health": Programme(platform_health_page.answer, columns=("platform_fee",)),

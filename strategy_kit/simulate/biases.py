@@ -16,6 +16,7 @@ from strategy_kit.simulate.roster import IS_PILOT, NAMES, NEVER, REFUNDED, Float
 from strategy_kit.simulate.searches import minutes_saved
 from strategy_kit.simulate.seasons import OPEN_DAYS
 from strategy_kit.simulate.targets import attainment
+from strategy_kit.simulate.traffic import LEVERS, step_shares
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -305,6 +306,17 @@ def _advertising(market: Market) -> Reading | None:
     return None if found is None else _answers(found[0], total, found[1])
 
 
+def _lever_funnel(market: Market) -> Reading:
+    """Read service's effect from impressions, as though exposure were all that a lever can move."""
+    side, post = _pilot_sides(market)[0], _pilot_windows(market)[1]
+    share = step_shares(np.eye(len(LEVERS)), market.world.lever_funnel)[LEVERS.index("service"), 0]
+    sales = market.sales(), market.sales() * np.exp((share - 1) * market.effects)
+    sold, seen = (_sums(market, values, side)[:, post].sum(axis=1) for values in sales)
+    truth = _gain(market, side, post)[IS_PILOT]
+    naive = truth + np.log(np.where(sold > 0, seen, np.nan) / np.where(sold > 0, sold, 1.0))[IS_PILOT]
+    return Reading(naive, truth, truth, truth)
+
+
 def _price_drift(market: Market) -> Reading:
     diluted, drift = drifts(market)
     return Reading(diluted, drift, drift, drift)
@@ -348,4 +360,5 @@ QUESTIONS = (
              _search_cost),
     Question("advertising", "log sales here a log point of spend elsewhere, from the same month", "from all months since",
              _advertising),
+    Question("lever_funnel", "service's log effect, as impressions show it", "as orders show it", _lever_funnel),
 )  # fmt: skip

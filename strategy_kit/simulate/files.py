@@ -23,6 +23,7 @@ from strategy_kit.simulate.roster import KEPT, NAMES, NEVER, PILOTS, Ints
 from strategy_kit.simulate.searches import make_searches
 from strategy_kit.simulate.seasons import OPEN_DAYS, POLICIES
 from strategy_kit.simulate.targets import PERIOD_WEEKS
+from strategy_kit.simulate.traffic import levers_held, make_traffic
 from strategy_kit.simulate.world import fresh_key, stream
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ TABLES = (
     "offplatform_sales",
     "prices",
     "searches",
+    "traffic",
+    "experience",
 )
 FILES = {"dataset.toml", "plan.seal", "truth.json", *(f"{table}.parquet" for table in TABLES)}
 _REGIONS = ["Zhejiang", "Guangdong", "Jiangsu", "Shanghai", "Fujian", "Shandong", "Beijing", "Hebei"]
@@ -101,6 +104,8 @@ def write_dataset(
         tables["prices"] = _prices(market, draw_prices(market, key))
     if market.world.search_cost:
         tables["searches"] = make_searches(market, key)
+    if market.world.lever_funnel:
+        tables |= _funnel(market, lines, tables["support"], key)
     for table, columns in tables.items():
         packed = {name: kind for name, kind in _PACKED.items() if name in columns}
         plain = [name for name in columns if name not in packed]
@@ -223,6 +228,21 @@ def _prices(market: Market, prices: pd.DataFrame) -> dict[str, Any]:
         "category": pa.array(np.array(NAMES)[market.column("category")[prices["merchant"]]]),
         **{name: _money(prices[name].to_numpy()) for name in ("price", "market_price")},
         **{name: pa.array(prices[name]) for name in ("rating", "return_rate")},
+    }
+
+
+def _funnel(market: Market, lines: pd.DataFrame, support: dict[str, Any], key: int) -> dict[str, dict[str, Any]]:
+    numbers = pc.cast(pc.utf8_slice_codeunits(support["merchant_id"], 1), pa.int64())
+    lever = pc.index_in(support["lever"], pa.array(_LEVERS))
+    held = levers_held(numbers.to_numpy() - 1, lever.to_numpy(), len(market.roster))
+    tables = zip(("traffic", "experience"), make_traffic(market, lines, held, key), strict=True)
+    return {
+        name: {
+            "merchant_id": _ids("m", 5, made.pop("merchant")),
+            "week": _dates(market, pd.Series(7 * made.pop("week"))),
+            **{column: pa.array(values) for column, values in made.items()},
+        }
+        for name, made in tables
     }
 
 

@@ -16,6 +16,7 @@ from strategy_kit.simulate.roster import IS_PILOT, NAMES, NEVER, Floats, cohorts
 from strategy_kit.simulate.searches import true_searches
 from strategy_kit.simulate.seasons import POLICIES
 from strategy_kit.simulate.targets import true_targets
+from strategy_kit.simulate.traffic import true_traffic
 from strategy_kit.simulate.world import DEFAULT, World, fresh_key
 
 if TYPE_CHECKING:
@@ -197,6 +198,7 @@ def _truth_of_world(market: Market) -> dict[str, Any]:
         **({"hollow_growth": true_hollow(market)} if world.hollow_growth else {}),
         **({"searches": true_searches(world.search_cost)} if world.search_cost else {}),
         **({"advertising": true_advertising(world.advertising, market.clock)} if world.advertising else {}),
+        **({"funnel": true_traffic(world.lever_funnel)} if world.lever_funnel else {}),
     }
 
 

@@ -60,6 +60,11 @@ BROKEN: dict[tuple[str, str], dict[str, Any]] = {
     ("experience", "merchant_id is on the roster"): {"merchant_id": "stranger"},
     ("experience", "response_minutes is not negative"): {"response_minutes": -1.0},
     ("experience", "complaints is not negative"): {"complaints": -1.0},
+    ("traffic", "merchant_id is on the roster"): {"merchant_id": "stranger"},
+    ("traffic", "impressions is not negative"): {"impressions": -1.0, "clicks": -2.0},
+    ("traffic", "clicks is not negative"): {"clicks": -1.0},
+    ("traffic", "visits is not negative"): {"visits": -1.0},
+    ("traffic", "clicks is at most impressions"): {"impressions": 5.0, "clicks": 6.0},
     ("searches", "sessions is not negative"): {"sessions": -1.0},
     ("searches", "queries is not negative"): {"queries": -1.0},
     ("searches", "conversions is not negative"): {"conversions": -1.0},
@@ -70,6 +75,7 @@ BROKEN: dict[tuple[str, str], dict[str, Any]] = {
 ALONG = {
     ("order_lines", "amount is not negative"): {"refund_amount is not negative"},
     ("targets", "stretch is not negative"): {"floor is not negative"},
+    ("traffic", "impressions is not negative"): {"clicks is not negative"},
 }
 LAWS = [(table, law.check) for table, contract in TABLES.items() for law in contract.laws]
 NEVER_MISSING = [(t, c) for t, contract in TABLES.items() for c in contract.required if c not in contract.nullable]

@@ -40,6 +40,7 @@ FLOORS = (
             "prices",
             "support",
             "lasting_growth",
+            "levers",
             "platform_health",
             "surrogate",
             "whole_web",

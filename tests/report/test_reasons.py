@@ -45,7 +45,7 @@ def template(node: ast.AST, names: dict[str, str]) -> str:
 
 UNREACHED = {
     "attrition", "collapsed", "cross_sections", "dose", "groups", "just_below", "lee", "levers", "multiverse",
-    "past_growth", "ranks", "selection", "stratified", "symmetric", "triple",
+    "past_growth", "selection", "stratified", "symmetric", "triple",
 }  # fmt: skip
 """Modules of did that no page calls."""
 

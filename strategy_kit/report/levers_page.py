@@ -1,0 +1,213 @@
+"""Levers: what each did from exposure to order and to service, which come together, returns, who gained, what is needed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from strategy_kit import charts, formats, levers
+from strategy_kit.errors import DesignError
+from strategy_kit.report import blocks, claims
+from strategy_kit.report.audience import FEWEST
+from strategy_kit.report.categories import Row, interval_columns, percent_rows, signed_percent
+from strategy_kit.report.claims import Spread, verb_for
+from strategy_kit.report.figures import _caption
+from strategy_kit.report.levers_worth import (
+    bundled,
+    clauses,
+    counted,
+    curve_of_cost,
+    left_out,
+    ranked,
+    returned,
+    summed,
+    worth,
+)
+from strategy_kit.report.reading import listed
+from strategy_kit.report.review import opening, provenance
+from strategy_kit.report.sections import Section
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from strategy_kit.estimates import Estimates
+    from strategy_kit.report.reading import Reading
+
+_SEEN = ("impressions", "clicks", "seen_orders")
+_HEARD = ("refunded", "sales", "complaints", "heard_orders", "minutes", "answered_orders", "buyers", "repeat_buyers")
+SMALL = "small"
+_NAMES = {
+    "impressions": "levers_impressions",
+    "click_rate": "levers_click_rate",
+    "conversion": "levers_conversion",
+    "orders": "levers_orders",
+    "refund_rate": "levers_refund_rate",
+    "complaints_per_order": "levers_complaints_per_order",
+    "response_minutes": "levers_response_minutes",
+    "repeat_share": "levers_repeat_share",
+}
+
+
+def masthead(reading: Reading) -> Section:
+    """Return the head of the page with its marks."""
+    return opening(reading, reading.words("product_review"), reading.words("title_levers"))
+
+
+def funnel(reading: Reading) -> Section:
+    """Return what each lever did to exposure, clicks and orders, and to refunds, complaints, answers and repeat buyers."""
+    return _section(reading, "funnel", lambda: _funnel(reading))
+
+
+def overlap(reading: Reading) -> Section:
+    """Return which levers come together, and which of them cannot be told apart."""
+    return _section(reading, "overlap", lambda: _overlap(reading))
+
+
+def returns(reading: Reading) -> Section:
+    """Return what each lever cost and returned."""
+    return _section(reading, "returns", lambda: worth(reading))
+
+
+def concentration(reading: Reading) -> Section:
+    """Return who got the money against who gained."""
+    return _section(reading, "concentration", lambda: curve_of_cost(reading))
+
+
+def needs(reading: Reading, band: str = SMALL) -> Section:
+    """Return how levers rank among merchants of one size."""
+    return _section(reading, "needs", lambda: ranked(reading, band))
+
+
+def foot(reading: Reading) -> Section:
+    """Return the foot of the page."""
+    return Section("provenance", (provenance(reading, "levers_method"),))
+
+
+def answer(reading: Reading) -> str:
+    """Return one sentence for the weekly page."""
+    say = reading.words
+    if "support" not in reading.shop.tables:
+        return say("levers_absent")
+    try:
+        found = levers.returns(summed(reading, ("sales",)))
+    except DesignError as reason:
+        return say("levers_impossible", reason=reason)
+    return say("levers_answer", listed=returned(reading, found))
+
+
+def _section(reading: Reading, name: str, parts: Callable[[], tuple[Any, ...]]) -> Section:
+    """Show a section, or the one line that says why it has nothing to show."""
+    say = reading.words
+    head = say(f"section_levers_{name}"), say(f"question_levers_{name}")
+    if "support" not in reading.shop.tables:
+        return Section(name, (blocks.absent(*head, say("levers_absent")),))
+    try:
+        title, note, *shown = parts()
+    except DesignError as reason:
+        return Section(name, (blocks.absent(*head, say("levers_impossible", reason=reason)),))
+    return Section(name, (blocks.section_head(*head, title, note), *shown))
+
+
+def _told(reading: Reading, row: Row) -> str:
+    """Say a change with its verb, for all rows told together; levers were chosen, which limits every verb."""
+    level = 1 - (1 - reading.level) / row.together
+    verb = verb_for(row.spread, level, [*(check.state for check in reading.checks), "limits"])
+    size = claims.in_percent(row.spread.estimate).lstrip("+\u2212")
+    return reading.words("levers_told", lever=row.name, verb=claims.told(verb, row.spread, size, reading.words))
+
+
+def _rows(reading: Reading, found: Estimates, kind: str, *, single: bool = False) -> list[Row]:
+    """Return one row a label, in blocks of its step or measure; of single levers alone if asked."""
+    say, labels = reading.words, found.labels
+    count = labels["bundle"].nunique()
+    rows = zip(labels["bundle"], labels[kind], found.estimate, found.std_error, strict=True)
+    return [
+        Row(bundled(reading, bundle), "one", Spread(value, error, np.inf, reading.widening), count, block=say(_NAMES[name]))
+        for bundle, name, value, error in rows
+        if not (single and " + " in bundle)
+    ]  # fmt: skip
+
+
+def _percents(reading: Reading, found: Estimates, kind: str, name: str) -> Any:
+    """Draw changes in percent, one block a step or measure."""
+    say, rows = reading.words, _rows(reading, found, kind)
+    order = list(dict.fromkeys(row.block for row in rows))
+    frame = percent_rows(sorted(rows, key=lambda row: order.index(row.block)), reading.level, say)
+    table = pd.DataFrame({say("column_levers_step"): frame["block"], say("column_levers_bundle"): frame["name"]})
+    table[say("column_change")] = frame["estimate"].map(signed_percent)
+    table = table.assign(**interval_columns(frame, reading.level, signed_percent, say))
+    told = "; ".join(frame["block"] + ", " + frame["name"] + " " + frame["value"])
+    return charts.figure(
+        charts.nested_forest(frame, shared=False, labels={"note": "", "cut": say("nested_cut")}),
+        title=say(f"levers_{name}_figure"), subtitle=say("levers_subtitle", interval=claims.interval_name(reading.evidence, say)),
+        caption=_caption(reading, counted(reading, found)), description=say(f"levers_{name}_alt", listed=told),
+        table=table, table_label=say("table_behind"),
+    )  # fmt: skip
+
+
+def _funnel(reading: Reading) -> tuple[Any, ...]:
+    """Return the funnel where there is traffic, and what service is judged by in any case."""
+    say, heard = reading.words, summed(reading, _HEARD)
+    cared = levers.care(heard)
+    rest = [_percents(reading, cared, "measure", "care"), left_out(reading, heard, cared)]
+    try:
+        found = levers.funnel(summed(reading, _SEEN))
+    except DesignError as reason:
+        repeat = [
+            row for row in _rows(reading, cared, "measure", single=True) if row.block == say("levers_repeat_share")
+        ]
+        title = say("levers_care_title", listed=clauses(reading, [_told(reading, row) for row in repeat]))
+        return title, say("levers_no_funnel", reason=reason), *rest
+    orders = [row for row in _rows(reading, found, "step", single=True) if row.block == say("levers_orders")]
+    title = say("levers_funnel_title", listed=clauses(reading, [_told(reading, row) for row in orders]))
+    points = found.labels.assign(points=100 * found.estimate).pivot_table("points", "bundle", "step", sort=False)
+    steps = points[~points.index.str.contains("+", regex=False)].dropna()
+    told = [
+        say("levers_steps", lever=say.label(str(lever)),
+            **{name: formats.number(row[name], 1, signed=True) for name in levers.STEPS})
+        for lever, row in steps.iterrows()
+    ]  # fmt: skip
+    return (
+        title,
+        say("levers_funnel_note", listed=clauses(reading, told)),
+        _percents(reading, found, "step", "funnel"),
+        *rest,
+    )
+
+
+def _overlap(reading: Reading) -> tuple[Any, ...]:
+    say = reading.words
+    pairs: Any = levers.overlap(reading.shop, through=reading.monday, least=FEWEST)
+    one = pairs[pairs["lever"] < pairs["other"]]
+    lost = [bundled(reading, f"{row.lever} + {row.other}") for row in one[~one["told_apart"]].itertuples()]
+    counts = {"n": formats.Count(int(one["told_apart"].sum())), "all": formats.Count(len(one))}
+    title = (
+        say("levers_overlap_lost", listed=listed(say, lost), **counts)
+        if lost
+        else say("levers_overlap_title", **counts)
+    )
+    columns = ["merchants", "alone", "only_these", "same_day"]
+    rows = [
+        [bundled(reading, row.lever if row.lever == row.other else f"{row.lever} + {row.other}"),
+         *(_masked(int(getattr(row, name))) for name in columns), say("levers_yes" if row.told_apart else "levers_no")]
+        for row in pairs[pairs["lever"] <= pairs["other"]].itertuples()
+    ]  # fmt: skip
+    heads = [say(f"column_levers_{name}") for name in ("bundle", *columns, "told_apart")]
+    names = {name: say.label(name) for name in pairs["lever"].unique()}
+    count = pairs["alone"].where(pairs["lever"] == pairs["other"], pairs["merchants"])
+    chart = charts.overlap_map(
+        pairs.assign(merchants=count.where(count >= FEWEST)),
+        labels=names | {"few": f"< {FEWEST}", "value": say("levers_overlap_axis")},
+    )
+    figure = charts.figure(
+        chart, title=say("levers_overlap_figure"), subtitle=say("levers_overlap_subtitle", least=FEWEST),
+        caption=_caption(reading, say("levers_overlap_n", least=FEWEST)), description=chart.description,
+        table=pd.DataFrame(rows, columns=heads), table_label=say("table_behind"),
+    )  # fmt: skip
+    return title, say("levers_overlap_note"), figure
+
+
+def _masked(count: int) -> str:
+    return formats.number(count) if count >= FEWEST else f"< {FEWEST}"

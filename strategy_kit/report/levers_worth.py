@@ -1,0 +1,199 @@
+"""What levers returned, who got the money against who gained, and what merchants of one size need most."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from strategy_kit import charts, did, formats, levers
+from strategy_kit.report import blocks, claims
+from strategy_kit.report.audience import FEWEST
+from strategy_kit.report.categories import Row, interval_columns, nested_rows
+from strategy_kit.report.claims import Spread
+from strategy_kit.report.figures import _caption
+from strategy_kit.report.reading import listed
+from strategy_kit.report.words import marked
+
+if TYPE_CHECKING:
+    from strategy_kit.estimates import Estimates
+    from strategy_kit.report.reading import Reading
+
+
+def summed(reading: Reading, measures: tuple[str, ...]) -> levers.Windows:
+    """Sum measures of the reading's weeks before and after each merchant's support."""
+    since = reading.totals.periods[0].date()
+    return levers.windows(reading.shop, since=since, through=reading.monday, measures=measures)
+
+
+def bundled(reading: Reading, bundle: str) -> str:
+    """Name a bundle in the page's language."""
+    return " + ".join(reading.words.label(lever) for lever in bundle.split(" + "))
+
+
+def clauses(reading: Reading, told: list[str]) -> str:
+    """Join clauses by the semicolon of the language."""
+    return {"en": "; ", "zh": "；"}[reading.words.language].join(told)
+
+
+def counted(reading: Reading, found: Estimates) -> str:
+    """Count both sides."""
+    supported, others = map(formats.Count, found.clusters)
+    return reading.words("levers_n", supported=supported, others=others)
+
+
+def left_out(reading: Reading, found: levers.Windows, kept: Estimates) -> Any:
+    """Count who is left out, and why."""
+    say = reading.words
+    counts = {**found.left_out, "few": len(found.supported) - kept.clusters[0]}
+    told = [say(f"levers_left_{why}", n=formats.Count(n), least=FEWEST) for why, n in counts.items() if n]
+    return blocks.line(say("levers_left", listed=clauses(reading, told) if told else say("levers_left_nobody")))
+
+
+def ratio(value: float) -> str:
+    """Write a return with two decimals."""
+    return formats.number(value, 2, signed=bool(value < 0))
+
+
+def _yields(reading: Reading, found: Estimates, *, single: bool = False) -> list[Row]:
+    """Return what came back for each unit of cost, one row a bundle; of single levers alone if asked."""
+    rows = zip(found.labels["bundle"], found.estimate, found.std_error, strict=True)
+    return [
+        Row(bundled(reading, bundle), "one", Spread(value, error, np.inf, reading.widening), len(found.estimate))
+        for bundle, value, error in rows
+        if not (single and " + " in bundle)
+    ]
+
+
+def returned(reading: Reading, found: Estimates) -> str:
+    """List what single levers returned, with intervals that hold at once."""
+    say, told = reading.words, []
+    for row in _yields(reading, found, single=True):
+        low, high = map(ratio, row.interval(reading.level))
+        told.append(say("levers_return", lever=row.name, estimate=ratio(row.spread.estimate), low=low, high=high))
+    return listed(say, told or [say("levers_none_alone")])
+
+
+def worth(reading: Reading) -> tuple[Any, ...]:
+    """Tell what each bundle cost and returned."""
+    say, windows = reading.words, summed(reading, ("sales",))
+    found = levers.returns(windows)
+    unit = formats.currency_unit(reading.shop.description.currency, say.language)
+    rows = _yields(reading, found)
+    rows.append(Row(say("levers_all"), "average", Spread(*found.average, np.inf, reading.widening)))
+
+    def value(estimate: float, low: float, high: float) -> str:
+        return say("nested_value", estimate=ratio(estimate), low=ratio(low), high=ratio(high))
+
+    frame, money = nested_rows(rows, reading.level, value), found.details["money"]
+    sums = [*money[["merchants", "cost", "gain"]].to_numpy(), money[["merchants", "cost", "gain"]].sum().to_numpy()]
+    table = pd.DataFrame(
+        [[row.name, formats.number(n), _money(reading, cost), _money(reading, gain), ratio(row.spread.estimate)]
+         for row, (n, cost, gain) in zip(rows, sums, strict=True)],
+        columns=[say(f"column_levers_{name}") for name in ("bundle", "merchants", "cost", "gain", "return")],
+    )  # fmt: skip
+    table = table.assign(**interval_columns(frame, reading.level, ratio, say))
+    figure = charts.figure(
+        charts.nested_forest(frame, unit=ratio, labels={"note": "", "cut": say("nested_cut")}),
+        title=say("levers_returns_figure", unit=unit),
+        subtitle=say("levers_subtitle", interval=claims.interval_name(reading.evidence, say)),
+        caption=_caption(reading, counted(reading, found)), table=table, table_label=say("table_behind"),
+        description=say("levers_returns_alt", listed="; ".join(frame["name"] + " " + frame["value"])),
+    )  # fmt: skip
+    title = say("levers_returns_title", unit=unit, listed=returned(reading, found))
+    return title, say("levers_returns_note"), figure, left_out(reading, windows, found)
+
+
+def curve_of_cost(reading: Reading) -> tuple[Any, ...]:
+    """Tell who got the money against who gained."""
+    say, windows = reading.words, summed(reading, ("sales",))
+    found = levers.concentration(windows, level=reading.level, least=FEWEST)
+    curve: Any = found.curve
+    area: Any = found.area.iloc[0]
+    names = [f"{say.label(band)} · {say('levers_other_cells') if name == 'other' else say.label(name)}"
+             for band, name in zip(curve["size_band"], curve["category"], strict=True)]  # fmt: skip
+    bounded = curve["form"] == "bounded"
+    drawn = curve.assign(name=names, low=curve["low"].where(bounded), high=curve["high"].where(bounded))
+    told = {"estimate": formats.number(area["estimate"], 2, signed=True)}
+    told |= {end: formats.number(area[end], 2, signed=True) for end in ("low", "high")}
+    above, below = area["form"] == "bounded" and area["low"] > 0, area["form"] == "bounded" and area["high"] < 0
+    key = "above" if above else "below" if below else "even"
+    title = {"above": say("levers_curve_above"), "below": say("levers_curve_below"), "even": say("levers_curve_level")}[
+        key
+    ]
+    span = (
+        say("levers_area", **told) if area["form"] == "bounded" else say("levers_area_open", estimate=told["estimate"])
+    )
+    spans = [
+        say("range_to", low=_money(reading, row.gain_low), high=_money(reading, row.gain_high))
+        for row in curve.itertuples()
+    ]
+    rows = [
+        [name, formats.number(row.merchants), formats.percent(row.cost_share, 0), _money(reading, row.gain), gained,
+         formats.percent(row.gain_so_far, 0)]
+        for name, gained, row in zip(names, spans, curve.itertuples(), strict=True)
+    ]  # fmt: skip
+    heads = [
+        say(f"column_levers_{name}")
+        for name in ("cell", "merchants", "cost_share", "gain", "gain_interval", "gain_so_far")
+    ]
+    labels = {name: say(f"levers_curve_{name}") for name in ("cost", "gain", "even")}
+    figure = charts.figure(
+        charts.concentration_curve(drawn, labels=labels),
+        title=say("levers_curve_figure"), subtitle=span, caption=_caption(reading, say("levers_curve_n", least=FEWEST)),
+        description=say("levers_curve_alt", listed="; ".join(f"{row[0]} {row[2]}, {row[5]}" for row in rows)),
+        table=pd.DataFrame(rows, columns=heads), table_label=say("table_behind"),
+    )  # fmt: skip
+    return title, say("levers_curve_text", span=span, least=FEWEST), figure
+
+
+def ranked(reading: Reading, band: str) -> tuple[Any, ...]:
+    """Tell how levers rank among merchants of one size."""
+    say, windows = reading.words, summed(reading, ("sales",))
+    effects = levers.sales(windows, size_band=band)
+    ranks = did.rank_intervals(effects, reading.level)
+    names = {bundle: bundled(reading, bundle) for bundle in ranks["bundle"]}
+    first: Any = ranks[ranks["rank_high"] == 1]
+    last = [names[bundle] for bundle in ranks["bundle"][ranks["rank_low"] > 1]]
+    title = (say("levers_needs_first", band=say.label(band), lever=names[first["bundle"].iloc[0]]) if len(first) else
+             say("levers_needs_some", band=say.label(band), listed=listed(say, last)) if last else
+             say("levers_needs_open", band=say.label(band)))  # fmt: skip
+    money = levers.returns(windows, size_band=band)
+    tidy: Any = effects.tidy(reading.level)
+    cost: Any = money.details["money"].set_index("bundle").assign(value=money.estimate, error=money.std_error)
+    rows = []
+    for row in tidy.sort_values("estimate", ascending=False).itertuples():
+        part = cost.loc[row.bundle]
+        low, high = map(
+            claims.in_percent, Spread(row.estimate, row.std_error, np.inf, reading.widening).interval(reading.level)
+        )
+        ends = map(ratio, Spread(part["value"], part["error"], np.inf, reading.widening).interval(reading.level))
+        back = dict(zip(("low", "high"), ends, strict=True))
+        rows.append([marked(names[row.bundle]), *map(marked, (
+            formats.number(row.n_units), claims.in_percent(row.estimate), say("range_to", low=low, high=high),
+            _money(reading, part["cost"] / part["merchants"]), ratio(part["value"]), say("range_to", **back)))])  # fmt: skip
+    heads = [
+        say(f"column_levers_{name}")
+        for name in ("bundle", "merchants", "effect", "interval", "cost_each", "return", "interval")
+    ]
+    listing = blocks.listing(heads, rows, say("levers_needs_caption"), numbers=range(1, 7))
+    chart = charts.rank_intervals(
+        ranks, labels=names | {name: say(f"levers_rank_{name}") for name in ("value", "note", "to")}
+    )
+    table = pd.DataFrame(
+        [[names[row.bundle], str(row.rank), say("range_to", low=str(row.rank_low), high=str(row.rank_high))]
+         for row in ranks.sort_values("rank").itertuples()],
+        columns=[say(f"column_levers_{name}") for name in ("bundle", "rank", "interval")],
+    )  # fmt: skip
+    figure = charts.figure(
+        chart, title=say("levers_needs_figure", band=say.label(band)),
+        subtitle=say("levers_needs_subtitle", level=f"{reading.level:.0%}"),
+        caption=_caption(reading, counted(reading, effects)), description=chart.description,
+        table=table, table_label=say("table_behind"),
+    )  # fmt: skip
+    return title, say("levers_needs_note"), figure, listing
+
+
+def _money(reading: Reading, amount: float) -> str:
+    return formats.money(amount, reading.shop.description.currency, reading.words.language)
