@@ -15,6 +15,16 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 ROOT = Path(__file__).resolve().parents[1]
+PROGRAMMES = (
+    "advertising",
+    "hollow_growth",
+    "lever_funnel",
+    "multi_homing",
+    "overseas",
+    "price_drift",
+    "search_cost",
+    "target_bunching",
+)
 CHROMIUM_FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -45,6 +55,15 @@ def shared() -> Path:
 def sample() -> Path:
     """The small demo market that is committed."""
     return ROOT / "data" / "sample"
+
+
+@pytest.fixture(scope="session")
+def whole_market(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A simulated market in which every programme is at work, so that each table of the contract has rows."""
+    from strategy_kit.simulate import World, simulate
+
+    folder = tmp_path_factory.mktemp("whole") / "market"
+    return simulate(folder, seed=3, merchants=600, weeks=60, world=World.of(dict.fromkeys(PROGRAMMES, 1.0)))
 
 
 @pytest.fixture(scope="session")

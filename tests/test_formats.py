@@ -68,8 +68,9 @@ def test_both_ends_of_an_interval_share_scale_and_order(
     larger = max(abs(low), abs(high))
     assert larger < 1 or max(value_and_place(end)[1] for end in ends) >= larger / 100_000
     assert len({next((w for w in SCALES if w in end), "") for end in ends}) == 1
+    place = max(value_and_place(end)[1] for end in ends)  # one for both ends, told by the larger
     for end, value in zip(ends, (low, high), strict=True):
-        shown, place = value_and_place(end)
+        shown = value_and_place(end)[0]
         assert shown == pytest.approx(value, abs=place / 2 * (1 + 1e-9), rel=1e-12)
         if shown:
             assert (MINUS if value < 0 else "+") in end

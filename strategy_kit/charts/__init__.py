@@ -28,6 +28,7 @@ from strategy_kit.charts.power import power_curve, what_if
 from strategy_kit.charts.price_quadrants import price_quadrants
 from strategy_kit.charts.selection import selection_windows
 from strategy_kit.charts.sensitivity import sensitivity
+from strategy_kit.charts.stacked_effects import stacked_effects
 from strategy_kit.charts.synthetic import synthetic_pair
 from strategy_kit.charts.theme import enable
 from strategy_kit.charts.timeline import effect_timeline
@@ -76,6 +77,7 @@ __all__ = [
     "selection_windows",
     "sensitivity",
     "share_and_level",
+    "stacked_effects",
     "synthetic_pair",
     "triangle",
     "vintage_areas",

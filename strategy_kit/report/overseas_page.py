@@ -16,7 +16,7 @@ from strategy_kit.report import blocks, claims
 from strategy_kit.report.audience import FEWEST
 from strategy_kit.report.categories import Row, interval_columns, nested_rows, percent_rows, signed_percent
 from strategy_kit.report.claims import Spread, in_percent, verb_for
-from strategy_kit.report.figures import _caption, effect_by_week
+from strategy_kit.report.figures import _caption, _kept, _since, effect_by_week
 from strategy_kit.report.overseas_trade import currency_parts
 from strategy_kit.report.review import opening, provenance
 from strategy_kit.report.sections import Section
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 SIDES = ("total", "domestic", "overseas")
 PAST, _SUNDAY = dt.timedelta(weeks=26), dt.timedelta(days=6)
+AGES_BEFORE = 12
 _COUNTED = ("counted as", "has no cost")
 
 
@@ -229,7 +230,32 @@ def _split(reading: Reading) -> tuple[Any, ...]:
         for name in SIDES[1:]
     ]  # fmt: skip
     forest = _forest(reading, rows, "split", _counts(reading, found.studies["total"]))
-    return say("os_split_title", **verbs), note, forest, *paths
+    return say("os_split_title", **verbs), note, forest, _stacked(reading, found), *paths
+
+
+def _stacked(reading: Reading, found: Compared) -> Any:
+    """Draw home and abroad on each other by weeks since joining; weeks that rest on fewer than ten joiners are left out."""
+    say, about = reading.words, reading.shop.description
+    shown = {
+        name: _since(_kept(study, study.n_units >= FEWEST), -AGES_BEFORE).tidy()
+        for name, study in found.studies.items()
+    }
+    values = {"filled": "overseas", "hollow": "domestic", "total": "total"}
+    frame = pd.DataFrame({part: shown[name]["estimate"].to_numpy() for part, name in values.items()})
+    frame.insert(0, "age", shown["total"]["age"].to_numpy())
+    unit = formats.currency_unit(about.currency, say.language)
+    labels = {part: say(f"os_{name}") for part, name in values.items()}
+    labels |= {"value": say("with_unit", name=say("column_estimate"), unit=unit), "age": say("joiners_age"),
+               "start": say("joiners_start")}  # fmt: skip
+    means = {name: _money(reading, study.average[0]) for name, study in found.studies.items()}
+    table = pd.DataFrame({say("column_age"): frame["age"].map(lambda age: formats.number(age, signed=True))})
+    table = table.assign(**{labels[part]: frame[part].map(lambda v: formats.number(v, signed=True)) for part in values})
+    return charts.figure(
+        charts.stacked_effects(frame, labels=labels), title=say("os_stacked_figure", **means),
+        subtitle=say(f"os_joining_{found.against}", unit=unit), description=say("os_stacked_alt", **means),
+        caption=_caption(reading, f"{_counts(reading, found.studies['total'])} · {say('os_stacked_note')}"), table=table,
+        table_label=say("table_behind"),
+    )  # fmt: skip
 
 
 def _margin(reading: Reading) -> tuple[Any, ...]:

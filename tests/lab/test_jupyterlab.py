@@ -43,11 +43,11 @@ LOOKS = f"""[...{PANEL}.node.querySelectorAll('[class^="sk-"]')].filter(found =>
 
 
 @pytest.fixture(scope="module")
-def lab(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Serve copies of notebooks/ and data/sample, and a new notebook, on loopback; yield the address."""
+def lab(root: Path, whole_market: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Serve copies of notebooks/, a market in the place of data/sample, and a new notebook, on loopback; yield the address."""
     home = tmp_path_factory.mktemp("lab")
     shutil.copytree(root / "notebooks", home / "notebooks")
-    shutil.copytree(root / "data" / "sample", home / "data" / "sample")
+    shutil.copytree(whole_market, home / "data" / "sample")
     new_notebook(OWN, home / "notebooks")
     # all cells are laid out, however far down they stand; otherwise Lab draws those in view
     settings = home / "config" / "lab" / "user-settings" / "@jupyterlab" / "notebook-extension"

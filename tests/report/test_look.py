@@ -15,7 +15,6 @@ import strategy_kit as sk
 from strategy_kit.charts.nested import GREYS
 from strategy_kit.charts.theme import HAIR, RULE, TINTS
 from strategy_kit.report.export import CHART, MOST_BYTES
-from strategy_kit.simulate import World, simulate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,7 +30,7 @@ PAGES = (*WEEKLY, "pilot_effect", "kpi_review", "merchant_cohorts", "data_check"
 
 
 @pytest.fixture(scope="module")
-def runs(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
+def runs(sample: Path, whole_market: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
     """Each notebook's page from the sample, once."""
     made = {}
     for name in (name for name in PAGES if name != "rich"):
@@ -39,10 +38,9 @@ def runs(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Ru
         given: dict[str, object] = {"language": "zh"} if name.endswith("_zh") else {}
         out = tmp_path_factory.mktemp(name)
         made[name] = sk.report.run(notebook, data=sample, week="2025-W30", out=out, parameters=given)
-    world = World.of({"overseas": 1.0, "target_bunching": 1.0})  # so that each section has all it can show
-    market = simulate(tmp_path_factory.mktemp("rich") / "market", seed=3, merchants=600, weeks=60, world=world)
-    for week in ("2025-W29", "2025-W30"):  # and something to compare with
-        made["rich"] = sk.report.run("weekly_report", data=market, week=week, out=market.parent / "out")
+    rich = tmp_path_factory.mktemp("rich")  # each section has all it can show, and something to compare with
+    for week in ("2025-W29", "2025-W30"):
+        made["rich"] = sk.report.run("weekly_report", data=whole_market, week=week, out=rich)
     return made
 
 

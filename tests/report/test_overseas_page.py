@@ -112,6 +112,20 @@ def test_no_claim_about_joining_is_more_than_may(readings: dict[str, Reading]) -
         assert not re.search(r"(?<!have )\b(rose|fell) by", shown(section(readings["en"]))), section.__name__
 
 
+def test_the_stacked_bars_are_the_effects_by_week(readings: dict[str, Reading]) -> None:
+    reading = readings["en"]
+    found = page._compared(reading, overseas.sales_panels(reading.shop, **page._window(reading)))
+    spec = page._stacked(reading, found).to_dict()
+    drawn = next(pd.DataFrame(rows) for rows in spec["datasets"].values() if "part" in rows[0])
+    drawn = drawn.assign(height=drawn["top"] - drawn["bottom"], week=((drawn["age"] + drawn["until"]) / 2).round())
+    height = drawn.pivot_table(index="week", columns="part", values="height", aggfunc="sum")
+    tidy = {name: study.tidy().set_index("age") for name, study in found.studies.items()}
+    kept = tidy["total"].index[(tidy["total"]["n_units"] >= page.FEWEST) & (tidy["total"].index >= -page.AGES_BEFORE)]
+    assert sorted(height.index) == sorted(kept)
+    assert height["filled"].to_numpy() == pytest.approx(tidy["overseas"].loc[height.index, "estimate"].to_numpy())
+    assert height["hollow"].to_numpy() == pytest.approx(tidy["domestic"].loc[height.index, "estimate"].to_numpy())
+
+
 def numbers(section: Section) -> list[str]:
     """Percentages and signed amounts by their digits, as English counts in thousands and Chinese in ten thousands."""
     text = re.sub("[¥\u2060]", "", shown(section)).replace("50, 80 and", "50%, 80% and")

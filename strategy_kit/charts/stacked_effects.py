@@ -1,0 +1,113 @@
+"""Two effects that add up to a third, by periods since the start: bars on each other, and the total over them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import altair as alt
+import pandas as pd
+
+from strategy_kit.charts.theme import (
+    INK,
+    PAPER,
+    PILOT,
+    SOFT,
+    WIDTH,
+    Chart,
+    Side,
+    require,
+    signed_axis,
+    start_rule,
+    worded,
+)
+from strategy_kit.errors import ParameterError
+from strategy_kit.formats import number
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+HEIGHT, HALF = 280, 0.36
+PARTS = ("filled", "hollow", "total")
+WORDS = {
+    "value": "Effect, in units of the outcome",
+    "age": "Periods since the start",
+    "start": "start of support",
+    "filled": "one part",
+    "hollow": "the other part",
+    "total": "total",
+}
+
+
+def stacked_effects(frame: pd.DataFrame, *, labels: Mapping[str, str] | None = None) -> Chart:
+    """Draw two effects by periods since the start as bars on each other, those below zero downwards, and their sum as dots.
+
+    Parameters
+    ----------
+    frame
+        age (periods since the start), filled and hollow (the two effects) and total, their sum.
+    labels
+        Words: "value" (axis title with the unit), "age", "start", and the names of "filled", "hollow" and "total".
+
+    Raises
+    ------
+    ParameterError
+        If the frame has no rows, lacks columns, or a total is not the sum of its parts.
+
+    Examples
+    --------
+    >>> rows = pd.DataFrame({"age": [-1, 0], "filled": [0.0, 5.0], "hollow": [0.0, -2.0], "total": [0.0, 3.0]})
+    >>> stacked_effects(rows).description
+    'Effect, in units of the outcome, by periods since the start: at 0 one part +5.0, the other part −2.0, total +3.0.'
+    """
+    require("stacked_effects", frame, dict.fromkeys(("age", *PARTS), ()))
+    words, rows = worded(WORDS, labels), frame.sort_values("age", ignore_index=True)
+    astray = (rows["total"] - rows["filled"] - rows["hollow"]).abs() > 1e-6 * rows[list(PARTS)].abs().max().max()
+    if astray.any():
+        raise ParameterError(
+            f"stacked_effects: total is not the sum of its parts at age {rows['age'][astray].iloc[0]}; give effects that add up"
+        )
+    bars, told = _laid(rows), _told(rows)
+    x = alt.X("age:Q", scale=alt.Scale(domain=[rows["age"].min() - 0.5, rows["age"].max() + 0.5], nice=False)).axis(
+        title=words["age"], titleAnchor="start", grid=False, tickMinStep=1, tickCount=12, labelExpr=signed_axis(),
+        labelSeparation=10, labelFlush=True,
+    )  # fmt: skip
+    y = alt.Y("bottom:Q", axis=alt.Axis(labelExpr=signed_axis(), tickCount=6, title=None))
+    names = {"age": words["age"], **{part: words[part] for part in PARTS}}
+    tips = [alt.Tooltip(f"{name}:N", title=title) for name, title in names.items()]
+    base = alt.Chart(pd.DataFrame({"age": rows["age"], "at": rows["total"], **told}))
+    boxes = alt.Chart(bars).encode(x=x, x2="until:Q", y=y, y2="top:Q")
+    key = f"■ {words['filled']}   □ {words['hollow']}   ◆ {words['total']}"
+    last = ", ".join(f"{words[part]} {told[part].iloc[-1]}" for part in PARTS)
+    side: Side = "right" if -0.5 - rows["age"].min() > rows["age"].max() + 0.5 else "left"
+    layers = alt.layer(
+        boxes.transform_filter("datum.part == 'filled'").mark_bar(color=PILOT, fill=PILOT),
+        boxes.transform_filter("datum.part == 'hollow'").mark_bar(fill=PAPER, stroke=SOFT, strokeWidth=1.5),
+        alt.Chart(pd.DataFrame({"zero": [0]})).mark_rule(color=INK, strokeWidth=1).encode(y="zero:Q"),
+        *start_rule(x, -0.5, words["start"], side, HEIGHT),
+        base.mark_point(shape="diamond", color=PAPER, fill=INK, strokeWidth=1, size=55, opacity=1).encode(
+            x=alt.X("age:Q"), y="at:Q", tooltip=tips
+        ),
+        alt.Chart(rows.head(1)).mark_text(
+            text=[words["value"], key], align="left", x=0, y=-46, lineHeight=17, color=SOFT
+        ),
+    )
+    described = f"{words['value']}, by {words['age'].lower()}: at {number(rows['age'].iloc[-1])} {last}."
+    edge = {"left": 2, "top": 2, "right": 8, "bottom": 2}
+    return layers.properties(width=WIDTH, height=HEIGHT, description=described, padding=edge)
+
+
+def _laid(rows: pd.DataFrame) -> pd.DataFrame:
+    """Lay the hollow bar from zero, and the filled one on its end where both have one sign, else from zero too."""
+    same = rows["filled"] * rows["hollow"] > 0
+    start = rows["hollow"].where(same, 0.0)
+    ends = {"hollow": (0.0 * start, rows["hollow"]), "filled": (start, start + rows["filled"])}
+    return pd.concat(
+        [pd.DataFrame({"age": rows["age"] - HALF, "until": rows["age"] + HALF, "bottom": low, "top": high, "part": part})
+         for part, (low, high) in ends.items()],
+        ignore_index=True,
+    )  # fmt: skip
+
+
+def _told(rows: pd.DataFrame) -> dict[str, pd.Series]:
+    digits = int(rows[list(PARTS)].abs().max().max() < 100)
+    return {part: rows[part].map(lambda value: number(value, digits, signed=True)) for part in PARTS}
