@@ -24,7 +24,7 @@ Looks = Literal["declared", "undeclared", "late", "no_horizon", "one_look", "unk
 
 _MOST = 700.0  # log points of which the exponential is still a number
 LIKELY = 0.9
-"""Chance of one sign from which "may have" is said; below it, "no clear change"."""
+"""Chance of one sign from which "may have" is said of one effect at 95%; below it, "no clear change"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +149,7 @@ def verb_for(spread: Spread, level: float, states: Sequence[State] = ()) -> Verb
     spread
         Of the headline method.
     level
-        Coverage of the interval that counts.
+        Coverage of the interval that counts; of effects told together it is higher, and "may have" asks for more chance.
     states
         Of the checks: one that blocks leaves nothing to say, one that limits caps the verb at "may have".
 
@@ -163,12 +163,13 @@ def verb_for(spread: Spread, level: float, states: Sequence[State] = ()) -> Verb
         return "cannot_tell"
     low, high = spread.interval(level)
     rising = spread.chance_above(0.0)
+    likely = max(LIKELY, 1 - 2 * (1 - level))  # one tail twice as wide as both of the interval: effects told together ask for more
     limited = any(state != "holds" for state in states)  # what is not known to hold limits
     if (low > 0 or high < 0) and not limited:
         return "rose" if low > 0 else "fell"
-    if low > 0 or rising >= LIKELY:
+    if low > 0 or rising >= likely:
         return "may_have_risen"
-    return "may_have_fallen" if high < 0 or rising <= 1 - LIKELY else "no_clear_change"
+    return "may_have_fallen" if high < 0 or rising <= 1 - likely else "no_clear_change"
 
 
 def claim_for(evidence: Evidence) -> Claim:

@@ -255,6 +255,14 @@ def test_a_likelihood_word_is_followed_by_its_number(spread: Spread, checks: lis
             assert ("limits" in checks and not 0.1 < rising < 0.9) or chance >= LIKELY - 1e-12
 
 
+def test_effects_told_together_need_more_chance_for_the_same_word() -> None:
+    likely = Spread(0.1, 0.1 / 1.645, FREEDOM)  # 95 in 100
+    assert verb_for(likely, 0.95, ["limits"]) == verb_for(likely, 0.8, ["limits"]) == "may_have_risen"
+    assert verb_for(likely, 1 - 0.05 / 3, ["limits"]) == "no_clear_change"
+    assert verb_for(replace(likely, estimate=-0.1), 1 - 0.05 / 3) == "no_clear_change"
+    assert verb_for(replace(likely, estimate=0.15), 1 - 0.05 / 3, ["limits"]) == "may_have_risen"
+
+
 def test_effect_unit_interval_and_n_at_the_level_of_assignment() -> None:
     made = evidence(Spread(0.1, 0.02, FREEDOM, 1.3), looks="declared", count=26)
     low, high = (f"{100 * np.expm1(end):+.1f}%" for end in made.spread.interval(LEVEL))
