@@ -163,7 +163,7 @@ def verb_for(spread: Spread, level: float, states: Sequence[State] = ()) -> Verb
         return "cannot_tell"
     low, high = spread.interval(level)
     rising = spread.chance_above(0.0)
-    likely = max(LIKELY, 1 - 2 * (1 - level))  # one tail twice as wide as both of the interval: effects told together ask for more
+    likely = max(LIKELY, 1 - 2 * (1 - level))  # effects told together ask for more: twice the tails of the interval
     limited = any(state != "holds" for state in states)  # what is not known to hold limits
     if (low > 0 or high < 0) and not limited:
         return "rose" if low > 0 else "fell"

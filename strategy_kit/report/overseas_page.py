@@ -114,7 +114,7 @@ def _studied(reading: Reading, panel: Panel) -> Estimates:
     return study
 
 
-def _compared(reading: Reading, panels: dict[str, Panel]) -> Compared:
+def compared(reading: Reading, panels: dict[str, Panel]) -> Compared:
     """Compare with those that join later where that can be done, and else with all others."""
     try:
         later = {name: overseas.among_joiners(panel) for name, panel in panels.items()}
@@ -185,7 +185,7 @@ def _counts(reading: Reading, study: Estimates) -> str:
 
 def _joining(reading: Reading) -> tuple[Any, ...]:
     say, panels = reading.words, overseas.sales_panels(reading.shop, **_window(reading))
-    found = _compared(reading, {"total": panels["total"]})
+    found = compared(reading, {"total": panels["total"]})
     study = found.studies["total"]
     title = say("os_joining_title", verb=_money_verb(reading, _spread(reading, study)))
     sides, lines = [(f"os_{found.against}", found)], []
@@ -218,7 +218,7 @@ def _joining(reading: Reading) -> tuple[Any, ...]:
 
 def _split(reading: Reading) -> tuple[Any, ...]:
     say = reading.words
-    found = _compared(reading, overseas.sales_panels(reading.shop, **_window(reading)))
+    found = compared(reading, overseas.sales_panels(reading.shop, **_window(reading)))
     spreads = {name: _spread(reading, found.studies[name]) for name in SIDES}
     verbs = {name: _money_verb(reading, spreads[name]) for name in SIDES[1:]}
     note = say("os_split_note", range=_span(reading, spreads["domestic"]), against=say(f"os_{found.against}"))
@@ -260,7 +260,7 @@ def _stacked(reading: Reading, found: Compared) -> Any:
 
 def _margin(reading: Reading) -> tuple[Any, ...]:
     say, panels = reading.words, overseas.margin_panels(reading.shop, **_window(reading))
-    found = _compared(reading, panels)
+    found = compared(reading, panels)
     spreads = {name: _spread(reading, found.studies[name]) for name in SIDES}
     rows = [Row(say(f"os_{name}"), "average" if name == "total" else "one", spreads[name]) for name in SIDES]
     title = say("os_margin_title", verb=_money_verb(reading, spreads["overseas"]))

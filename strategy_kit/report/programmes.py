@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from strategy_kit import charts, did, formats, targets
+from strategy_kit import charts, formats, targets
 from strategy_kit.errors import DesignError
 from strategy_kit.overseas import LEVER, joiners_panel
 from strategy_kit.report import blocks, claims
@@ -16,6 +16,7 @@ from strategy_kit.report.audience import FEWEST
 from strategy_kit.report.claims import Spread, verb_for
 from strategy_kit.report.figures import _caption, effect_by_week, kpi_trend
 from strategy_kit.report.measures import written
+from strategy_kit.report.overseas_page import compared
 from strategy_kit.report.sections import Section
 from strategy_kit.report.words import marked
 
@@ -66,19 +67,18 @@ def joiners(reading: Reading) -> Any:
         return blocks.line(say("joiners_none"))
     try:
         panel = joiners_panel(shop, since=reading.totals.periods[0].date(), through=reading.monday)
-        study = did.event_study(did.group_time(panel, control="not_yet"))
+        found = compared(reading, {"total": panel})
     except DesignError as reason:
         return blocks.line(say("joiners_impossible", reason=reason))
-    if study.clusters[0] < FEWEST:
-        return blocks.line(say("joiners_few", n=formats.Count(study.clusters[0])))
+    study = found.studies["total"]
     spread = Spread(*study.average, np.inf, reading.widening)
-    # who joins has chosen to: others, who never did, are no proof that joiners would not have grown
+    # who joins has chosen to, and when: others are no proof that joiners would not have grown
     verb = verb_for(spread, reading.level, [*(check.state for check in reading.checks), "limits"])
     currency = shop.description.currency
     effect = formats.money(abs(spread.estimate), currency, say.language, like=spread.interval(reading.level))
     title = say("joiners_title", verb=claims.told(verb, spread, effect, say))
     unit = formats.currency_unit(currency, say.language)
-    return effect_by_week(reading, study, title, say("joiners_subtitle", unit=unit), kind="joiners")
+    return effect_by_week(reading, study, title, say(f"os_joining_{found.against}", unit=unit), kind="joiners")
 
 
 def _absent(head: tuple[str, str], sentence: str) -> Block:

@@ -101,7 +101,7 @@ def test_every_section_shows_what_the_library_finds(readings: dict[str, Reading]
 def test_the_split_on_the_page_adds_up(readings: dict[str, Reading]) -> None:
     reading = readings["en"]
     for panels in (overseas.sales_panels, overseas.margin_panels):
-        found = page._compared(reading, panels(reading.shop, **page._window(reading)))
+        found = page.compared(reading, panels(reading.shop, **page._window(reading)))
         value = {name: study.average[0] for name, study in found.studies.items()}
         assert value["total"] == pytest.approx(value["domestic"] + value["overseas"], abs=1e-9)
         assert value["overseas"] != 0
@@ -114,7 +114,7 @@ def test_no_claim_about_joining_is_more_than_may(readings: dict[str, Reading]) -
 
 def test_the_stacked_bars_are_the_effects_by_week(readings: dict[str, Reading]) -> None:
     reading = readings["en"]
-    found = page._compared(reading, overseas.sales_panels(reading.shop, **page._window(reading)))
+    found = page.compared(reading, overseas.sales_panels(reading.shop, **page._window(reading)))
     spec = page._stacked(reading, found).to_dict()
     drawn = next(pd.DataFrame(rows) for rows in spec["datasets"].values() if "part" in rows[0])
     drawn = drawn.assign(height=drawn["top"] - drawn["bottom"], week=((drawn["age"] + drawn["until"]) / 2).round())

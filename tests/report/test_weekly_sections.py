@@ -15,7 +15,7 @@ import strategy_kit as sk
 from strategy_kit import did, formats, kpi, targets
 from strategy_kit.errors import DesignError, ParameterError
 from strategy_kit.metrics import METRICS
-from strategy_kit.overseas import joiners_panel
+from strategy_kit.overseas import among_joiners, joiners_panel
 from strategy_kit.report import Audience, blocks, measures, page, path, programmes, weekly
 from strategy_kit.report.audience import ALWAYS, CHOSEN
 from strategy_kit.report.ledger import extended
@@ -214,10 +214,11 @@ def test_joiners_are_compared_without_other_levers(rich: Reading) -> None:
     joined = set(levers.loc[levers["lever"] == "overseas", "merchant_id"]) - other
     assert set(panel.units[panel.cohort >= 0]) <= joined
     assert str(len(other & set(rich.shop.panel(since=since, through=MONDAY).units))) in panel.notes[-1]
-    study = did.event_study(did.group_time(panel, control="not_yet"))
+    study = did.event_study(did.group_time(among_joiners(panel), control="not_yet"))
     average = formats.money(study.average[0], "CNY", "en", signed=True,
                             like=replace(spread_of(rich, study)).interval(rich.level))  # fmt: skip
     assert f"Average after the start: {average}" in str(programmes.overseas_section(rich))
+    assert "against merchants that join later" in str(programmes.overseas_section(rich))
 
 
 def spread_of(reading: Reading, study: Any) -> Any:
