@@ -234,6 +234,8 @@ def diversion(
     ------
     ParameterError
         If `total` is not the sum of the other two.
+    DesignError
+        If an effect has no standard error, as where sales elsewhere do not vary.
 
     Examples
     --------
@@ -248,6 +250,8 @@ def diversion(
     (lost, error), (won, won_error), (both, both_error) = on_platform.average, off_platform.average, total.average
     if not np.isclose(both, lost + won, rtol=1e-9, atol=1e-9 * (abs(lost) + abs(won))):
         raise ParameterError(f"`total` is the effect on both sides added up, {lost + won:.6g}, not {both:.6g}")
+    if not np.isfinite([error, won_error, both_error]).all():
+        raise DesignError("an effect of entry has no standard error; wait for months in which sales elsewhere differ")
     shared = (both_error**2 - error**2 - won_error**2) / 2
     law = on_platform.law_of_average
     student = law if isinstance(law, Student) else Student()

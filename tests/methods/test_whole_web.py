@@ -190,6 +190,14 @@ def test_the_total_of_diversion_is_the_sum() -> None:
         web.diversion(fits[0], fits[1], fits[1])
 
 
+def test_sales_elsewhere_that_do_not_vary_have_no_diversion() -> None:
+    here, starts = np.array([[5.0, 4.0], [6.0, 5.5], [3.0, 3.1], [2.0, 1.9]]), [2, 2, 0, 0]
+    there = np.ones((4, 2)) * [[1, 2], [1, 2], [1, 1], [1, 1]]
+    fits = [did.overall(did.group_time(Panel.from_matrix(y, treated_from=starts))) for y in (here, there, here + there)]
+    with pytest.raises(DesignError, match="no standard error"):
+        web.diversion(*fits)
+
+
 # pass-through
 
 

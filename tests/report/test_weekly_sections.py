@@ -218,7 +218,8 @@ def test_joiners_are_compared_without_other_levers(rich: Reading) -> None:
     average = formats.money(study.average[0], "CNY", "en", signed=True,
                             like=replace(spread_of(rich, study)).interval(rich.level))  # fmt: skip
     assert f"Average after the start: {average}" in str(programmes.overseas_section(rich))
-    assert "against merchants that join later" in str(programmes.overseas_section(rich))
+    drawn = programmes.overseas_section(rich).parts[-1]
+    assert "against merchants that join later" in str(drawn.to_dict())
 
 
 def spread_of(reading: Reading, study: Any) -> Any:
