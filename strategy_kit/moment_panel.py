@@ -104,7 +104,7 @@ class MomentPanel(Panel):
         raise AttributeError(name)
 
     @property
-    def category(self) -> NoReturn:  # type: ignore[override]
+    def category(self) -> NoReturn:
         """Of each unit: refused, where None would be taken for a panel without categories."""
         self.__getattr__("category")
 

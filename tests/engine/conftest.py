@@ -35,7 +35,8 @@ SETTINGS = {
 }
 
 
-def require_spark() -> None:
+@pytest.fixture(scope="session")
+def spark_here() -> None:
     """Skip where pyspark or Java is missing, unless the run requires both."""
     lacking = [] if importlib.util.find_spec("pyspark") else ["pyspark"]
     lacking += [] if shutil.which("java") or os.environ.get("JAVA_HOME") else ["Java"]
@@ -46,9 +47,8 @@ def require_spark() -> None:
 
 
 @pytest.fixture(scope="session")
-def spark() -> Iterator[SparkSession]:
+def spark(spark_here: None) -> Iterator[SparkSession]:  # asked for what it requires
     """A session with two executors."""
-    require_spark()
     from pyspark.sql import SparkSession
 
     os.environ["PYSPARK_PYTHON"] = sys.executable
