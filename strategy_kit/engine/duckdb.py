@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 MEMORY_LIMIT, THREADS = "STRATEGY_KIT_MEMORY_LIMIT", "STRATEGY_KIT_NUM_THREADS"
 _MOST = 4 * 2**30  # bytes that a question holds before it spills, where the environment does not say
+_LINE = 256  # bytes, twice what a line takes while two of its columns are counted by merchant and week
 _SIZES = {f"{letter}{kind}": base**power for power, letter in enumerate("KMGT", 1) for kind, base in
           (("B", 1000), ("IB", 1024))}  # fmt: skip
 
@@ -44,6 +45,7 @@ class DuckDBEngine:
         self._connection, self._spill = beside or _opened()
         self._framed = False
         self._connection.execute("set TimeZone = 'UTC'")
+        self.lines_at_once: int | None = _bytes(_limit(self._connection)) // _LINE
 
     def beside(self) -> DuckDBEngine | None:
         """Return a further connection to the same files, for another thread; None where a table is a frame, which one holds."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import gc
 import subprocess
 import sys
@@ -71,6 +72,25 @@ def test_questions_of_a_data_set_spill(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(THREADS, "1")
     monkeypatch.setenv(MEMORY_LIMIT, "16MiB")
     assert sk.kpi.table(sk.open_dataset("data/sample"), **asked).equals(expected)
+
+
+@pytest.mark.parametrize(
+    "by", [["category", "month"], ["merchant_id", "week"], ["day"], ["pilot", "quarter"], ["pilot"]]
+)
+def test_distinct_values_are_counted_stretch_by_stretch(
+    sample: Path, monkeypatch: pytest.MonkeyPatch, by: list[str]
+) -> None:
+    shop, asked = sk.open_dataset(sample), {"by": by, "metrics": ["gmv", "orders", "buyers", "average_order_value"]}
+    expected, part = (
+        sk.kpi.table(shop, **asked),
+        {"since": shop.data_from + dt.timedelta(30), "through": shop.data_through},
+    )
+    within, queries, frame = sk.kpi.table(shop, **asked, **part), list[str](), shop.engine.frame
+    monkeypatch.setattr(shop.engine, "lines_at_once", 15_000)
+    monkeypatch.setattr(shop.engine, "frame", lambda sql, *values: (queries.append(sql), frame(sql, *values))[1])
+    assert sk.kpi.table(shop, **asked).equals(expected)
+    assert sum("count(distinct" in sql for sql in queries) == (1 if by == ["pilot"] else 3)
+    assert sk.kpi.table(shop, **asked, **part).equals(within)
 
 
 def test_the_folder_is_private_and_goes_with_the_last_connection() -> None:
