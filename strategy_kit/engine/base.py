@@ -13,7 +13,15 @@ if TYPE_CHECKING:
 
 
 class Engine(Protocol):
-    """A database that holds the tables of one data set."""
+    """A database that holds the tables of one data set.
+
+    Attributes
+    ----------
+    lines_at_once
+        Order lines whose distinct values fit its memory at a time; None where a cluster sees to that itself.
+    """
+
+    lines_at_once: int | None
 
     def add_files(self, table: str, paths: Sequence[str]) -> None:
         """Make Parquet or CSV files readable as `table`."""

@@ -75,6 +75,21 @@ class Scope:
         limits += [f"{clock} < $next{self.tag}"] if self.through else [f"{clock} is not null"]
         return f"from order_lines l {join} where {' and '.join(limits)}"
 
+    def stretches(self, clock: str) -> list[tuple[str, dict[str, object]]]:
+        """Cut the lines into stretches of whole periods that fit the engine, each a further condition and its values."""
+        most, starts = self.shop.engine.lines_at_once, Windows.laid(self, 0, 1).periods if self.period else []
+        parts = 1
+        if most and len(starts) > 1:
+            lines = self.shop.engine.frame("select count(*) as n from order_lines")["n"][0]
+            parts = min(-(-int(lines) // most), len(starts))
+        cuts = [starts[len(starts) * part // parts] for part in range(1, parts)]
+        laid: list[tuple[str, dict[str, object]]] = []
+        for first, after in zip([None, *cuts], [*cuts, None], strict=True):
+            limits = f" and {clock} >= $_first" if first else ""
+            limits += f" and {clock} < $_after" if after else ""
+            laid.append((limits, {"_first": first, "_after": after}))
+        return laid
+
     def named(self, keys: Sequence[str], clock: str = "paid_at") -> list[str]:
         """Return keys as select items, the period by `clock`."""
         period = f"cast(date_trunc('{self.period}', l.{clock}) as timestamp)"
@@ -98,9 +113,14 @@ def column(metric: str) -> str:
 
 
 def line_scan(scope: Scope, metrics: Sequence[Metric], clock: str) -> pd.DataFrame:
-    """Aggregate the lines of each group, put into periods by `clock`."""
+    """Aggregate the lines of each group, put into periods by `clock`; distinct values are counted stretch by stretch."""
     items = [*scope.named(list(scope.keys), clock), *(valued(scope.shop, metric) for metric in metrics)]
-    return scope.frame(f"select {', '.join(items)} {scope.source(clock)} {grouped(len(scope.keys))}")
+    counting = any("distinct" in metric.sql.lower() for metric in metrics)
+    found = [
+        scope.frame(f"select {', '.join(items)} {scope.source(clock)}{limits} {grouped(len(scope.keys))}", **values)
+        for limits, values in (scope.stretches(clock) if counting else [("", {})])
+    ]
+    return pd.concat(found, ignore_index=True) if len(found) > 1 else found[0]
 
 
 def unit_scan(scope: Scope, metrics: Sequence[Metric], unit: str) -> pd.DataFrame:
