@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from collections.abc import Collection
 from contextlib import contextmanager
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -45,6 +46,8 @@ class SparkEngine:
     Settings and temporary views are those of a session of its own beside it, except through Spark Connect, whose sessions
     have none beside them.
     """
+
+    lines_at_once: int | None = None
 
     def __init__(self, session: SparkSession | None = None) -> None:
         self._session = _beside(session or _found_session())
@@ -129,13 +132,11 @@ class SparkEngine:
 
 
 def _bound(value: Any) -> Any:
-    """Return a value as Spark binds it: lists as arrays, of text where they are empty."""
+    """Return a value as Spark binds it: lists as arrays."""
     from pyspark.sql import functions
 
-    if not isinstance(value, list | tuple):
-        return value.to_pydatetime() if hasattr(value, "to_pydatetime") else value
-    if not value:
-        return functions.array().cast("array<string>")
+    if isinstance(value, str) or not isinstance(value, Collection):
+        return value
     return functions.array(*(functions.lit(_bound(each)) for each in value))
 
 
