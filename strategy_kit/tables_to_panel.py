@@ -65,7 +65,7 @@ def category_panel(shop: Dataset, outcome: str, period: Period, periods: list[dt
     later = [category for category, day in pilots.items() if day >= next_start(periods[-1], period)]
     found = found[~found["category"].isin(later)]
     roster = found.assign(treated_from=pd.to_datetime(found["category"].map(pilots))).set_index("category", drop=False)
-    panel = _panel(shop, outcome, period, periods, roster, key=CATEGORY)
+    panel = _panel(shop, outcome, period, periods, roster.assign(number=found.index), (CATEGORY, "order_lines"))
     if later:
         panel = replace(panel, notes=(*panel.notes, f"pilots that had not begun are left out: {', '.join(later)}"))
     if pool_below <= 0:
@@ -94,7 +94,7 @@ def category_panel(shop: Dataset, outcome: str, period: Period, periods: list[dt
 
 def _roster(shop: Dataset, period: Period) -> pd.DataFrame:
     opened = "opened_on" if "opened_on" in shop.columns("merchants") else "null"
-    return shop.engine.frame(
+    found = shop.engine.frame(
         f"""select m.merchant_id, any_value(m.category) as category, min(s.started_on) as treated_from,
                    coalesce(any_value(m.{opened}), min(o.first)) as opened
             from merchants m left join support s using (merchant_id)
@@ -103,28 +103,44 @@ def _roster(shop: Dataset, period: Period) -> pd.DataFrame:
                 using (merchant_id)
             group by m.merchant_id order by m.merchant_id""".replace("m.null", "null")
     ).set_index("merchant_id")
+    return found.assign(number=np.arange(len(found)))
 
 
 def _panel(
-    shop: Dataset, outcome: str, period: Period, periods: list[dt.date], roster: pd.DataFrame, key: str = "merchant_id"
+    shop: Dataset,
+    outcome: str,
+    period: Period,
+    periods: list[dt.date],
+    roster: pd.DataFrame,
+    units: tuple[str, str] = ("merchant_id", "merchants"),
 ) -> Panel:
+    """Lay sums out by unit and period; `units` are an expression and the table whose values of it `roster` numbers in order.
+
+    The engine sends numbers: texts of as many rows as merchants have weeks would take more memory than the panel.
+    """
     from strategy_kit.panel import Panel
 
     metric = plain_metric(outcome, shop.columns("order_lines"))
-    sold = sold_lines(shop)
+    sold, (key, table) = sold_lines(shop), units
     sums = shop.engine.frame(
-        f"""select {key} as unit, cast(date_trunc('{period}', paid_at) as date) as period,
+        f"""with units as (select "the unit", row_number() over (order by "the unit") - 1 as "its number"
+                           from (select distinct {key} as "the unit" from {table}))
+            select "its number" as unit, cast(date_trunc('{period}', paid_at) as date) as period,
                    cast(coalesce({metric.sql}, 0) as double) as y
-            from order_lines where {sold} and paid_at >= $first and paid_at < cast($last as date) + interval 1 {period}
+            from order_lines join units on {key} = "the unit"
+            where {sold} and paid_at >= $first and paid_at < cast($last as date) + interval 1 {period}
             group by 1, 2""",
         {"first": periods[0], "last": periods[-1]},
     )
     times = pd.DatetimeIndex(periods)
-    row, column = roster.index.get_indexer(pd.Index(sums["unit"])), times.get_indexer(pd.DatetimeIndex(sums["period"]))
-    values = np.zeros((len(roster), len(periods)))
-    values[row[row >= 0], column[row >= 0]] = sums["y"].to_numpy()[row >= 0]
+    place = np.full(int(roster["number"].max()) + 1, -1)
+    place[roster["number"]] = np.arange(len(roster))
+    known = sums[sums["unit"] < len(place)]
+    row, column = place[known["unit"]], times.get_indexer(pd.DatetimeIndex(known["period"]))
+    values = np.zeros((len(roster) + 1, len(periods)))
+    values[row, column] = known["y"]  # what is not on the roster falls into the last row
     return Panel.from_matrix(
-        values,
+        values[:-1],
         treated_from=roster["treated_from"],
         periods=times,
         units=roster.index,
