@@ -13,6 +13,7 @@ import json
 import os
 import platform
 import re
+import resource
 import signal
 import statistics
 import subprocess
@@ -68,7 +69,8 @@ def timed(work: Callable[[], Any], limits: Limits, warm: Callable[[], Any] | Non
         signal.setitimer(clock, seconds)
     began = time.perf_counter()
     found = work()
-    cost = {"wall": time.perf_counter() - began, "cpu": cpu() - spent, "peak": held("VmHWM")}
+    cost = {"wall": time.perf_counter() - began, "cpu": cpu() - spent}
+    cost["peak"] = max(held("VmHWM"), resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / GIGABYTE)
     for clock in (signal.ITIMER_PROF, signal.ITIMER_REAL):
         signal.setitimer(clock, 0)
     return {**cost, "added": cost["peak"] - before}, found
@@ -135,8 +137,8 @@ def run(call: Sequence[str], limits: Limits, settings: Mapping[str, str] | None 
     return {"failed": over.get(job.returncode, f"failed: {reason}")}
 
 
-def in_turns(asks: Mapping[str, Callable[[], Answer]], limits: Limits) -> dict[str, Answer]:
-    """Ask every way in turns; return by way the medians of its costs and its first answer, or why it failed."""
+def in_turns(asks: Mapping[Any, Callable[[], Answer]], limits: Limits) -> dict[Any, Answer]:
+    """Ask every way in turns; return by way the medians of its costs and its answers, or why it failed."""
     rounds = {way: [ask()] for way, ask in asks.items()}
     for _ in range(limits.rounds - 1):
         for way, done in rounds.items():
@@ -149,7 +151,7 @@ def _middle(done: list[Answer]) -> Answer:
     if failed := [one for one in done if "failed" in one]:
         return failed[0]
     costs = {name: statistics.median(one[name] for one in done) for name in COSTS if name in done[0]}
-    return {**costs, "rounds": len(done), "answer": done[0].get("answer")}
+    return {**costs, "rounds": len(done), "answer": done[0].get("answer"), "each": [one.get("answer") for one in done]}
 
 
 def row(case: str, size: int, way: str, found: Answer, answers: str) -> Answer:
