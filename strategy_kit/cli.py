@@ -128,8 +128,8 @@ def _import(given: argparse.Namespace) -> Result:
 
 
 def _check(given: argparse.Namespace) -> Result:
-    from strategy_kit.dataset import open_dataset
     from strategy_kit.health import read_totals
+    from strategy_kit.opening import open_dataset
 
     shop = open_dataset(given.data)
     known = given.totals is not None and given.totals.is_file()
@@ -165,7 +165,7 @@ _SEALS = {
 
 
 def _plan(given: argparse.Namespace) -> Result:
-    from strategy_kit.dataset import open_dataset
+    from strategy_kit.opening import open_dataset
     from strategy_kit.plan import write_seal
 
     shop = open_dataset(given.data)
@@ -197,7 +197,7 @@ def _run(given: argparse.Namespace) -> Result:
 
 
 def _weekly(given: argparse.Namespace) -> Result:
-    from strategy_kit.dataset import open_dataset
+    from strategy_kit.opening import open_dataset
     from strategy_kit.report.batch import parameters_of, run_week
 
     typed = _typed(given, lambda: parameters_of(open_dataset(given.data)))

@@ -173,7 +173,8 @@ class Windows:
         days = np.arange(first, last)
         enters = np.searchsorted(np.array(self.ends, "M8[D]"), days, side="right")
         leaves = np.searchsorted(np.array(self.opens, "M8[D]"), days, side="right")
-        return {"days": days.tolist(), "enters": enters.tolist(), "leaves": leaves.tolist()}
+        numbers = range(1, len(days) + 1)
+        return {"numbers": [*numbers], "days": days.tolist(), "enters": enters.tolist(), "leaves": leaves.tolist()}
 
 
 def window_scan(scope: Scope, metrics: Sequence[Metric], windows: Windows) -> pd.DataFrame:
@@ -184,7 +185,8 @@ def window_scan(scope: Scope, metrics: Sequence[Metric], windows: Windows) -> pd
     are missing.
     """
     keys, counted = scope.aliases(scope.groups), DISTINCT.fullmatch(metrics[0].sql)
-    days = "(select unnest(cast($days as date[])) as _day, unnest($enters) as _enters, unnest($leaves) as _leaves) w"
+    days = """(select cast($days[_number] as date) as _day, $enters[_number] as _enters, $leaves[_number] as _leaves
+                  from (select unnest($numbers) as _number) n) w"""
     on = "cast(l.paid_at as date) = w._day and w._enters < w._leaves"
     by_day = scope.source(since=False).replace("order_lines l", f"order_lines l join {days} on {on}", 1)
     named, places = scope.named(scope.groups), grouped(len(keys) + 2)
@@ -193,8 +195,8 @@ def window_scan(scope: Scope, metrics: Sequence[Metric], windows: Windows) -> pd
         again = f"lead(_enters) over (partition by {', '.join([*keys, '_counted'])} order by _enters)"
         sql = f"""with seen as (select {", ".join([*named, "w._enters", f"l.{counted[1]} as _counted"])},
                                        max(w._leaves) as _leaves {by_day} {places}),
-                       runs as (select * replace (least(_leaves, coalesce({again}, _leaves)) as _leaves) from seen
-                                where _counted is not null)
+                       runs as (select {", ".join([*keys, "_enters"])}, least(_leaves, coalesce({again}, _leaves)) as _leaves
+                                from seen where _counted is not null)
                   select {", ".join([*keys, *ends])}, count(*) as {column(metrics[0].name)} from runs {places}"""
     else:
         values = ", ".join(valued(scope.shop, metric) for metric in metrics)

@@ -193,8 +193,8 @@ def change(
     names = [name for _, held in sides for name in held]
     logs = {metric.name: log for metric in asked if (log := _log_change(metric, names))}
     if logs:
-        stacked = " union all by name ".join(f"({_rows(scope, held, 'buyer')})" for scope, held in sides)
         keys = [*sides[0][0].aliases(), "unit"]
+        stacked = " union all ".join(_wide(keys, _rows(scope, held, "buyer"), held, names) for scope, held in sides)
         summed = ", ".join([*keys, *(f"coalesce(sum({column(name)}), 0) as {column(name)}" for name in names)])
         rows = f"select {summed} from ({stacked}) {grouped(len(keys))}"
         spread = _spread([scope for scope, _ in sides], rows, names, logs)
@@ -255,6 +255,12 @@ def _asked(shop: Dataset, metrics: Sequence[str | Metric], cluster: str) -> list
 
 def _now(metric: Metric) -> Metric:
     return replace(metric, trailing_months=0)
+
+
+def _wide(keys: list[str], rows: str, held: Mapping[str, Metric], names: list[str]) -> str:
+    """Give rows every column of `names`, missing where they hold another side's."""
+    values = (column(name) if name in held else f"cast(null as double) as {column(name)}" for name in names)
+    return f"select {', '.join([*keys, *values])} from ({rows})"
 
 
 def _rows(scope: Scope, held: Mapping[str, Metric], cluster: str) -> str:

@@ -79,7 +79,7 @@ def trust(reading: Reading) -> Section:
     say, head, shop = reading.words, (reading.words("ph_trust"), reading.words("ph_trust_question")), reading.shop
     window = {"since": reading.totals.periods[0].date(), "through": reading.monday}
     try:
-        merchants = shop.panel(categories=shop.pilot.categories, **window).untreated_at_first()
+        merchants = shop.panel(categories=shop.pilot.categories, **window).collected().untreated_at_first()
         gone = platform_health.exits_panel(merchants, silence=SILENCE)
         effect = did.overall(did.group_time(gone, control="not_yet"))
     except DesignError as reason:

@@ -376,7 +376,9 @@ def _study(shop: Dataset, since: dt.date, through: dt.date) -> tuple[Estimates |
     if "support" not in shop.tables or shop.pilot.placebo:
         return "", None
     try:
-        panel = shop.panel(categories=shop.pilot.categories, since=since, through=through).untreated_at_first()
+        panel = (
+            shop.panel(categories=shop.pilot.categories, since=since, through=through).collected().untreated_at_first()
+        )
         study = did.event_study(did.group_time(panel, control="not_yet"))
     except DesignError as reason:
         return str(reason), None
