@@ -76,11 +76,11 @@ QUESTIONS = {
 ASKED = ["gmv", "orders", "buyers", "average_order_value"]
 
 
-def kit(question: str, folder: Path) -> pd.DataFrame:
+def kit(question: str, folder: Path, engine: Any = "duckdb") -> pd.DataFrame:
     """Ask the library."""
     import strategy_kit as sk
 
-    shop = sk.open_dataset(folder)
+    shop = sk.open_dataset(folder, engine=engine)
     if question == "category by month":
         return sk.kpi.table(shop, by=["category", "month"], metrics=ASKED)
     if question == "merchant by week":
