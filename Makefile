@@ -10,7 +10,7 @@ language := $(if $(filter command,$(origin LANGUAGE)),-p language=$(LANGUAGE))
 locked := --quiet --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11
 
 .DEFAULT_GOAL := help
-.PHONY: help report test lint lab sample grade coverage lock clean
+.PHONY: help report test lint lab sample grade bench coverage lock clean
 
 help: ## list what make can do
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -31,6 +31,10 @@ lab: .venv/.ready data/demo/dataset.toml ## JupyterLab on notebooks/
 
 grade: .venv/.ready ## docs/grading.md again: the headline on thousands of simulated markets (about half an hour)
 	@OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 .venv/bin/python benchmarks/grade.py
+
+bench: .venv/.ready ## docs/benchmarks.md again (hours), or one PART=kpi, did, report, start_up, growth, engines, page
+	@for part in $(filter-out page,$(or $(PART),start_up report growth kpi engines did)) page; do \
+		.venv/bin/python benchmarks/$$part.py || exit 1; done
 
 sample: .venv/.ready ## reports/sample_page.html and its picture again, from data/sample (needs Chromium)
 	@.venv/bin/python .ci/sample_page.py

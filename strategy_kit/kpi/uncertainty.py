@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 import pandas as pd
-from scipy.special import stdtrit
 
 from strategy_kit.engine import quoted
 from strategy_kit.errors import DesignError, ParameterError, nearest
@@ -342,5 +341,7 @@ def _changed(known: pd.DataFrame, metric: Metric, by: list[str], final: bool) ->
 
 
 def _quantile(clusters: pd.Series) -> np.ndarray:
+    from scipy.special import stdtrit  # a table of KPIs needs none of scipy
+
     degrees = clusters.astype(float).to_numpy() - 1
     return np.asarray(stdtrit(np.where(degrees > 0, degrees, np.nan), 0.5 + _LEVEL / 2))
