@@ -52,7 +52,6 @@ def merchant_panel(
 
     def collect() -> Panel:
         roster = shop.engine.frame(f"{_roster(shop, period)} order by 1").set_index("merchant_id")
-        roster["number"] = np.arange(len(roster))
         opened = roster["opened"].isna() | (pd.to_datetime(roster["opened"]) <= pd.Timestamp(periods[0]))
         held = opened if categories is None else opened & roster["category"].isin(list(categories))
         return _panel(shop, outcome, period, periods, roster[held])
@@ -78,7 +77,7 @@ def category_panel(shop: Dataset, outcome: str, period: Period, periods: list[dt
     later = [category for category, day in pilots.items() if day >= next_start(periods[-1], period)]
     found = found[~found["category"].isin(later)]
     roster = found.assign(treated_from=pd.to_datetime(found["category"].map(pilots))).set_index("category", drop=False)
-    panel = _panel(shop, outcome, period, periods, roster.assign(number=found.index), (CATEGORY, "order_lines"))
+    panel = _panel(shop, outcome, period, periods, roster, (CATEGORY, "order_lines"))
     if later:
         panel = replace(panel, notes=(*panel.notes, f"pilots that had not begun are left out: {', '.join(later)}"))
     if pool_below <= 0:
@@ -196,27 +195,25 @@ def _panel(
     roster: pd.DataFrame,
     units: tuple[str, str] = ("merchant_id", "merchants"),
 ) -> Panel:
-    """Lay sums out by unit and period; `units` are an expression and the table whose values of it `roster` numbers in order.
+    """Lay sums out by unit and period; `units` are an expression and a table that has every value of it.
 
-    The engine sends numbers: texts of as many rows as merchants have weeks would take more memory than the panel.
+    The engine numbers them: texts of as many rows as merchants have weeks would take more memory than the panel.
     """
     from strategy_kit.panel import Panel
 
     key, table = units
+    listed = f'select distinct {key} as "the unit" from {table}'
+    place = roster.index.get_indexer(pd.Index(shop.engine.frame(f"{listed} order by 1")["the unit"]))
     sums = shop.engine.frame(
-        f"""with units as (select "the unit", row_number() over (order by "the unit") - 1 as "its number"
-                           from (select distinct {key} as "the unit" from {table}) listed),
+        f"""with units as (select "the unit", row_number() over (order by "the unit") - 1 as "its number" from ({listed}) l),
                  cells as ({_cells(shop, outcome, period, key)})
             select "its number" as unit, period, y from cells join units on cells.unit = units."the unit" """,
         _span(periods),
     )
     times = pd.DatetimeIndex(periods)
-    place = np.full(int(roster["number"].max()) + 1, -1)
-    place[roster["number"]] = np.arange(len(roster))
-    known = sums[sums["unit"] < len(place)]
-    row, column = place[known["unit"]], times.get_indexer(pd.DatetimeIndex(known["period"]))
+    row, column = place[sums["unit"]], times.get_indexer(pd.DatetimeIndex(sums["period"]))
     values = np.zeros((len(roster) + 1, len(periods)))
-    values[row, column] = known["y"]  # what is not on the roster falls into the last row
+    values[row, column] = sums["y"]  # what is not on the roster falls into the last row
     return Panel.from_matrix(
         values[:-1],
         treated_from=roster["treated_from"],
