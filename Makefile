@@ -32,8 +32,8 @@ lab: .venv/.ready data/demo/dataset.toml ## JupyterLab on notebooks/
 grade: .venv/.ready ## docs/grading.md again: the headline on thousands of simulated markets (about half an hour)
 	@OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 .venv/bin/python benchmarks/grade.py
 
-bench: .venv/.ready ## docs/benchmarks.md again (hours), or one PART=kpi, did, report, start_up, growth, engines, page
-	@for part in $(filter-out page,$(or $(PART),start_up report growth kpi engines did)) page; do \
+bench: .venv/.ready ## docs/benchmarks.md again (hours), or one PART=kpi, did, report, hottest, start_up, growth, engines, page
+	@for part in $(filter-out page,$(or $(PART),start_up report hottest growth kpi engines did)) page; do \
 		.venv/bin/python benchmarks/$$part.py || exit 1; done
 
 sample: .venv/.ready ## reports/sample_page.html and its picture again, from data/sample (needs Chromium)

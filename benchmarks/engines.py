@@ -58,13 +58,14 @@ def main() -> None:
     """Write the lines of each size in turn, ask both engines in turns, and record."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("lines", type=int, nargs="*", default=SIZES)
-    given, rows = parser.parse_args(), []
+    given = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         for lines in (WARM, *given.lines):
             (Path(scratch) / str(lines)).mkdir()
             kpi.write(Path(scratch) / str(lines), lines)
         small = str(Path(scratch) / str(WARM))
         for lines in given.lines:
+            rows = []
             for question in QUESTIONS:
                 words = [question, str(Path(scratch) / str(lines)), small]
                 asks = {
@@ -77,7 +78,7 @@ def main() -> None:
                     told = "reference" if engine == "duckdb" else kpi.compared(own, one.get("answer") or [0.0])
                     rows.append(measure.row(question, lines, engine, one, told))
                     measure.show(rows[-1])
-    measure.record("engines", rows, pyspark=measure.metadata.version("pyspark"))
+            measure.record("engines", rows, pyspark=measure.metadata.version("pyspark"))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 HERE = Path(__file__).resolve().parent
 RESULTS, DOCS = HERE / "results", HERE.parent / "docs"
 PAGE = (HERE / "page.md").read_text(encoding="utf-8")
-PARTS = ("kpi", "did", "report", "start_up", "growth", "engines")
+PARTS = ("kpi", "did", "report", "hottest", "start_up", "growth", "engines")
 COLOURS = ["#12436D", "#801650", "#28A197", "#F46A25", "#3D3D3D", "#A285D1", "#8FA23F", "#4AA3DF"]
 HEADS = ["case", "size", "way", "wall, s", "CPU, s", "peak, GB", "added, GB", "rounds", "CPU ÷ kit's", "answers"]
 ABSENT = "Not measured yet: `make bench PART={part}`."
@@ -132,6 +132,15 @@ def report(found: Part) -> dict[str, str]:
     return {"report": f"{listing(lines, heads)}\n\nThe weekly report by what its time goes to: {parts}."}
 
 
+def hottest(found: Part) -> dict[str, str]:
+    """Write where the time goes."""
+    cost = found.rows.pivot_table("cpu", "way", "case", sort=False)
+    lines = [
+        [name, number(one["whole"]), f"{100 * one['engine'] / one['whole']:.0f} %"] for name, one in cost.iterrows()
+    ]
+    return {"hottest": listing(lines, ["part", "CPU, s", "of it in the engine"])}
+
+
 def start_up(found: Part) -> dict[str, str]:
     """Write the section on imports."""
     base = found.rows.set_index("way").loc["pandas and duckdb"]
@@ -238,7 +247,7 @@ def page() -> str:
     return PAGE.format(**words, machines=machines([one for one in found.values() if one is not None]))
 
 
-WRITERS = {"kpi": kpi, "did": did, "report": report, "start_up": start_up, "growth": growth, "engines": engines}
+WRITERS = {work.__name__: work for work in (kpi, did, report, hottest, start_up, growth, engines)}
 
 
 def main() -> None:

@@ -64,13 +64,18 @@ def shares(folder: Path) -> dict[str, float]:
     return {name: seconds[name] for name in SHARES}
 
 
+def demo(data: Path) -> Path:
+    """Return the folder of a data set; the demo market is made where it is absent."""
+    if not data.exists():
+        subprocess.run([KIT, "simulate", *DEMO], cwd=measure.HERE.parent, check=True)
+    return data.resolve()
+
+
 def main() -> None:
     """Time every way after a round that does not count, and record, with the shares of the weekly report."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("data", type=Path, nargs="?", default=measure.HERE.parent / "data" / "demo")
-    data = parser.parse_args().data.resolve()
-    if not data.exists():
-        subprocess.run([KIT, "simulate", *DEMO], cwd=measure.HERE.parent, check=True)
+    data = demo(parser.parse_args().data)
     with tempfile.TemporaryDirectory() as folder:
         nbformat.write(new_notebook(cells=[new_code_cell(IMPORTS)]), Path(folder) / "empty.ipynb")
         words = [sys.executable, __file__, "--ask"]

@@ -267,7 +267,9 @@ def _rows(scope: Scope, held: Mapping[str, Metric], cluster: str) -> str:
     """Return the query of one row a group and cluster with the value of each metric under its name."""
     named = [replace(metric, name=name) for name, metric in held.items()]
     plain, own = ([m for m in named if (m.per == "line") == line] for line in (True, False))
-    inner = unit_rows(scope, own, cluster, *(valued(scope.shop, metric) for metric in plain))
+    key = f"{cluster}_id"  # of which a row has one: to count distinct ones of it would cost as much as all the rest
+    counted = [replace(m, sql=f"least(count({key}), 1)") if m.sql == f"count(distinct {key})" else m for m in plain]
+    inner = unit_rows(scope, own, cluster, *(valued(scope.shop, metric) for metric in counted))
     kept = [*scope.aliases(), "unit"]
     values = [f"any_value({column(m.name)}) as {column(m.name)}" for m in plain] + [valued(scope.shop, m) for m in own]
     return f"select {', '.join([*kept, *values])} from ({inner}) {grouped(len(kept))}"
