@@ -124,12 +124,13 @@ def _panel(
     sold, (key, table) = sold_lines(shop), units
     sums = shop.engine.frame(
         f"""with units as (select "the unit", row_number() over (order by "the unit") - 1 as "its number"
-                           from (select distinct {key} as "the unit" from {table}))
-            select "its number" as unit, cast(date_trunc('{period}', paid_at) as date) as period,
-                   cast(coalesce({metric.sql}, 0) as double) as y
-            from order_lines join units on {key} = "the unit"
-            where {sold} and paid_at >= $first and paid_at < cast($last as date) + interval 1 {period}
-            group by 1, 2""",
+                           from (select distinct {key} as "the unit" from {table})),
+                 sums as (select {key} as "the unit", cast(date_trunc('{period}', paid_at) as date) as period,
+                                 cast(coalesce({metric.sql}, 0) as double) as y
+                          from order_lines
+                          where {sold} and paid_at >= $first and paid_at < cast($last as date) + interval 1 {period}
+                          group by 1, 2)
+            select "its number" as unit, period, y from sums join units using ("the unit")""",
         {"first": periods[0], "last": periods[-1]},
     )
     times = pd.DatetimeIndex(periods)
