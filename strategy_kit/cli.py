@@ -248,6 +248,8 @@ def _doctor(given: argparse.Namespace) -> Result:  # noqa: ARG001
             found[package] = "missing: install the locked packages with 'make report'"
     lab = importlib.util.find_spec("jupyterlab")
     found["jupyterlab"] = "present" if lab else "absent: needed only for 'make lab'"
+    spark = importlib.util.find_spec("pyspark") and shutil.which("java")
+    found["spark"] = "present, with Java" if spark else "absent, or without Java: needed only for data sets on Spark"
     found["chromium"] = shutil.which("chromium") or "absent: needed only for browser tests and PDF"
     listing = shutil.which("fc-list")
     fonts = (
