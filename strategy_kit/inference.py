@@ -279,6 +279,7 @@ def _movement(parts: Parts, held: Array, scale: Array) -> tuple[int, Callable[[A
 
 
 def _root(covariance: Array) -> Array:
-    """Return R such that R R' is the matrix, which may be singular."""
+    """Return the symmetric R such that R R is the matrix, which may be singular: it has one, whatever rounding and signs do."""
     values, vectors = np.linalg.eigh(covariance)
-    return vectors * np.sqrt(np.maximum(values, 0))
+    result: Array = (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
+    return result

@@ -27,8 +27,10 @@ SETTINGS = {
     "spark.driver.memory": "1g",
     "spark.executor.memory": "640m",
     "spark.executorEnv.OMP_NUM_THREADS": "1",
-    "spark.sql.shuffle.partitions": "3",
+    "spark.sql.shuffle.partitions": "2",
     "spark.log.level": "OFF",
+    "spark.ui.showConsoleProgress": "false",
+    "spark.sql.adaptive.enabled": "false",
     # plans of a few rows: compiling them would take longer than running them
     "spark.sql.codegen.wholeStage": "false",
     "spark.sql.codegen.factoryMode": "NO_CODEGEN",

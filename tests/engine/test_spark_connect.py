@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -31,7 +33,8 @@ print(json.dumps({"remote": is_remote(), "gmv": table["gmv"].tolist(), "buyers":
 """
 
 
-def asked(folder: Path, tmp_path: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+def surroundings(tmp_path: Path) -> dict[str, str]:
+    """What keeps a Spark of a test small and on loopback."""
     defaults = (
         "spark.ui.enabled false",
         "spark.driver.memory 1g",
@@ -39,10 +42,14 @@ def asked(folder: Path, tmp_path: Path, **environment: str) -> subprocess.Comple
         "spark.log.level OFF",
     )
     (tmp_path / "spark-defaults.conf").write_text("\n".join(defaults), encoding="utf-8")
+    return {"SPARK_LOCAL_IP": "127.0.0.1", "SPARK_CONF_DIR": str(tmp_path)}
+
+
+def asked(folder: Path, tmp_path: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     known = {name: value for name, value in os.environ.items() if name not in {"SPARK_REMOTE", "PYSPARK_PYTHON"}}
     return subprocess.run(
         [sys.executable, "-W", "ignore", "-c", ASKED, str(folder)],
-        env={**known, "SPARK_LOCAL_IP": "127.0.0.1", "SPARK_CONF_DIR": str(tmp_path), **environment},
+        env={**known, **surroundings(tmp_path), **environment},
         cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
 
@@ -76,3 +83,21 @@ def test_without_pyspark_it_says_what_to_install(sample: Path, tmp_path: Path) -
     done = asked(sample, tmp_path, PYTHONPATH=str(tmp_path))
     assert done.returncode != 0
     assert "engine 'spark' needs pyspark 4, which is not installed; install strategy-kit[spark]" in done.stderr
+
+
+@pytest.mark.usefixtures("spark_here")
+def test_a_page_from_spark_is_the_page_from_duckdb(
+    sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To the byte, but for the fingerprint of dataset.toml, in which the engine is named."""
+    for name, value in surroundings(tmp_path).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("PYTHONWARNINGS", "ignore")
+    shop, pages = tmp_path / "shop", []
+    shutil.copytree(sample, shop)
+    told = (shop / "dataset.toml").read_text(encoding="utf-8")
+    for engine in ("duckdb", "spark"):
+        (shop / "dataset.toml").write_text(f'engine = "{engine}"\n{told}', encoding="utf-8")
+        page = sk.report.run("data_check", data=shop, week="2025-W30", out=tmp_path / engine).html
+        pages.append(re.sub(r"fingerprint [0-9a-f]+", "", page.read_text(encoding="utf-8")))
+    assert pages[0] == pages[1]
