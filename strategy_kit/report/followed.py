@@ -71,15 +71,9 @@ def retention_map(review: Review, unit: Literal["merchant", "buyer"] = "merchant
         }
     )
     title = say(f"kept_title_{unit}", **words)
-    return charts.figure(
-        charts.triangle(frame, share=True, labels=labels),
-        title=title,
-        subtitle=say(f"kept_subtitle_{unit}"),
-        caption=review.caption(say("kept_note", n=formats.Count(len(wide)), fewest=FEWEST)),
-        description=title,
-        table=table,
-        table_label=say("table_behind"),
-    )
+    note = say("kept_note", n=formats.Count(len(wide)), fewest=FEWEST)
+    chart = charts.triangle(frame, share=True, labels=labels)
+    return review.figure("kept", chart, table, note, title=title, subtitle=say(f"kept_subtitle_{unit}"))
 
 
 def retention_curves(review: Review, unit: Literal["merchant", "buyer"] = "merchant") -> Any:
@@ -115,14 +109,8 @@ def _curves(review: Review, frame: pd.DataFrame, kind: tuple[str, str], *, perce
         }
     )
     labels = {"value": say(f"{name}_axis_{unit}"), "age": say(f"ages_{review.period}"), "average": say("average_line")}
-    return charts.figure(
-        charts.retention_curves(rows, percent=percent, labels=labels),
-        title=title,
-        subtitle=say(f"{name}_subtitle"),
-        caption=review.caption(say(f"{name}_note")),
-        description=title,
-        table=table,
-        table_label=say("table_behind"),
+    return review.figure(
+        name, charts.retention_curves(rows, percent=percent, labels=labels), table, say(f"{name}_note"), title=title
     )
 
 
@@ -162,16 +150,15 @@ def survival(review: Review) -> Any:
     )
     labels = {"value": say("survival_axis"), "age": say(f"ages_{review.period}"), "average": say("survival_line")}
     both = {"member": money["member"][-1], "survivor": money["survivor"][-1], "step": step}
-    return charts.figure(
+    return review.figure(
+        "survival",
         charts.retention_curves(
             rows[["age", "value", "low", "high", "series"]], labels=labels | {"interval": say("shaded")}
         ),
+        table,
+        say("survival_note"),
         title=title,
-        subtitle=say("survival_subtitle", **both),
-        caption=review.caption(say("survival_note")),
-        description=title,
-        table=table,
-        table_label=say("table_behind"),
+        **both,
     )
 
 
@@ -191,7 +178,7 @@ def supported(review: Review) -> Any:
     if len(heads) <= 1:
         return blocks.line(say("supported_few"))
     scale = 1e4 if say.language == "zh" and found["value"].max() >= 1e4 else 1.0
-    unit = formats.currency_unit(shop.description.currency, say.language)
+    unit = review.unit
     unit = say("axis_10000", unit=unit) if scale > 1 else unit
     labels = {"supported": say("supported_line"), "not supported": say("others_line")}
     labels |= {"value": say("with_unit", name=say("supported_axis"), unit=unit), "age": say(f"ages_{review.period}")}
@@ -200,14 +187,9 @@ def supported(review: Review) -> Any:
     for group in ("supported", "not supported"):
         table[labels[group]] = [review.told("gmv", value) for value in wide[group]]
     rows = found.assign(series=found["group"], value=found["value"] / scale)[["age", "value", "series"]]
-    return charts.figure(
+    return review.figure(
+        "supported",
         charts.retention_curves(rows, percent=False, labels=labels),
-        title=say("supported_title"),
-        subtitle=say("supported_subtitle"),
-        caption=review.caption(
-            say("supported_note", n=formats.Count(heads["supported"]), m=formats.Count(heads["not supported"]))
-        ),
-        description=say("supported_title"),
-        table=table,
-        table_label=say("table_behind"),
+        table,
+        say("supported_note", n=formats.Count(heads["supported"]), m=formats.Count(heads["not supported"])),
     )

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from strategy_kit import charts, formats, levers
+from strategy_kit.charts.nested import nested_forest
 from strategy_kit.errors import DesignError
 from strategy_kit.report import blocks, claims
-from strategy_kit.report.audience import FEWEST
-from strategy_kit.report.categories import Row, interval_columns, percent_rows, signed_percent
-from strategy_kit.report.claims import Spread, verb_for
-from strategy_kit.report.figures import _caption
+from strategy_kit.report.audience import FEWEST, masked
+from strategy_kit.report.categories import Row, forest, interval_columns, percent_rows, signed_percent
+from strategy_kit.report.claims import Spread
 from strategy_kit.report.levers_worth import (
     bundled,
-    clauses,
     counted,
     curve_of_cost,
     left_out,
@@ -112,10 +112,9 @@ def _section(reading: Reading, name: str, parts: Callable[[], tuple[Any, ...]]) 
 
 def _told(reading: Reading, row: Row) -> str:
     """Say a change with its verb, for all rows told together; levers were chosen, which limits every verb."""
-    level = 1 - (1 - reading.level) / row.together
-    verb = verb_for(row.spread, level, [*(check.state for check in reading.checks), "limits"])
     size = claims.in_percent(row.spread.estimate).lstrip("+\u2212")
-    return reading.words("levers_told", lever=row.name, verb=claims.told(verb, row.spread, size, reading.words))
+    verb = reading.told(row.spread, size, together=row.together, limited=True)
+    return reading.words("levers_told", lever=row.name, verb=verb)
 
 
 def _rows(reading: Reading, found: Estimates, kind: str, *, single: bool = False) -> list[Row]:
@@ -139,12 +138,18 @@ def _percents(reading: Reading, found: Estimates, kind: str, name: str) -> Any:
     table[say("column_change")] = frame["estimate"].map(signed_percent)
     table = table.assign(**interval_columns(frame, reading.level, signed_percent, say))
     told = "; ".join(frame["block"] + ", " + frame["name"] + " " + frame["value"])
-    return charts.figure(
-        charts.nested_forest(frame, shared=False, labels={"note": "", "cut": say("nested_cut")}),
-        title=say(f"levers_{name}_figure"), subtitle=say("levers_subtitle", interval=claims.interval_name(reading.evidence, say)),
-        caption=_caption(reading, counted(reading, found)), description=say(f"levers_{name}_alt", listed=told),
-        table=table, table_label=say("table_behind"),
-    )  # fmt: skip
+    subtitle = say("levers_subtitle", interval=claims.interval_name(reading.evidence, say))
+    note = counted(reading, found)
+    return forest(
+        reading,
+        f"levers_{name}",
+        frame,
+        table,
+        note,
+        partial(nested_forest, shared=False),
+        subtitle=subtitle,
+        listed=told,
+    )
 
 
 def _funnel(reading: Reading) -> tuple[Any, ...]:
@@ -158,10 +163,10 @@ def _funnel(reading: Reading) -> tuple[Any, ...]:
         repeat = [
             row for row in _rows(reading, cared, "measure", single=True) if row.block == say("levers_repeat_share")
         ]
-        title = say("levers_care_title", listed=clauses(reading, [_told(reading, row) for row in repeat]))
+        title = say("levers_care_title", listed=say.clauses([_told(reading, row) for row in repeat]))
         return title, say("levers_no_funnel", reason=reason), *rest
     orders = [row for row in _rows(reading, found, "step", single=True) if row.block == say("levers_orders")]
-    title = say("levers_funnel_title", listed=clauses(reading, [_told(reading, row) for row in orders]))
+    title = say("levers_funnel_title", listed=say.clauses([_told(reading, row) for row in orders]))
     points = found.labels.assign(points=100 * found.estimate).pivot_table("points", "bundle", "step", sort=False)
     steps = points[~points.index.str.contains("+", regex=False)].dropna()
     told = [
@@ -171,7 +176,7 @@ def _funnel(reading: Reading) -> tuple[Any, ...]:
     ]  # fmt: skip
     return (
         title,
-        say("levers_funnel_note", listed=clauses(reading, told)),
+        say("levers_funnel_note", listed=say.clauses(told)),
         _percents(reading, found, "step", "funnel"),
         *rest,
     )
@@ -191,7 +196,7 @@ def _overlap(reading: Reading) -> tuple[Any, ...]:
     columns = ["merchants", "alone", "only_these", "same_day"]
     rows = [
         [bundled(reading, row.lever if row.lever == row.other else f"{row.lever} + {row.other}"),
-         *(_masked(int(getattr(row, name))) for name in columns), say("levers_yes" if row.told_apart else "levers_no")]
+         *(masked(int(getattr(row, name))) for name in columns), say("levers_yes" if row.told_apart else "levers_no")]
         for row in pairs[pairs["lever"] <= pairs["other"]].itertuples()
     ]  # fmt: skip
     heads = [say(f"column_levers_{name}") for name in ("bundle", *columns, "told_apart")]
@@ -201,13 +206,12 @@ def _overlap(reading: Reading) -> tuple[Any, ...]:
         pairs.assign(merchants=count.where(count >= FEWEST)),
         labels=names | {"few": f"< {FEWEST}", "value": say("levers_overlap_axis")},
     )
-    figure = charts.figure(
-        chart, title=say("levers_overlap_figure"), subtitle=say("levers_overlap_subtitle", least=FEWEST),
-        caption=_caption(reading, say("levers_overlap_n", least=FEWEST)), description=chart.description,
-        table=pd.DataFrame(rows, columns=heads), table_label=say("table_behind"),
-    )  # fmt: skip
+    figure = reading.figure(
+        "levers_overlap",
+        chart,
+        pd.DataFrame(rows, columns=heads),
+        say("levers_overlap_n", least=FEWEST),
+        description=chart.description,
+        least=FEWEST,
+    )
     return title, say("levers_overlap_note"), figure
-
-
-def _masked(count: int) -> str:
-    return formats.number(count) if count >= FEWEST else f"< {FEWEST}"

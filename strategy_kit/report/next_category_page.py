@@ -10,17 +10,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from strategy_kit import charts, formats, planning
+from strategy_kit import formats, planning
 from strategy_kit.charts.nested import nested_forest
 from strategy_kit.errors import DesignError
 from strategy_kit.report import blocks
 from strategy_kit.report.audience import FEWEST
 from strategy_kit.report.categories import BOUNDS, Row, interval_columns, merchants_of, nested_rows, prediction
 from strategy_kit.report.claims import in_hundred, in_percent
-from strategy_kit.report.figures import _caption
 from strategy_kit.report.review import opening, provenance
 from strategy_kit.report.sections import Section
-from strategy_kit.report.words import marked
 from strategy_kit.tables_to_panel import POOLED
 
 if TYPE_CHECKING:
@@ -97,9 +95,9 @@ def learning(reading: Reading) -> Section:
     title = say("next_learning_title", name=say.label(first["category"]), narrower=narrower)
     write = partial(_money, reading)
     rows = [
-        [marked(say.label(str(row.category))), *map(marked, (
+        [say.label(str(row.category)), *(
             str(row.rank_value), str(row.rank_learning), in_percent(row.error, signed=False), formats.percent(row.own_width, 0),
-            formats.percent(row.further_width, 0), write(row.learning)))]
+            formats.percent(row.further_width, 0), write(row.learning))]
         for row in _rows(found)
     ]  # fmt: skip
     names = ("category", "rank_value", "rank_learning", "pilot_error", "own_width", "further_width", "learning")
@@ -117,8 +115,8 @@ def design(reading: Reading, pilots: int = 3, weeks_between: int = 4, seed: int 
     starts = [reading.monday + dt.timedelta(weeks=NOTICE_WEEKS + wave * weeks_between) for wave in range(WAVES)]
     drawn = planning.wave(found, pilots=pilots, starts=starts, seed=seed)
     rows = [
-        [marked(str(row.pair)), marked(say.label(str(row.category))),
-         marked(formats.day(row.start, say.language) if row.piloted else say("next_comparison"))]
+        [str(row.pair), say.label(str(row.category)),
+         formats.day(row.start, say.language) if row.piloted else say("next_comparison")]
         for row in _rows(drawn)
     ]  # fmt: skip
     heads = [say(f"column_{name}") for name in ("pair", "category", "start")]
@@ -166,7 +164,7 @@ def _rows(frame: pd.DataFrame) -> Iterator[Any]:
 
 
 def _money(reading: Reading, amount: float) -> str:
-    return formats.money(amount, reading.shop.description.currency, reading.words.language, signed=True)
+    return reading.amount(amount, signed=True)
 
 
 def _values(reading: Reading, found: pd.DataFrame) -> Any:
@@ -184,14 +182,11 @@ def _values(reading: Reading, found: pd.DataFrame) -> Any:
     ]
     table = pd.DataFrame({say("column_category"): frame["name"], say("column_worth"): frame["estimate"].map(write)})
     table = table.assign(**interval_columns(frame, reading.level, write, say))
-    return charts.figure(
+    return reading.figure(
+        "next_value",
         nested_forest(frame.head(SHOWN), unit=write, labels={"cut": say("nested_cut"), "note": ""}),
-        title=say("next_value_figure"),
-        subtitle=say("next_value_subtitle", weeks=formats.Count(weeks_of(reading))),
-        caption=_caption(
-            reading, say("next_value_caption", shown=formats.Count(min(SHOWN, len(frame))), all=len(frame))
-        ),
-        description=say("next_value_alt", listed="; ".join(frame["name"] + " " + frame["value"])),
-        table=table,
-        table_label=say("table_behind"),
+        table,
+        say("next_value_caption", shown=formats.Count(min(SHOWN, len(frame))), all=len(frame)),
+        weeks=formats.Count(weeks_of(reading)),
+        listed="; ".join(frame["name"] + " " + frame["value"]),
     )

@@ -15,10 +15,9 @@ from strategy_kit.errors import DesignError
 from strategy_kit.platform_health import Scenario
 from strategy_kit.report import blocks, claims
 from strategy_kit.report.audience import FEWEST
-from strategy_kit.report.figures import _caption
+from strategy_kit.report.figures import bands
 from strategy_kit.report.review import opening, provenance
 from strategy_kit.report.sections import Section
-from strategy_kit.report.words import marked
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,7 +63,7 @@ def bridge(reading: Reading) -> Section:
     told = {name: amount(reading, float(sums[name])) for name in platform_health.BRIDGE}
     change = float(sums["fees_after"] - sums["fees_before"])
     title = say("ph_bridge_title", total=amount(reading, change), weeks=formats.Count(weeks), growth=told["growth"])
-    note = (" " * (say.language == "en")).join([say("ph_bridge_note"), passed(reading)])
+    note = say.prose(say("ph_bridge_note"), passed(reading))
     figure = _steps(reading, sums, say("ph_steps_title", **told))
     return Section("bridge", (blocks.section_head(*head, title, note), figure))
 
@@ -171,7 +170,7 @@ def absent(reading: Reading, name: str, reason: str) -> Section:
 
 def amount(reading: Reading, value: float, *, signed: bool = True, like: tuple[float, ...] = ()) -> str:
     """Write money."""
-    return formats.money(value, reading.shop.description.currency, reading.words.language, signed=signed, like=like)
+    return reading.amount(value, signed=signed, like=like)
 
 
 def _panels(reading: Reading) -> dict[str, Panel]:
@@ -189,9 +188,7 @@ def _study(reading: Reading, panel: Panel) -> Estimates:
 
 def _last(reading: Reading, curve: Estimates) -> dict[str, Any]:
     row: Any = curve.tidy(reading.level).iloc[-1]
-    span = formats.money_range(
-        row["band_low"], row["band_high"], reading.shop.description.currency, reading.words.language
-    )
+    span = reading.amounts(row["band_low"], row["band_high"])
     return {"weeks": formats.Count(len(curve.labels)), "value": amount(reading, row["estimate"]), "range": span}
 
 
@@ -203,31 +200,35 @@ def _scenario(reading: Reading, study: Estimates, cost: pd.DataFrame, scenario: 
     ages = [say("ph_beyond") if np.isnan(at) else str(int(at)) for at in (row["age_low"], row["age"], row["age_high"])]
     turn = say("ph_turn", low=ages[0], age=ages[1], high=ages[2])
     name = say(f"ph_scenario_{'on' if scenario.supported else 'off'}", kept=formats.percent(scenario.persistence, 0))
-    return [marked(text) for text in (name, told["value"], told["range"], turn)]
+    return [name, told["value"], told["range"], turn]
 
 
 def _curve(reading: Reading, curve: Estimates, title: str) -> Any:
     say, rows = reading.words, curve.tidy(reading.level)
-    unit = formats.currency_unit(reading.shop.description.currency, say.language)
+    unit = reading.unit
     labels = {"value": say("with_unit", name=say("ph_contribution"), unit=unit), "age": say("ph_age"), "start": ""}
-    labels["nested"], labels["band"] = (part.strip() for part in say("study_note").split("|"))
-    spans = [formats.money_range(low, high, reading.shop.description.currency, say.language)
+    labels |= bands(say)
+    spans = [reading.amounts(low, high)
              for low, high in zip(rows["band_low"], rows["band_high"], strict=True)]  # fmt: skip
     table = pd.DataFrame({say("column_age"): rows["age"].astype(str),
                           say("ph_contribution"): rows["estimate"].map(partial(amount, reading)),
                           say("ph_column_range"): spans})  # fmt: skip
     counts = dict(zip(("treated", "others"), map(formats.number, curve.clusters), strict=True))
-    return charts.figure(charts.event_study(curve, labels=labels), title=title, subtitle=say("ph_payback_subtitle"),
-                         caption=_caption(reading, say("ph_n", **counts)),
-                         description=say("ph_payback_alt", **_last(reading, curve)),
-                         table=table, table_label=say("table_behind"))  # fmt: skip
+    return reading.figure(
+        "ph_payback",
+        charts.event_study(curve, labels=labels),
+        table,
+        say("ph_n", **counts),
+        title=title,
+        **_last(reading, curve),
+    )
 
 
 def _steps(reading: Reading, sums: Any, title: str) -> Any:
     say = reading.words
     levels = [float(sums["fees_before"]), float(sums["fees_after"])]
     scale = 1e4 if say.language == "zh" else 1e6 if max(levels) >= 1e6 else 1e3
-    unit = say(f"axis_{scale:.0f}", unit=formats.currency_unit(reading.shop.description.currency, say.language))
+    unit = say(f"axis_{scale:.0f}", unit=reading.unit)
     names: Sequence[str] = platform_health.BRIDGE
     values = [
         levels[0],
@@ -242,7 +243,11 @@ def _steps(reading: Reading, sums: Any, title: str) -> Any:
     frame = pd.DataFrame({"step": steps, "amount": np.array(values) / scale, "kind": kinds, "text": texts})
     labels = {"value": say("with_unit", name=say("ph_revenue"), unit=unit), "cut": say("axis_cut")}
     told = "; ".join(f"{step} {text}" for step, text in zip(steps, texts, strict=True))
-    return charts.figure(charts.growth_waterfall(frame, labels=labels), title=title, subtitle=say("ph_bridge_subtitle"),
-                         caption=_caption(reading, say("adds_up")), description=told,
-                         table=pd.DataFrame({say("column_step"): steps, say("ph_revenue"): texts}),
-                         table_label=say("table_behind"))  # fmt: skip
+    return reading.figure(
+        "ph_bridge",
+        charts.growth_waterfall(frame, labels=labels),
+        pd.DataFrame({say("column_step"): steps, say("ph_revenue"): texts}),
+        say("adds_up"),
+        title=title,
+        description=told,
+    )

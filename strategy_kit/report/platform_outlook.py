@@ -16,11 +16,10 @@ from strategy_kit.report import blocks, claims
 from strategy_kit.report.audience import FEWEST
 from strategy_kit.report.categories import Row, interval_columns, nested_rows
 from strategy_kit.report.claims import Spread, in_percent, verb_for
-from strategy_kit.report.figures import _caption, _categories
+from strategy_kit.report.figures import bands, sides_by_week, sides_counted
 from strategy_kit.report.platform_health_page import absent, amount
 from strategy_kit.report.reasons import reason_in
 from strategy_kit.report.sections import Section
-from strategy_kit.report.words import marked
 
 if TYPE_CHECKING:
     from strategy_kit.estimates import Estimates
@@ -135,18 +134,21 @@ def _values(reading: Reading, found: dict[int, Any]) -> Any:
     table = table.assign(**interval_columns(frame, reading.level, write, say))
     fits = [row[0].calibration().attrs for row in found.values()]
     held = {f"slope_{at}": formats.number(fit["slope"], 2) for at, fit in enumerate(fits)}
-    return charts.figure(nested_forest(frame, unit=write, labels={"cut": say("nested_cut")}),
-                         title=say("ph_values_title", weeks=weeks),
-                         subtitle=say("ph_values_subtitle"), caption=_caption(reading, say("ph_values_caption", **held)),
-                         description="; ".join(frame["name"] + " " + frame["value"]), table=table,
-                         table_label=say("table_behind"))  # fmt: skip
+    return reading.figure(
+        "ph_values",
+        nested_forest(frame, unit=write, labels={"cut": say("nested_cut")}),
+        table,
+        say("ph_values_caption", **held),
+        description="; ".join(frame["name"] + " " + frame["value"]),
+        weeks=weeks,
+    )
 
 
 def _card(reading: Reading, card: pd.DataFrame) -> Any:
     say = reading.words
     cells: list[Any] = list(card.itertuples(index=False))
     rows = [
-        [marked(say(f"metric_{row.metric}")), formats.percent(row.r_squared, 0), formats.number(row.rank_correlation, 2),
+        [say(f"metric_{row.metric}"), formats.percent(row.r_squared, 0), formats.number(row.rank_correlation, 2),
          formats.percent(row.reliability, 0), str(row.weeks_needed)]
         for row in cells
     ]  # fmt: skip
@@ -167,24 +169,16 @@ def _spread(reading: Reading, contrast: Estimates) -> Spread:
 
 def _range(reading: Reading, contrast: Estimates) -> str:
     low, high = map(in_percent, _spread(reading, contrast).interval(reading.level))
-    return reading.words("range_to", low=low, high=high)
+    return reading.words.span(low, high)
 
 
 def _minutes(reading: Reading, weekly: pd.DataFrame, title: str) -> Any:
-    say, measure = reading.words, "minutes_per_purchase"
+    say, measure, write = reading.words, "minutes_per_purchase", partial(formats.number, digits=1)
     shown = weekly[(weekly["week"] >= reading.totals.periods[0]) & (weekly["week"] <= pd.Timestamp(reading.monday))]
     shown = shown.assign(series=np.where(shown["pilot"], "pilot", "other"), complete=True)
-    wide = shown.pivot_table(index="week", columns="series", values=measure)
-    labels = {"value": say("ph_minutes"), "incomplete": say("incomplete"), "start": say("pilot_starts")}
-    labels |= {name: say(f"series_{name}") for name in ("pilot", "other")}
-    table = pd.DataFrame({say("column_week"): pd.DatetimeIndex(wide.index).strftime("%Y-%m-%d")})
-    table = table.assign(**{labels[name]: [formats.number(v, 1) for v in wide[name]] for name in ("pilot", "other")})
-    chart = charts.kpi_trend(
-        shown, metric=measure, period="week", series="series", labels=labels, start=reading.shop.pilot.starts_on
-    )
-    last = {name: formats.number(float(wide[name].iloc[-1]), 1) for name in ("pilot", "other")}
-    return charts.figure(chart, title=title, subtitle=say("ph_search_subtitle"), caption=_caption(reading, _categories(reading)),
-                         description=say("ph_search_alt", **last), table=table, table_label=say("table_behind"))  # fmt: skip
+    chart, table = sides_by_week(reading, shown, measure, say("ph_minutes"), write)
+    last = {side: table[say(f"series_{side}")].iloc[-1] for side in ("pilot", "other")}
+    return reading.figure("ph_search", chart, table, sides_counted(reading), title=title, **last)
 
 
 def _normal(reading: Reading, found: Estimates) -> Spread:
@@ -226,9 +220,13 @@ def _survival(reading: Reading) -> Any:
         }
     )
     labels = {"value": say("ph_surviving"), "age": say("ph_months")}
-    return charts.figure(charts.retention_curves(curve, labels=labels), title=say("ph_survival_title", **told),
-                         caption=_caption(reading, say("ph_survival_n", n=formats.Count(int(curve["at_risk"].iloc[0])))),
-                         description=say("ph_survival_title", **told), table=table, table_label=say("table_behind"))  # fmt: skip
+    return reading.figure(
+        "ph_survival",
+        charts.retention_curves(curve, labels=labels),
+        table,
+        say("ph_survival_n", n=formats.Count(int(curve["at_risk"].iloc[0]))),
+        **told,
+    )
 
 
 def _lead_lag(reading: Reading) -> Any:
@@ -246,11 +244,14 @@ def _lead_lag(reading: Reading) -> Any:
     told = {"sum": formats.percent(total, signed=True), "low": low, "high": high, "p": formats.number(placebo, 3)}
     drawn = replace(found, labels=found.labels.rename(columns={"lag": "age"}))
     labels = {"value": say("ph_lead_value"), "age": say("ph_lag"), "start": say("ph_same_week")}
-    labels["nested"], labels["band"] = (part.strip() for part in say("study_note").split("|"))
+    labels |= bands(say)
     rows = found.tidy(reading.level)
     table = pd.DataFrame({say("ph_lag"): [formats.number(v, signed=True) for v in rows["lag"]],
                           say("column_estimate"): [formats.percent(v, signed=True) for v in rows["estimate"]]})  # fmt: skip
-    return charts.figure(charts.event_study(drawn, percent=True, labels=labels), title=say("ph_lead_title", **told),
-                         subtitle=say("ph_lead_subtitle"),
-                         caption=_caption(reading, say("ph_lead_n", n=formats.Count(found.clusters[0]))),
-                         description=say("ph_lead_title", **told), table=table, table_label=say("table_behind"))  # fmt: skip
+    return reading.figure(
+        "ph_lead",
+        charts.event_study(drawn, percent=True, labels=labels),
+        table,
+        say("ph_lead_n", n=formats.Count(found.clusters[0])),
+        **told,
+    )

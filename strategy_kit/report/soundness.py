@@ -14,7 +14,7 @@ from strategy_kit.metrics import Metric
 from strategy_kit.report import blocks
 from strategy_kit.report.review import Review
 from strategy_kit.report.verification import PERSONAL
-from strategy_kit.report.words import Words, marked
+from strategy_kit.report.words import Html, Words, marked
 
 if TYPE_CHECKING:
     from strategy_kit.dataset import Dataset
@@ -77,9 +77,13 @@ def broken_laws(check: Review, found: pd.DataFrame) -> Block:
         return blocks.line(say("checks_clean"))
     rows = [
         [
-            marked(f"**{say(f'severity_{row.severity}')}**, {row.table}: {row.check}"),
-            *(marked(cell) for cell in (formats.number(row.rows), _share(row.share))),
-            *(f'<span class="sk-break">{marked(cell)}</span>' for cell in (masked(str(row.example)), str(row.remedy))),
+            f"**{say(f'severity_{row.severity}')}**, {row.table}: {row.check}",
+            formats.number(row.rows),
+            _share(row.share),
+            *(
+                Html(f'<span class="sk-break">{marked(cell)}</span>')
+                for cell in (masked(str(row.example)), str(row.remedy))
+            ),
         ]
         for row in broken.itertuples()
     ]
@@ -107,7 +111,7 @@ def masked(example: str) -> str:
 def kept_laws(check: Review, found: pd.DataFrame) -> Block:
     """Return the laws that hold, by table."""
     say, kept = check.words, found[found["rows"] == 0]
-    rows = [[marked(str(table)), marked("; ".join(laws))] for table, laws in kept.groupby("table", sort=False)["check"]]
+    rows = [[str(table), "; ".join(laws)] for table, laws in kept.groupby("table", sort=False)["check"]]
     return blocks.listing([say("column_table"), say("column_kept")], rows, say("kept_caption"))
 
 
@@ -129,14 +133,12 @@ def coverage(check: Review) -> Any:
             say("column_complete"): found["complete"].map({True: say("complete_yes"), False: say("complete_no")}),
         }
     )
-    return charts.figure(
+    return check.figure(
+        "coverage",
         charts.kpi_trend(found, metric="lines", period="week", series="series", labels=labels),
-        title=say("coverage_title", **words),
-        subtitle=say("coverage_subtitle"),
-        caption=check.caption(say("coverage_note")),
-        description=say("coverage_title", **words),
-        table=table,
-        table_label=say("table_behind"),
+        table,
+        say("coverage_note"),
+        **words,
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,21 +9,18 @@ import pandas as pd
 
 from strategy_kit import charts, did, formats, targets
 from strategy_kit.errors import DesignError
-from strategy_kit.report import blocks, claims
+from strategy_kit.report import blocks
 from strategy_kit.report.audience import FEWEST
-from strategy_kit.report.claims import Spread, verb_for
-from strategy_kit.report.figures import _caption, effect_by_week
+from strategy_kit.report.figures import effect_by_week
 from strategy_kit.report.programmes import target_section
 from strategy_kit.report.review import opening, provenance
 from strategy_kit.report.sections import Section
-from strategy_kit.report.words import marked
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from strategy_kit.report.reading import Reading
 
-_SUNDAY = dt.timedelta(days=6)
 _LEAST_SHOWN, _WHOLE_AND_ONE = 0.001, 2
 _MEASURES = ("last_days", "next_week", "refunded_after", "undone")
 
@@ -44,7 +40,7 @@ def attained(reading: Reading) -> Section:
     say, shop = reading.words, reading.shop
     parts = list(target_section(reading).parts)
     if "targets" in shop.tables:
-        now: Any = targets.running(shop, through=_until(reading))[["merchants", "sold", "stretch_due"]].sum()
+        now: Any = targets.running(shop, through=reading.sunday)[["merchants", "sold", "stretch_due"]].sum()
         if now["merchants"] >= FEWEST:
             share = formats.percent(now["sold"] / now["stretch_due"])
             parts.append(blocks.line(say("targets_running", n=formats.Count(int(now["merchants"])), share=share)))
@@ -102,12 +98,8 @@ def _section(reading: Reading, name: str, parts: Callable[[], tuple[Any, ...]]) 
     return Section(name, (blocks.section_head(*head, title, note), *shown))
 
 
-def _until(reading: Reading) -> dt.date:
-    return reading.monday + _SUNDAY
-
-
 def _made(reading: Reading) -> pd.DataFrame:
-    made = targets.made(reading.shop, through=_until(reading))
+    made = targets.made(reading.shop, through=reading.sunday)
     merchants = made["merchant_id"].nunique()
     if merchants < FEWEST:
         raise DesignError(reading.words("targets_few_ended", n=formats.Count(merchants), least=FEWEST))
@@ -123,7 +115,7 @@ def _bunching(made: pd.DataFrame) -> targets.Bunching:
 
 def _setting(reading: Reading, promise: float, reach: float) -> tuple[Any, ...]:
     say = reading.words
-    asked: dict[str, Any] = {"promise": promise, "reach": reach, "through": _until(reading)}
+    asked: dict[str, Any] = {"promise": promise, "reach": reach, "through": reading.sunday}
     tried, following = (
         targets.backtest(reading.shop, **asked),
         targets.setting(reading.shop, **asked).dropna(subset=["floor"]),
@@ -144,8 +136,8 @@ def _setting(reading: Reading, promise: float, reach: float) -> tuple[Any, ...]:
         .join(following["size_band"].value_counts())
     )
     rows = [
-        [marked(say.label(str(row.Index))), *map(marked, (formats.number(row.count_), *(_money(reading, getattr(row, name))
-         for name in ("floor", "forecast", "stretch"))))]
+        [say.label(str(row.Index)), *(formats.number(row.count_), *(reading.amount(getattr(row, name))
+         for name in ("floor", "forecast", "stretch")))]
         for row in sums.rename(columns={"count": "count_"}).itertuples() if row.count_ >= FEWEST
     ]  # fmt: skip
     heads = [
@@ -180,16 +172,18 @@ def _shares(reading: Reading, shares: pd.DataFrame, title: str) -> Any:
     }
     rows = [
         (f"{words[row.tier]} · {names[row.size_band]}", formats.number(row.targets), formats.percent(row.met),
-         say("range_to", low=formats.percent(row.conf_low), high=formats.percent(row.conf_high)))
+         say.span(formats.percent(row.conf_low), formats.percent(row.conf_high)))
         for row in shown.itertuples()
     ]  # fmt: skip
     heads = [say("column_size_band"), say("column_targets"), say("share_met"), say("column_interval")]
-    return charts.figure(
-        charts.met_by_band(shown, labels=words | names), title=title, subtitle=say("shares_subtitle"),
-        caption=_caption(reading, say("shares_n", n=formats.Count(int(shares["targets"].iloc[0])), least=FEWEST)),
-        description=say("shares_alt", listed="; ".join(f"{row[0]} {row[2]}" for row in rows)),
-        table=pd.DataFrame(rows, columns=heads), table_label=say("table_behind"),
-    )  # fmt: skip
+    return reading.figure(
+        "shares",
+        charts.met_by_band(shown, labels=words | names),
+        pd.DataFrame(rows, columns=heads),
+        say("shares_n", n=formats.Count(int(shares["targets"].iloc[0])), least=FEWEST),
+        title=title,
+        listed="; ".join(f"{row[0]} {row[2]}" for row in rows),
+    )
 
 
 def _gaming(reading: Reading) -> tuple[Any, ...]:
@@ -203,12 +197,13 @@ def _gaming(reading: Reading) -> tuple[Any, ...]:
                           say("column_targets"): [formats.number(n) if n else f"< {FEWEST}" for n in bins["observed"]],
                           say("column_expected"): [formats.number(n, 1) for n in bins["counterfactual"]]})  # fmt: skip
     words = {"value": say("column_targets"), "share": say("attained_share"), "line": say("word_stretch")}
-    figure = charts.figure(
-        charts.bunching(bins, labels=words | {"expected": say("gaming_expected")}), title=say("gaming_figure", **told),
-        subtitle=say("gaming_subtitle"), description=say("gaming_alt", **told),
-        caption=_caption(reading, say("gaming_n", n=formats.Count(len(made)), out=formats.Count(found.left_out), least=FEWEST)),
-        table=table, table_label=say("table_behind"),
-    )  # fmt: skip
+    figure = reading.figure(
+        "gaming",
+        charts.bunching(bins, labels=words | {"expected": say("gaming_expected")}),
+        table,
+        say("gaming_n", n=formats.Count(len(made)), out=formats.Count(found.left_out), least=FEWEST),
+        **told,
+    )
     return title, say("gaming_note"), figure, _made_of(reading)
 
 
@@ -216,7 +211,7 @@ def _made_of(reading: Reading) -> Any:
     """Tell what targets that were just made are made of, beside the others."""
     say = reading.words
     try:
-        found: Any = targets.gaming(reading.shop, through=_until(reading)).set_index(["measure", "group"])
+        found: Any = targets.gaming(reading.shop, through=reading.sunday).set_index(["measure", "group"])
     except DesignError as reason:
         return blocks.line(say("targets_impossible", reason=reason))
     made, clear, gap = ({name: found.loc[(name, group)] for name in _MEASURES}
@@ -224,9 +219,8 @@ def _made_of(reading: Reading) -> Any:
     if min(made["last_days"]["merchants"], clear["last_days"]["merchants"]) < FEWEST:
         return blocks.line(say("targets_few", least=FEWEST))
     rows = [
-        [marked(say(f"gaming_{name}")), *(marked(formats.percent(side[name]["estimate"])) for side in (made, clear)),
-         marked(say("range_to", low=formats.percent(gap[name]["conf_low"], signed=True),
-                    high=formats.percent(gap[name]["conf_high"], signed=True)))]
+        [say(f"gaming_{name}"), *(formats.percent(side[name]["estimate"]) for side in (made, clear)),
+         say.span(*(formats.percent(gap[name][end], signed=True) for end in ("conf_low", "conf_high")))]
         for name in _MEASURES
     ]  # fmt: skip
     heads = [say(f"column_{name}") for name in ("measure", "just_made", "clear", "difference_interval")]
@@ -243,13 +237,10 @@ def _floor(reading: Reading) -> tuple[Any, ...]:
         return say("loosened_none"), say("targets_impossible", reason=reason), *rest
     if min(study.clusters) < FEWEST:
         return say("loosened_none"), say("targets_few", least=FEWEST), *rest
-    spread = Spread(*study.average, np.inf, reading.widening)
-    verb = verb_for(spread, reading.level, [check.state for check in reading.checks])
-    currency = reading.shop.description.currency
-    title = say("loosened_title", verb=claims.told(verb, spread, _money(reading, abs(spread.estimate)), say))
-    unit, span = formats.currency_unit(currency, say.language), spread.interval(reading.level)
-    figure = effect_by_week(reading, study, title, say("loosened_subtitle", unit=unit), kind="loosened")
-    return title, say("loosened_note", range=formats.money_range(*span, currency, say.language)), figure, *rest
+    spread = reading.mean(study)
+    title = say("loosened_title", verb=reading.told(spread, reading.amount(abs(spread.estimate))))
+    figure = effect_by_week(reading, study, title, say("loosened_subtitle", unit=reading.unit), kind="loosened")
+    return title, say("loosened_note", range=reading.amounts(*spread.interval(reading.level))), figure, *rest
 
 
 def _ratchet(reading: Reading, made: pd.DataFrame) -> Any:
@@ -285,7 +276,3 @@ def _jump(reading: Reading, made: pd.DataFrame, tier: str) -> Any:
         return blocks.line(say("jump_refused", tier=say(f"word_{tier}"), reason=reason))
     ends = {name: formats.percent(float(np.expm1(row[name])), signed=True) for name in ("conf_low", "conf_high")}
     return blocks.line(say("jump_found", tier=say(f"word_{tier}"), low=ends["conf_low"], high=ends["conf_high"]))
-
-
-def _money(reading: Reading, amount: float) -> str:
-    return formats.money(amount, reading.shop.description.currency, reading.words.language)

@@ -12,9 +12,9 @@ from strategy_kit import charts, formats, whole_web
 from strategy_kit.errors import DesignError
 from strategy_kit.report import blocks
 from strategy_kit.report.audience import FEWEST
+from strategy_kit.report.figures import bands
 from strategy_kit.report.reading import listed
-from strategy_kit.report.whole_web_page import caption, section, window
-from strategy_kit.report.words import marked
+from strategy_kit.report.whole_web_page import section, sourced
 
 if TYPE_CHECKING:
     from strategy_kit.report.reading import Reading
@@ -43,12 +43,12 @@ def _gain(elasticity: float) -> str:
 def _gains(reading: Reading, row: Any) -> dict[str, str]:
     return {
         "estimate": _gain(row.estimate),
-        "range": reading.words("range_to", low=_gain(row.conf_low), high=_gain(row.conf_high)),
+        "range": reading.words.span(_gain(row.conf_low), _gain(row.conf_high)),
     }
 
 
 def _pass_through(reading: Reading) -> tuple[Any, ...]:
-    say, moved = reading.words, whole_web.changes(reading.shop, **window(reading))
+    say, moved = reading.words, whole_web.changes(reading.shop, through=reading.sunday)
     found = whole_web.pass_through(moved)
     terms: Any = found.tidy(reading.level).set_index("term")
     head: Any = next(found.glance(reading.level).itertuples())
@@ -67,12 +67,14 @@ def _pass_through(reading: Reading) -> tuple[Any, ...]:
     heads = ("size_band", "ww_total", "ww_on", "merchants")
     counts = {"n": formats.Count(found.clusters[0]), "changes": formats.Count(len(moved)),
               "out": formats.Count(int(moved.attrs["left_out"]))}  # fmt: skip
-    figure = charts.figure(
-        drawn, title=say("ww_bins_title", raw=raw, part=part), subtitle=say("ww_bins_subtitle"),
-        description=say("ww_bins_title", raw=raw, part=part),
-        caption=caption(reading, say("ww_pass_n", **counts)),
-        table=pd.DataFrame(cells, columns=[say(f"column_{name}") for name in heads]), table_label=say("table_behind"),
-    )  # fmt: skip
+    figure = reading.figure(
+        "ww_bins",
+        drawn,
+        pd.DataFrame(cells, columns=[say(f"column_{name}") for name in heads]),
+        sourced(reading, say("ww_pass_n", **counts)),
+        raw=raw,
+        part=part,
+    )
     return title, note, figure, _slopes(reading, terms, moved), blocks.line(_blurred(reading, moved))
 
 
@@ -86,10 +88,7 @@ def _slopes(reading: Reading, terms: Any, moved: pd.DataFrame) -> Any:
         for row in classes.itertuples()
     ]
     values = [*terms[ends].to_numpy(float), *classes[ends].to_numpy(float)]
-    cells = [
-        [marked(name), *(marked(formats.number(v, 2, signed=True)) for v in row)]
-        for name, row in zip(names, values, strict=True)
-    ]
+    cells = [[name, *(formats.number(v, 2, signed=True) for v in row)] for name, row in zip(names, values, strict=True)]
     heads = [say(f"column_ww_{name}") for name in ("slope", "estimate", "low", "high")]
     return blocks.listing(heads, cells, say("ww_slopes_caption", level=f"{reading.level:.0%}"), numbers=range(1, 4))
 
@@ -110,7 +109,7 @@ def _blurred(reading: Reading, moved: pd.DataFrame) -> str:
 
 
 def _advertising(reading: Reading) -> tuple[Any, ...]:
-    say, who = reading.words, whole_web.advertisers(reading.shop, **window(reading))
+    say, who = reading.words, whole_web.advertisers(reading.shop, through=reading.sunday)
     found = whole_web.advertising_response(who)
     whole: Any = next(found.glance(reading.level).itertuples())
     sums: Any = found.details["cumulative"].set_index("lag").loc["after"]
@@ -123,7 +122,7 @@ def _advertising(reading: Reading) -> tuple[Any, ...]:
                low=_gain(float(sums["conf_low"])), high=_gain(float(sums["conf_high"])), more=told["more"])  # fmt: skip
     drawn = replace(found, labels=found.labels.rename(columns={"lag": "age"}))
     labels = {"value": say("ww_ads_value"), "age": say("ww_ads_age"), "start": say("ww_ads_start")}
-    labels["nested"], labels["band"] = (part.strip() for part in say("ww_study_note").split("|"))
+    labels |= bands(say, "ww_study_note")
     rows = found.tidy()
     table = pd.DataFrame({say("ww_month"): [formats.number(v, signed=True) for v in rows["lag"]]})
     for head, name in (
@@ -137,10 +136,14 @@ def _advertising(reading: Reading) -> tuple[Any, ...]:
         "months": formats.Count(len(who.months)),
         "out": formats.Count(who.left_out),
     }
-    figure = charts.figure(
-        charts.event_study(drawn, labels=labels), title=title, subtitle=say("ww_ads_subtitle"), description=note,
-        caption=caption(reading, say("ww_ads_n", **counts)), table=table, table_label=say("table_behind"),
-    )  # fmt: skip
+    figure = reading.figure(
+        "ww_ads",
+        charts.event_study(drawn, labels=labels),
+        table,
+        sourced(reading, say("ww_ads_n", **counts)),
+        title=title,
+        description=note,
+    )
     return title, note, figure, blocks.line(_by_class(reading, who))
 
 
