@@ -11,7 +11,7 @@ import pandas as pd
 from strategy_kit import charts, formats, levers
 from strategy_kit.charts.nested import nested_forest
 from strategy_kit.errors import DesignError
-from strategy_kit.report import blocks, claims
+from strategy_kit.report import claims
 from strategy_kit.report.audience import FEWEST, masked
 from strategy_kit.report.categories import Row, forest, interval_columns, percent_rows, signed_percent
 from strategy_kit.report.claims import Spread
@@ -25,19 +25,15 @@ from strategy_kit.report.levers_worth import (
     summed,
     worth,
 )
+from strategy_kit.report.programme_page import Parts, ProgrammePage
 from strategy_kit.report.reading import listed
-from strategy_kit.report.review import opening, provenance
-from strategy_kit.report.sections import Section
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from strategy_kit.estimates import Estimates
     from strategy_kit.report.reading import Reading
 
 _SEEN = ("impressions", "clicks", "seen_orders")
 _HEARD = ("refunded", "sales", "complaints", "heard_orders", "minutes", "answered_orders", "buyers", "repeat_buyers")
-SMALL = "small"
 _NAMES = {
     "impressions": "levers_impressions",
     "click_rate": "levers_click_rate",
@@ -50,64 +46,17 @@ _NAMES = {
 }
 
 
-def masthead(reading: Reading) -> Section:
-    """Return the head of the page with its marks."""
-    return opening(reading, reading.words("product_review"), reading.words("title_levers"))
+PAGE = ProgrammePage("levers", "levers", "support")
+needs = PAGE.section("needs")(ranked)
+concentration = PAGE.section("concentration")(curve_of_cost)
+returns = PAGE.section("returns")(worth)
+masthead, foot = PAGE.masthead, PAGE.foot
 
 
-def funnel(reading: Reading) -> Section:
-    """Return what each lever did to exposure, clicks and orders, and to refunds, complaints, answers and repeat buyers."""
-    return _section(reading, "funnel", lambda: _funnel(reading))
-
-
-def overlap(reading: Reading) -> Section:
-    """Return which levers come together, and which of them cannot be told apart."""
-    return _section(reading, "overlap", lambda: _overlap(reading))
-
-
-def returns(reading: Reading) -> Section:
-    """Return what each lever cost and returned."""
-    return _section(reading, "returns", lambda: worth(reading))
-
-
-def concentration(reading: Reading) -> Section:
-    """Return who got the money against who gained."""
-    return _section(reading, "concentration", lambda: curve_of_cost(reading))
-
-
-def needs(reading: Reading, band: str = SMALL) -> Section:
-    """Return how levers rank among merchants of one size."""
-    return _section(reading, "needs", lambda: ranked(reading, band))
-
-
-def foot(reading: Reading) -> Section:
-    """Return the foot of the page."""
-    return Section("provenance", (provenance(reading, "levers_method"),))
-
-
+@PAGE.answer
 def answer(reading: Reading) -> str:
     """Return one sentence for the weekly page."""
-    say = reading.words
-    if "support" not in reading.shop.tables:
-        return say("levers_absent")
-    try:
-        found = levers.returns(summed(reading, ("sales",)))
-    except DesignError as reason:
-        return say("levers_impossible", reason=reason)
-    return say("levers_answer", listed=returned(reading, found))
-
-
-def _section(reading: Reading, name: str, parts: Callable[[], tuple[Any, ...]]) -> Section:
-    """Show a section, or the one line that says why it has nothing to show."""
-    say = reading.words
-    head = say(f"section_levers_{name}"), say(f"question_levers_{name}")
-    if "support" not in reading.shop.tables:
-        return Section(name, (blocks.absent(*head, say("levers_absent")),))
-    try:
-        title, note, *shown = parts()
-    except DesignError as reason:
-        return Section(name, (blocks.absent(*head, say("levers_impossible", reason=reason)),))
-    return Section(name, (blocks.section_head(*head, title, note), *shown))
+    return reading.words("levers_answer", listed=returned(reading, levers.returns(summed(reading, ("sales",)))))
 
 
 def _told(reading: Reading, row: Row) -> str:
@@ -152,8 +101,9 @@ def _percents(reading: Reading, found: Estimates, kind: str, name: str) -> Any:
     )
 
 
-def _funnel(reading: Reading) -> tuple[Any, ...]:
-    """Return the funnel where there is traffic, and what service is judged by in any case."""
+@PAGE.section("funnel")
+def funnel(reading: Reading) -> Parts:
+    """Return what each lever did to exposure, clicks and orders, and to refunds, complaints, answers and repeat buyers."""
     say, heard = reading.words, summed(reading, _HEARD)
     cared = levers.care(heard)
     rest = [_percents(reading, cared, "measure", "care"), left_out(reading, heard, cared)]
@@ -182,7 +132,9 @@ def _funnel(reading: Reading) -> tuple[Any, ...]:
     )
 
 
-def _overlap(reading: Reading) -> tuple[Any, ...]:
+@PAGE.section("overlap")
+def overlap(reading: Reading) -> Parts:
+    """Return which levers come together, and which of them cannot be told apart."""
     say = reading.words
     pairs: Any = levers.overlap(reading.shop, through=reading.monday, least=FEWEST)
     one = pairs[pairs["lever"] < pairs["other"]]

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from strategy_kit.estimates import Estimates
     from strategy_kit.report.reading import Reading
 
+SMALL = "small"
+
 
 def summed(reading: Reading, measures: tuple[str, ...]) -> levers.Windows:
     """Sum measures of the reading's weeks before and after each merchant's support."""
@@ -139,7 +141,7 @@ def curve_of_cost(reading: Reading) -> tuple[Any, ...]:
     return title, say("levers_curve_text", span=span, least=FEWEST), figure
 
 
-def ranked(reading: Reading, band: str) -> tuple[Any, ...]:
+def ranked(reading: Reading, band: str = SMALL) -> tuple[Any, ...]:
     """Tell how levers rank among merchants of one size."""
     say, windows = reading.words, summed(reading, ("sales",))
     effects = levers.sales(windows, size_band=band)

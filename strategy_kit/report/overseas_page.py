@@ -26,12 +26,9 @@ from strategy_kit.report.categories import (
 from strategy_kit.report.claims import Spread, in_percent
 from strategy_kit.report.figures import effect_by_week, latest
 from strategy_kit.report.overseas_trade import currency_parts
-from strategy_kit.report.review import opening, provenance
-from strategy_kit.report.sections import Section
+from strategy_kit.report.programme_page import Parts, ProgrammePage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from strategy_kit.charts.forest import Unit
     from strategy_kit.estimates import Estimates
     from strategy_kit.panel import Panel
@@ -51,57 +48,9 @@ class Compared(NamedTuple):
     studies: dict[str, Estimates]
 
 
-def masthead(reading: Reading) -> Section:
-    """Return the head of the page with its marks."""
-    return opening(reading, reading.words("product_review"), reading.words("title_overseas"))
-
-
-def joining(reading: Reading) -> Section:
-    """Return what joining did to a merchant's sales, against those that join later and against all others."""
-    return _section(reading, "joining", lambda: _joining(reading))
-
-
-def split(reading: Reading) -> Section:
-    """Return what joining did at home and abroad, which add up to the total."""
-    return _section(reading, "split", lambda: _split(reading))
-
-
-def currency(reading: Reading) -> Section:
-    """Return growth of sales abroad at the rates of a base month and at current ones, and sales by market."""
-    return _section(reading, "currency", lambda: currency_parts(reading))
-
-
-def margin(reading: Reading) -> Section:
-    """Return what joining did to what the platform keeps after subsidies and the cost of the programme."""
-    return _section(reading, "margin", lambda: _margin(reading))
-
-
-def overlap(reading: Reading) -> Section:
-    """Return who has overseas support, domestic support or both, with the effect of each."""
-    return _section(reading, "overlap", lambda: _overlap(reading))
-
-
-def naive(reading: Reading) -> Section:
-    """Return how much faster joiners grew than the market beside the effect, and why the first is none."""
-    return _section(reading, "naive", lambda: _naive(reading))
-
-
-def foot(reading: Reading) -> Section:
-    """Return the foot of the page."""
-    return Section("provenance", (provenance(reading, "os_method"),))
-
-
-def _section(reading: Reading, name: str, parts: Callable[[], tuple[Any, ...]]) -> Section:
-    """Show a section, or the one line that says why it has nothing to show."""
-    say = reading.words
-    head = say(f"section_os_{name}"), say(f"question_os_{name}")
-    if "support" not in reading.shop.tables and name != "currency":
-        return Section(name, (blocks.absent(*head, say("os_impossible", reason=say("os_support"))),))
-    try:
-        title, note, *shown = parts()
-    except DesignError as reason:
-        return Section(name, (blocks.absent(*head, say("os_impossible", reason=reason)),))
-    return Section(name, (blocks.section_head(*head, title, note), *shown))
+PAGE = ProgrammePage("overseas", "os", "support")
+currency = PAGE.section("currency", always=True)(currency_parts)
+masthead, foot = PAGE.masthead, PAGE.foot
 
 
 def _window(reading: Reading, *, every_lever: bool = False) -> dict[str, dt.date]:
@@ -181,7 +130,9 @@ def _counts(reading: Reading, study: Estimates) -> str:
     return reading.words("os_n", **counts)
 
 
-def _joining(reading: Reading) -> tuple[Any, ...]:
+@PAGE.section("joining")
+def joining(reading: Reading) -> Parts:
+    """Return what joining did to a merchant's sales, against those that join later and against all others."""
     say, panels = reading.words, overseas.sales_panels(reading.shop, **_window(reading))
     found = compared(reading, {"total": panels["total"]})
     study = found.studies["total"]
@@ -213,7 +164,9 @@ def _joining(reading: Reading) -> tuple[Any, ...]:
     return title, say(f"os_note_{found.against}"), figure, table, *lines
 
 
-def _split(reading: Reading) -> tuple[Any, ...]:
+@PAGE.section("split")
+def split(reading: Reading) -> Parts:
+    """Return what joining did at home and abroad, which add up to the total."""
     say = reading.words
     found = compared(reading, overseas.sales_panels(reading.shop, **_window(reading)))
     spreads = {name: reading.mean(found.studies[name]) for name in SIDES}
@@ -254,7 +207,9 @@ def _stacked(reading: Reading, found: Compared) -> Any:
     )
 
 
-def _margin(reading: Reading) -> tuple[Any, ...]:
+@PAGE.section("margin")
+def margin(reading: Reading) -> Parts:
+    """Return what joining did to what the platform keeps after subsidies and the cost of the programme."""
     say, panels = reading.words, overseas.margin_panels(reading.shop, **_window(reading))
     found = compared(reading, panels)
     spreads = {name: reading.mean(found.studies[name]) for name in SIDES}
@@ -266,7 +221,9 @@ def _margin(reading: Reading) -> tuple[Any, ...]:
     return title, note, _forest(reading, rows, "margin", _counts(reading, found.studies["total"])), *lines
 
 
-def _overlap(reading: Reading) -> tuple[Any, ...]:
+@PAGE.section("overlap")
+def overlap(reading: Reading) -> Parts:
+    """Return who has overseas support, domestic support or both, with the effect of each."""
     say = reading.words
     panels, table = overseas.overlap_panels(reading.shop, **_window(reading, every_lever=True))
     counts: Any = table.set_index(["domestic", "overseas"])["merchants"]
@@ -310,7 +267,9 @@ def _interaction(reading: Reading, spreads: dict[str, Spread]) -> Any:
     return blocks.line(say("os_interaction", value=reading.amount(value, signed=True), range=_span(reading, spread)))
 
 
-def _naive(reading: Reading) -> tuple[Any, ...]:
+@PAGE.section("naive")
+def naive(reading: Reading) -> Parts:
+    """Return how much faster joiners grew than the market beside the effect, and why the first is none."""
     say = reading.words
     grown: Any = overseas.naive_growth(reading.shop, **_window(reading)).set_index("group")
     if grown.loc["joiners", "merchants"] < FEWEST:

@@ -16,8 +16,7 @@ from strategy_kit.platform_health import Scenario
 from strategy_kit.report import blocks, claims
 from strategy_kit.report.audience import FEWEST
 from strategy_kit.report.figures import bands
-from strategy_kit.report.review import opening, provenance
-from strategy_kit.report.sections import Section
+from strategy_kit.report.programme_page import Parts, ProgrammePage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,30 +41,24 @@ _STEPS = ("ph_step_before", "ph_step_growth", "ph_step_mix", "ph_step_rate", "ph
           "ph_step_support", "ph_step_kept")  # fmt: skip
 
 
-def masthead(reading: Reading) -> Section:
-    """Return the head of the page with its marks."""
-    return opening(reading, reading.words("product_review"), reading.words("title_platform_health"))
+PAGE = ProgrammePage("platform_health", "ph")
+masthead, foot = PAGE.masthead, PAGE.foot
 
 
-def foot(reading: Reading) -> Section:
-    """Return the foot of the page."""
-    return Section("provenance", (provenance(reading, "ph_method"),))
-
-
-def bridge(reading: Reading) -> Section:
+@PAGE.section("bridge")
+def bridge(reading: Reading) -> Parts:
     """Return what platform revenue of equally many weeks before and after the start differs by, and the pass-through."""
-    say, head = reading.words, (reading.words("ph_bridge"), reading.words("ph_bridge_question"))
-    try:
-        parts, weeks = bridged(reading)
-    except DesignError as reason:
-        return absent(reading, "bridge", str(reason))
+    say = reading.words
+    parts, weeks = bridged(reading)
     sums: Any = parts.sum(numeric_only=True)
-    told = {name: amount(reading, float(sums[name])) for name in platform_health.BRIDGE}
+    told = {name: reading.amount(float(sums[name]), signed=True) for name in platform_health.BRIDGE}
     change = float(sums["fees_after"] - sums["fees_before"])
-    title = say("ph_bridge_title", total=amount(reading, change), weeks=formats.Count(weeks), growth=told["growth"])
+    title = say(
+        "ph_bridge_title", total=reading.amount(change, signed=True), weeks=formats.Count(weeks), growth=told["growth"]
+    )
     note = say.prose(say("ph_bridge_note"), passed(reading))
     figure = _steps(reading, sums, say("ph_steps_title", **told))
-    return Section("bridge", (blocks.section_head(*head, title, note), figure))
+    return title, note, figure
 
 
 def bridged(reading: Reading) -> tuple[pd.DataFrame, int]:
@@ -97,20 +90,18 @@ def passed(reading: Reading) -> str:
     return say("ph_pass", level=f"{reading.level:.0%}", **{k: formats.percent(row[c], 2) for k, c in ends.items()})
 
 
-def payback(reading: Reading) -> Section:
+@PAGE.section("payback")
+def payback(reading: Reading) -> Parts:
     """Return what support has brought the platform by weeks since its start, less its cost, and when that turns."""
-    say, head = reading.words, (reading.words("ph_payback"), reading.words("ph_payback_question"))
-    try:
-        curve, study, cost = repaid(reading)
-    except DesignError as reason:
-        return absent(reading, "payback", str(reason))
+    say = reading.words
+    curve, study, cost = repaid(reading)
     title = say(_STATES[state_of(reading, curve)][0], **_last(reading, curve))
     note = " ".join(text for text in (say("ph_payback_note"), claims.limits(reading.evidence, say)) if text)
     scenarios = [Scenario(weeks=AHEAD, persistence=kept, supported=going) for kept in KEPT for going in (True, False)]
     rows = [_scenario(reading, study, cost, scenario) for scenario in scenarios]
     heads = [say(f"ph_column_{name}") for name in ("scenario", "left", "range", "turn")]
     table = blocks.listing(heads, rows, say("ph_scenarios", weeks=formats.Count(AHEAD)), numbers=(1, 2))
-    return Section("payback", (blocks.section_head(*head, title, note), _curve(reading, curve, title), table))
+    return title, note, _curve(reading, curve, title), table
 
 
 def repaid(reading: Reading) -> tuple[Estimates, Estimates, pd.DataFrame]:
@@ -139,6 +130,7 @@ def state_of(reading: Reading, curve: Estimates) -> str:
     return "cannot_tell" if "blocks" in reading.evidence.states or (limited and state == "paid_back") else state
 
 
+@PAGE.answer
 def answer(reading: Reading) -> str:
     """Return one sentence for the weekly page.
 
@@ -148,34 +140,17 @@ def answer(reading: Reading) -> str:
     >>> answer(sk.report.read_week(sk.open_dataset("data/sample"))).startswith("Platform revenue moved by ")
     True
     """
-    say = reading.words
-    try:
-        sums: Any = bridged(reading)[0].sum(numeric_only=True)
-        curve = repaid(reading)[0]
-    except DesignError as reason:
-        return say("ph_absent", reason=str(reason))
+    say, sums = reading.words, bridged(reading)[0].sum(numeric_only=True)
+    curve = repaid(reading)[0]
     state = state_of(reading, curve)
-    change = amount(reading, float(sums["fees_after"] - sums["fees_before"]))
-    growth = amount(reading, float(sums["growth"]))
+    change = reading.amount(float(sums["fees_after"] - sums["fees_before"]), signed=True)
+    growth = reading.amount(float(sums["growth"]), signed=True)
     return say("ph_answer", total=change, growth=growth, state=say(_STATES[state][1]), **_last(reading, curve))
 
 
-def absent(reading: Reading, name: str, reason: str) -> Section:
-    """Return a section that is one line, saying why."""
-    say = reading.words
-    return Section(
-        name, (blocks.absent(say(f"ph_{name}"), say(f"ph_{name}_question"), say("ph_absent", reason=reason)),)
-    )
-
-
-def amount(reading: Reading, value: float, *, signed: bool = True, like: tuple[float, ...] = ()) -> str:
-    """Write money."""
-    return reading.amount(value, signed=signed, like=like)
-
-
 def _panels(reading: Reading) -> dict[str, Panel]:
-    shop, since = reading.shop, reading.totals.periods[0].date()
-    panels = platform_health.revenue_panels(shop, since=since, through=reading.monday, categories=shop.pilot.categories)
+    asked = {**reading.window, "categories": reading.shop.pilot.categories}
+    panels = platform_health.revenue_panels(reading.shop, **asked)
     return {name: panel.untreated_at_first() for name, panel in panels.items()}
 
 
@@ -189,7 +164,11 @@ def _study(reading: Reading, panel: Panel) -> Estimates:
 def _last(reading: Reading, curve: Estimates) -> dict[str, Any]:
     row: Any = curve.tidy(reading.level).iloc[-1]
     span = reading.amounts(row["band_low"], row["band_high"])
-    return {"weeks": formats.Count(len(curve.labels)), "value": amount(reading, row["estimate"]), "range": span}
+    return {
+        "weeks": formats.Count(len(curve.labels)),
+        "value": reading.amount(row["estimate"], signed=True),
+        "range": span,
+    }
 
 
 def _scenario(reading: Reading, study: Estimates, cost: pd.DataFrame, scenario: Scenario) -> list[str]:
@@ -211,7 +190,7 @@ def _curve(reading: Reading, curve: Estimates, title: str) -> Any:
     spans = [reading.amounts(low, high)
              for low, high in zip(rows["band_low"], rows["band_high"], strict=True)]  # fmt: skip
     table = pd.DataFrame({say("column_age"): rows["age"].astype(str),
-                          say("ph_contribution"): rows["estimate"].map(partial(amount, reading)),
+                          say("ph_contribution"): rows["estimate"].map(partial(reading.amount, signed=True)),
                           say("ph_column_range"): spans})  # fmt: skip
     counts = dict(zip(("treated", "others"), map(formats.number, curve.clusters), strict=True))
     return reading.figure(
@@ -239,7 +218,7 @@ def _steps(reading: Reading, sums: Any, title: str) -> Any:
     values += [levels[1] + sum(values[5:])]
     steps = [say(name) for name in _STEPS]
     kinds = ["level", "change", "change", "change", "level", "change", "change", "level"]
-    texts = [amount(reading, value, signed=kind == "change") for value, kind in zip(values, kinds, strict=True)]
+    texts = [reading.amount(value, signed=kind == "change") for value, kind in zip(values, kinds, strict=True)]
     frame = pd.DataFrame({"step": steps, "amount": np.array(values) / scale, "kind": kinds, "text": texts})
     labels = {"value": say("with_unit", name=say("ph_revenue"), unit=unit), "cut": say("axis_cut")}
     told = "; ".join(f"{step} {text}" for step, text in zip(steps, texts, strict=True))

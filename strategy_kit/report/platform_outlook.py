@@ -12,16 +12,16 @@ import pandas as pd
 from strategy_kit import charts, cohort, did, formats, platform_health, surrogate
 from strategy_kit.charts.nested import nested_forest
 from strategy_kit.errors import DesignError
-from strategy_kit.report import blocks, claims
+from strategy_kit.report import blocks
 from strategy_kit.report.audience import FEWEST
 from strategy_kit.report.categories import Row, interval_columns, nested_rows
-from strategy_kit.report.claims import Spread, in_percent, verb_for
+from strategy_kit.report.claims import Spread, in_percent
 from strategy_kit.report.figures import bands, sides_by_week, sides_counted
-from strategy_kit.report.platform_health_page import absent, amount
+from strategy_kit.report.platform_health_page import PAGE
 from strategy_kit.report.reasons import reason_in
-from strategy_kit.report.sections import Section
 
 if TYPE_CHECKING:
+    from strategy_kit.report.programme_page import Parts
     from strategy_kit.estimates import Estimates
     from strategy_kit.report.reading import Reading
 
@@ -31,18 +31,16 @@ SILENCE = 8
 LAGS, LEADS = 6, 3
 
 
-def long_run(reading: Reading) -> Section:
+@PAGE.section("surrogate")
+def long_run(reading: Reading) -> Parts:
     """Return what the first weeks say of twelve-month value, under two readings of them, and which metric says most."""
-    say, head = reading.words, (reading.words("ph_surrogate"), reading.words("ph_surrogate_question"))
-    try:
-        panels = _histories(reading)
-        found = {past: _projected(reading, panels, past) for past in (0, FIRST)}
-        card = surrogate.scorecard(panels, weeks=FIRST, horizon=YEAR)
-    except DesignError as reason:
-        return absent(reading, "surrogate", str(reason))
+    say = reading.words
+    panels = _histories(reading)
+    found = {past: _projected(reading, panels, past) for past in (0, FIRST)}
+    card = surrogate.scorecard(panels, weeks=FIRST, horizon=YEAR)
     if found[0][1].clusters[0] < FEWEST:
         few = say("ph_few", n=formats.Count(found[0][1].clusters[0]), fewest=FEWEST)
-        return absent(reading, "surrogate", few)
+        raise DesignError(few)
     best = say(f"metric_{card['metric'].iloc[0]}")
     title = say(
         "ph_surrogate_title",
@@ -51,52 +49,46 @@ def long_run(reading: Reading) -> Section:
         share=formats.percent(card["r_squared"].iloc[0], 0),
     )
     note = say("ph_surrogate_note", weeks=formats.Count(FIRST), n=formats.Count(int(card["merchants"].iloc[0])))
-    return Section(
-        "surrogate", (blocks.section_head(*head, title, note), _values(reading, found), _card(reading, card))
-    )
+    return title, note, _values(reading, found), _card(reading, card)
 
 
-def search(reading: Reading) -> Section:
+@PAGE.section("search")
+def search(reading: Reading) -> Parts:
     """Return whether consumers find what they buy in less time in the pilots than elsewhere."""
-    say, head = reading.words, (reading.words("ph_search"), reading.words("ph_search_question"))
-    try:
-        weekly = platform_health.search_cost(reading.shop)
-        since = reading.totals.periods[0].date()
-        panels = [platform_health.search_panel(reading.shop, name, since=since, through=reading.monday)
-                  for name in ("minutes_per_purchase", "queries_per_purchase", "conversion")]  # fmt: skip
-        contrasts = [did.pilot_contrast(panel) for panel in panels]
-    except DesignError as reason:
-        return absent(reading, "search", str(reason))
+    say = reading.words
+    weekly = platform_health.search_cost(reading.shop)
+    since = reading.totals.periods[0].date()
+    panels = [platform_health.search_panel(reading.shop, name, since=since, through=reading.monday)
+              for name in ("minutes_per_purchase", "queries_per_purchase", "conversion")]  # fmt: skip
+    contrasts = [did.pilot_contrast(panel) for panel in panels]
     told = [_verb(reading, contrast) for contrast in contrasts]
     title = say("ph_search_title", verb=told[0])
     note = say("ph_search_note", queries=told[1], conversion=told[2], range=_range(reading, contrasts[0]))
-    return Section("search", (blocks.section_head(*head, title, note), _minutes(reading, weekly, title)))
+    return title, note, _minutes(reading, weekly, title)
 
 
-def trust(reading: Reading) -> Section:
+@PAGE.section("trust")
+def trust(reading: Reading) -> Parts:
     """Return whether merchants stay, complain less, and whether experience comes before growth."""
-    say, head, shop = reading.words, (reading.words("ph_trust"), reading.words("ph_trust_question")), reading.shop
-    window = {"since": reading.totals.periods[0].date(), "through": reading.monday}
-    try:
-        merchants = shop.panel(categories=shop.pilot.categories, **window).untreated_at_first()
-        gone = platform_health.exits_panel(merchants, silence=SILENCE)
-        effect = did.overall(did.group_time(gone, control="not_yet"))
-    except DesignError as reason:
-        return absent(reading, "trust", str(reason))
+    say, shop = reading.words, reading.shop
+    window = reading.window
+    merchants = shop.panel(categories=shop.pilot.categories, **window).untreated_at_first()
+    gone = platform_health.exits_panel(merchants, silence=SILENCE)
+    effect = did.overall(did.group_time(gone, control="not_yet"))
     if effect.clusters[0] < FEWEST:
-        return absent(reading, "trust", say("ph_few", n=formats.Count(effect.clusters[0]), fewest=FEWEST))
-    spread = _normal(reading, effect)
-    verb = verb_for(spread, reading.level, [check.state for check in reading.checks] + ["limits"] * gone.uneven)
+        raise DesignError(say("ph_few", n=formats.Count(effect.clusters[0]), fewest=FEWEST))
+    spread = reading.mean(effect)
     points = partial(_points, reading)
-    title = say("ph_trust_title", verb=claims.told(verb, spread, points(abs(spread.estimate), signed=False), say))
+    title = say(
+        "ph_trust_title", verb=reading.told(spread, points(abs(spread.estimate), signed=False), limited=gone.uneven)
+    )
     low, high = map(points, spread.interval(reading.level))
     rows = [
         say("ph_trust_note", low=low, high=high, silence=formats.Count(SILENCE)),
         _complaints(reading),
         say("ph_cutoff"),
     ]
-    parts = (blocks.section_head(*head, title, " ".join(rows)), _survival(reading), _lead_lag(reading))
-    return Section("trust", tuple(part for part in parts if part is not None))
+    return title, " ".join(rows), _survival(reading), _lead_lag(reading)
 
 
 def _histories(reading: Reading) -> dict[str, Any]:
@@ -118,11 +110,11 @@ def _projected(reading: Reading, panels: dict[str, Any], past: int) -> tuple[sur
 
 
 def _values(reading: Reading, found: dict[int, Any]) -> Any:
-    say, write = reading.words, partial(amount, reading)
+    say, write = reading.words, partial(reading.amount, signed=True)
     early, error = surrogate.first_weeks(found[0][2], FIRST)
     spreads = {"ph_first": Spread(FIRST * early, FIRST * error, np.inf, reading.widening)}
     names = {0: "ph_lasting", FIRST: "ph_fresh"}
-    spreads |= {names[past]: _normal(reading, row[1]) for past, row in found.items()}
+    spreads |= {names[past]: reading.mean(row[1]) for past, row in found.items()}
     weeks = formats.Count(FIRST)
     rows = [
         Row(say(name, weeks=weeks), "one" if name == "ph_first" else "prediction", spread)
@@ -157,18 +149,12 @@ def _card(reading: Reading, card: pd.DataFrame) -> Any:
 
 
 def _verb(reading: Reading, contrast: Estimates) -> str:
-    spread = _spread(reading, contrast)
-    verb = verb_for(spread, reading.level, [check.state for check in reading.checks])
-    return claims.told(verb, spread, in_percent(abs(spread.estimate), signed=False), reading.words)
-
-
-def _spread(reading: Reading, contrast: Estimates) -> Spread:
-    row: Any = contrast.glance().iloc[0]
-    return Spread(float(row["estimate"]), float(row["std_error"]), float(row["degrees_of_freedom"]), reading.widening)
+    spread = reading.overall(contrast)
+    return reading.told(spread, in_percent(abs(spread.estimate), signed=False))
 
 
 def _range(reading: Reading, contrast: Estimates) -> str:
-    low, high = map(in_percent, _spread(reading, contrast).interval(reading.level))
+    low, high = map(in_percent, reading.overall(contrast).interval(reading.level))
     return reading.words.span(low, high)
 
 
@@ -181,25 +167,19 @@ def _minutes(reading: Reading, weekly: pd.DataFrame, title: str) -> Any:
     return reading.figure("ph_search", chart, table, sides_counted(reading), title=title, **last)
 
 
-def _normal(reading: Reading, found: Estimates) -> Spread:
-    value, error = found.average
-    return Spread(value, error, np.inf, reading.widening)
-
-
 def _points(reading: Reading, share: float, *, signed: bool = True) -> str:
     return reading.words("share_points", n=formats.number(100 * share, 1, signed=signed))
 
 
 def _complaints(reading: Reading) -> str:
-    say, window = reading.words, {"since": reading.totals.periods[0].date(), "through": reading.monday}
+    say, window = reading.words, reading.window
     try:
         contrast = did.pilot_contrast(platform_health.complaints_panel(reading.shop, **window))
     except DesignError as reason:
         return say("ph_complaints_absent", reason=str(reason))
-    spread = _spread(reading, contrast)
-    verb = verb_for(spread, reading.level, [check.state for check in reading.checks])
+    spread = reading.overall(contrast)
     size = say("ph_per_thousand", n=formats.number(1000 * abs(spread.estimate), 1))
-    return say("ph_complaints", verb=claims.told(verb, spread, size, say))
+    return say("ph_complaints", verb=reading.told(spread, size))
 
 
 def _survival(reading: Reading) -> Any:
@@ -230,7 +210,7 @@ def _survival(reading: Reading) -> Any:
 
 
 def _lead_lag(reading: Reading) -> Any:
-    say, window = reading.words, {"since": reading.totals.periods[0].date(), "through": reading.monday}
+    say, window = reading.words, reading.window
     try:
         sales, score, _ = platform_health.experience_panel(reading.shop, **window)
         found = platform_health.lead_lag(sales, score, lags=LAGS, leads=LEADS)

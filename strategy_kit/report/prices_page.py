@@ -14,12 +14,9 @@ from strategy_kit.report import blocks
 from strategy_kit.report.audience import FEWEST
 from strategy_kit.report.claims import Spread, in_percent
 from strategy_kit.report.figures import bands, effects_table, latest, sides_by_week, sides_counted
-from strategy_kit.report.review import opening, provenance
-from strategy_kit.report.sections import Section
+from strategy_kit.report.programme_page import Parts, ProgrammePage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from strategy_kit.estimates import Estimates
     from strategy_kit.report.reading import Reading
 
@@ -29,67 +26,24 @@ _SIDES = ("supported", "beside", "elsewhere")
 _COMPONENTS = ("depth", "relative_price", "std_dev", "new_share", "service")
 
 
-def masthead(reading: Reading) -> Section:
-    """Return the head of the page with its marks."""
-    return opening(reading, reading.words("product_review"), reading.words("title_prices"))
+PAGE = ProgrammePage("prices", "prices", "prices")
+masthead, foot = PAGE.masthead, PAGE.foot
 
 
-def index(reading: Reading) -> Section:
-    """Return what the same products cost from week to week, pilot categories against the others."""
-    return _section(reading, "index", lambda: _index(reading))
-
-
-def fairness(reading: Reading) -> Section:
-    """Return who sells good goods at a fair price, and what quality goes with in the price."""
-    return _section(reading, "fairness", lambda: _fairness(reading))
-
-
-def discount(reading: Reading) -> Section:
-    """Return how deep discounts are, whether they and the spread of prices changed, and what else competition is fought with."""
-    return _section(reading, "discount", lambda: _discount(reading))
-
-
-def drift(reading: Reading) -> Section:
-    """Return whether supported merchants drifted to low prices."""
-    return _section(reading, "drift", lambda: _drift(reading))
-
-
-def foot(reading: Reading) -> Section:
-    """Return the foot of the page."""
-    return Section("provenance", (provenance(reading, "prices_method"),))
-
-
+@PAGE.answer
 def answer(reading: Reading) -> str:
     """Return one sentence for the weekly page."""
-    say = reading.words
-    if "prices" not in reading.shop.tables:
-        return say("prices_absent")
-    try:
-        shares = _good_and_fair(_quadrants(reading))
-        study = _study(reading)
-    except DesignError as reason:
-        return say("prices_impossible", reason=reason)
-    return say("prices_answer", verb=_verb(reading, study), **shares)
-
-
-def _section(reading: Reading, name: str, parts: Callable[[], tuple[Any, ...]]) -> Section:
-    """Show a section, or the one line that says why it has nothing to show."""
-    say = reading.words
-    head = say(f"section_prices_{name}"), say(f"question_prices_{name}")
-    if name != "discount" and "prices" not in reading.shop.tables:
-        return Section(name, (blocks.absent(*head, say("prices_absent")),))
-    try:
-        title, note, *shown = parts()
-    except DesignError as reason:
-        return Section(name, (blocks.absent(*head, say("prices_impossible", reason=reason)),))
-    return Section(name, (blocks.section_head(*head, title, note), *shown))
+    shares = _good_and_fair(_quadrants(reading))
+    return reading.words("prices_answer", verb=_verb(reading, _study(reading)), **shares)
 
 
 def _after(reading: Reading) -> dict[str, Any]:
     return {"since": reading.totals.cohorts.min().date(), "through": reading.monday}
 
 
-def _index(reading: Reading) -> tuple[Any, ...]:
+@PAGE.section("index")
+def index(reading: Reading) -> Parts:
+    """Return what the same products cost from week to week, pilot categories against the others."""
     say, asked = reading.words, reading.window
     found = prices.price_index(reading.shop, **asked)
     market = "market_price" in reading.shop.columns("prices")
@@ -139,7 +93,9 @@ def _good_and_fair(found: pd.DataFrame) -> dict[str, str]:
     return {side: formats.percent(float(corner[side]), 0) for side in ("supported", "beside")}
 
 
-def _fairness(reading: Reading) -> tuple[Any, ...]:
+@PAGE.section("fairness")
+def fairness(reading: Reading) -> Parts:
+    """Return who sells good goods at a fair price, and what quality goes with in the price."""
     say, found = reading.words, _quadrants(reading)
     shares, sides = _good_and_fair(found), found.drop_duplicates("side").set_index("side")
     merchants = {str(name): formats.Count(int(n)) for name, n in sides["merchants"].items()}
@@ -189,7 +145,9 @@ def _hedonic(reading: Reading) -> Any:
     return blocks.listing(heads, rows, say("prices_hedonic_caption", **counts), numbers=range(1, 3))
 
 
-def _discount(reading: Reading) -> tuple[Any, ...]:
+@PAGE.section("discount", always=True)
+def discount(reading: Reading) -> Parts:
+    """Return how deep discounts are, whether they and the spread of prices changed, and what else competition is fought with."""
     say, asked = reading.words, reading.window
     rows = prices.discounts(reading.shop, **asked)
     unlisted = formats.Count(int(rows["unlisted"].sum()))
@@ -260,7 +218,9 @@ def _verb(reading: Reading, study: Estimates) -> str:
     return reading.told(spread, size, limited=reading.uneven)
 
 
-def _drift(reading: Reading) -> tuple[Any, ...]:
+@PAGE.section("drift")
+def drift(reading: Reading) -> Parts:
+    """Return whether supported merchants drifted to low prices."""
     say, study = reading.words, _study(reading)
     verb, ends = _verb(reading, study), reading.mean(study).interval(reading.level)
     span = say.span(in_percent(ends[0]), in_percent(ends[1]))

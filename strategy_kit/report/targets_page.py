@@ -12,27 +12,19 @@ from strategy_kit.errors import DesignError
 from strategy_kit.report import blocks
 from strategy_kit.report.audience import FEWEST
 from strategy_kit.report.figures import effect_by_week
+from strategy_kit.report.programme_page import Parts, ProgrammePage
 from strategy_kit.report.programmes import target_section
-from strategy_kit.report.review import opening, provenance
 from strategy_kit.report.sections import Section
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from strategy_kit.report.reading import Reading
 
 _LEAST_SHOWN, _WHOLE_AND_ONE = 0.001, 2
 _MEASURES = ("last_days", "next_week", "refunded_after", "undone")
 
 
-def masthead(reading: Reading) -> Section:
-    """Return the head of the page with its marks."""
-    return opening(reading, reading.words("product_review"), reading.words("title_targets"))
-
-
-def setting(reading: Reading, promise: float = 0.9, reach: float = 0.25) -> Section:
-    """Return what targets the past would set for the next period, and how such targets would have held."""
-    return _section(reading, "setting", lambda: _setting(reading, promise, reach))
+PAGE = ProgrammePage("targets", "targets", "targets")
+masthead, foot = PAGE.masthead, PAGE.foot
 
 
 def attained(reading: Reading) -> Section:
@@ -47,55 +39,17 @@ def attained(reading: Reading) -> Section:
     return Section("attained", tuple(parts))
 
 
-def fairness(reading: Reading) -> Section:
-    """Return which share of all ended targets was met at each size, and whether sizes differ."""
-    return _section(reading, "fairness", lambda: _fairness(reading))
-
-
-def gaming(reading: Reading) -> Section:
-    """Return how many targets sit just over the stretch beyond what a smooth density gives, and what made them."""
-    return _section(reading, "gaming", lambda: _gaming(reading))
-
-
-def floor(reading: Reading) -> Section:
-    """Return what a looser floor did to sales, whether targets ratchet, and what may be said at the floor itself."""
-    return _section(reading, "floor", lambda: _floor(reading))
-
-
-def foot(reading: Reading) -> Section:
-    """Return the foot of the page."""
-    return Section("provenance", (provenance(reading, "targets_method"),))
-
-
+@PAGE.answer
 def answer(reading: Reading) -> str:
     """Return one sentence for the weekly page."""
-    say = reading.words
-    if "targets" not in reading.shop.tables:
-        return say("targets_absent")
-    try:
-        made = _made(reading)
-        found: Any = _bunching(made).measures.set_index("measure")
-    except DesignError as reason:
-        return say("targets_impossible", reason=reason)
+    made = _made(reading)
+    found: Any = _bunching(made).measures.set_index("measure")
     met = {tier: formats.percent(float((made["sold"] >= made[tier]).mean()), 0) for tier in ("floor", "stretch")}
     excess = {name: formats.percent(float(found.loc["share", column])) for name, column in _ENDS.items()}
-    return say("targets_answer", n=formats.Count(len(made)), **met, **excess)
+    return reading.words("targets_answer", n=formats.Count(len(made)), **met, **excess)
 
 
 _ENDS = {"excess": "estimate", "low": "conf_low", "high": "conf_high"}
-
-
-def _section(reading: Reading, name: str, parts: Callable[[], tuple[Any, ...]]) -> Section:
-    """Show a section, or the one line that says why it has nothing to show."""
-    say = reading.words
-    head = say(f"section_targets_{name}"), say(f"question_targets_{name}")
-    if name != "setting" and "targets" not in reading.shop.tables:
-        return Section(name, (blocks.absent(*head, say("targets_absent")),))
-    try:
-        title, note, *shown = parts()
-    except DesignError as reason:
-        return Section(name, (blocks.absent(*head, say("targets_impossible", reason=reason)),))
-    return Section(name, (blocks.section_head(*head, title, note), *shown))
 
 
 def _made(reading: Reading) -> pd.DataFrame:
@@ -113,7 +67,9 @@ def _bunching(made: pd.DataFrame) -> targets.Bunching:
     )
 
 
-def _setting(reading: Reading, promise: float, reach: float) -> tuple[Any, ...]:
+@PAGE.section("setting", always=True)
+def setting(reading: Reading, promise: float = 0.9, reach: float = 0.25) -> Parts:
+    """Return what targets the past would set for the next period, and how such targets would have held."""
     say = reading.words
     asked: dict[str, Any] = {"promise": promise, "reach": reach, "through": reading.sunday}
     tried, following = (
@@ -148,7 +104,9 @@ def _setting(reading: Reading, promise: float, reach: float) -> tuple[Any, ...]:
     return title, note, _shares(reading, shares, say("setting_figure")), table
 
 
-def _fairness(reading: Reading) -> tuple[Any, ...]:
+@PAGE.section("fairness")
+def fairness(reading: Reading) -> Parts:
+    """Return which share of all ended targets was met at each size, and whether sizes differ."""
     say, found = reading.words, targets.fairness(_made(reading))
     if found["size_band"].nunique() <= _WHOLE_AND_ONE:
         raise DesignError(say("fairness_one_size"))
@@ -186,7 +144,9 @@ def _shares(reading: Reading, shares: pd.DataFrame, title: str) -> Any:
     )
 
 
-def _gaming(reading: Reading) -> tuple[Any, ...]:
+@PAGE.section("gaming")
+def gaming(reading: Reading) -> Parts:
+    """Return how many targets sit just over the stretch beyond what a smooth density gives, and what made them."""
     say, made = reading.words, _made(reading)
     found = _bunching(made)
     share: Any = found.measures.set_index("measure").loc["share"]
@@ -227,7 +187,9 @@ def _made_of(reading: Reading) -> Any:
     return blocks.listing(heads, rows, say("gaming_caption"), numbers=range(1, 4))
 
 
-def _floor(reading: Reading) -> tuple[Any, ...]:
+@PAGE.section("floor")
+def floor(reading: Reading) -> Parts:
+    """Return what a looser floor did to sales, whether targets ratchet, and what may be said at the floor itself."""
     say, made = reading.words, _made(reading)
     rest = _ratchet(reading, made), *(_jump(reading, made, tier) for tier in ("floor", "stretch"))
     try:

@@ -14,25 +14,15 @@ from strategy_kit.report import blocks
 from strategy_kit.report.audience import FEWEST
 from strategy_kit.report.figures import bands
 from strategy_kit.report.reading import listed
-from strategy_kit.report.whole_web_page import section, sourced
+from strategy_kit.report.whole_web_page import PAGE, sourced
 
 if TYPE_CHECKING:
+    from strategy_kit.report.programme_page import Parts
     from strategy_kit.report.reading import Reading
-    from strategy_kit.report.sections import Section
 
 _TERMS = ("total", "mechanical", "co_movement", "off_platform", "off_platform_before")
 MORE, DOUBTED, ERROR = 0.10, 0.05, 0.10
 """Growth elsewhere that is spoken of; p-value of the placebo below which it fails; error of a log estimate that bounds assume."""
-
-
-def pass_through(reading: Reading) -> Section:
-    """Return whether we grow with a merchant that grows elsewhere, and what of it is arithmetic."""
-    return section(reading, "pass_through", lambda: _pass_through(reading))
-
-
-def advertising(reading: Reading) -> Section:
-    """Return how sales here follow advertising elsewhere over months."""
-    return section(reading, "advertising", lambda: _advertising(reading))
 
 
 def _gain(elasticity: float) -> str:
@@ -47,7 +37,9 @@ def _gains(reading: Reading, row: Any) -> dict[str, str]:
     }
 
 
-def _pass_through(reading: Reading) -> tuple[Any, ...]:
+@PAGE.section("pass_through")
+def pass_through(reading: Reading) -> Parts:
+    """Return whether we grow with a merchant that grows elsewhere, and what of it is arithmetic."""
     say, moved = reading.words, whole_web.changes(reading.shop, through=reading.sunday)
     found = whole_web.pass_through(moved)
     terms: Any = found.tidy(reading.level).set_index("term")
@@ -108,7 +100,9 @@ def _blurred(reading: Reading, moved: pd.DataFrame) -> str:
     return say("ww_blurred", **told)
 
 
-def _advertising(reading: Reading) -> tuple[Any, ...]:
+@PAGE.section("advertising")
+def advertising(reading: Reading) -> Parts:
+    """Return how sales here follow advertising elsewhere over months."""
     say, who = reading.words, whole_web.advertisers(reading.shop, through=reading.sunday)
     found = whole_web.advertising_response(who)
     whole: Any = next(found.glance(reading.level).itertuples())

@@ -12,62 +12,25 @@ from strategy_kit.errors import DesignError
 from strategy_kit.report import blocks
 from strategy_kit.report.audience import FEWEST
 from strategy_kit.report.figures import bands, effects_table, latest
+from strategy_kit.report.programme_page import Parts, ProgrammePage
 from strategy_kit.report.reading import listed
-from strategy_kit.report.review import opening, provenance
-from strategy_kit.report.sections import Section
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from strategy_kit.report.reading import Reading
 
 _YEAR, _AGES_BEFORE = 12, 6
 _SURE = ("high", "medium", "low", "unstated")
 
 
-def masthead(reading: Reading) -> Section:
-    """Return the head of the page with its marks."""
-    return opening(reading, reading.words("product_review"), reading.words("title_whole_web"))
+PAGE = ProgrammePage("whole_web", "ww", "offplatform_sales")
+masthead, foot = PAGE.masthead, PAGE.foot
 
 
-def wallet(reading: Reading) -> Section:
-    """Return share of wallet and level together, and where the growth of the total came from."""
-    return section(reading, "wallet", lambda: _wallet(reading))
-
-
-def entry(reading: Reading) -> Section:
-    """Return what entering another platform did to sales here."""
-    return section(reading, "entry", lambda: _entry(reading))
-
-
-def foot(reading: Reading) -> Section:
-    """Return the foot of the page."""
-    return Section("provenance", (provenance(reading, "ww_method"),))
-
-
+@PAGE.answer
 def answer(reading: Reading) -> str:
     """Return one sentence for the weekly page."""
-    say = reading.words
-    if "offplatform_sales" not in reading.shop.tables:
-        return say("ww_absent")
-    try:
-        row, months = _whole(reading)
-    except DesignError as reason:
-        return say("ww_impossible", reason=reason)
-    return say("ww_answer", n=formats.Count(int(row.merchants)), months=formats.Count(months), **_told(row))
-
-
-def section(reading: Reading, name: str, parts: Callable[[], tuple[Any, ...]]) -> Section:
-    """Show a section, or the one line that says why it has nothing to show."""
-    say = reading.words
-    head = say(f"section_ww_{name}"), say(f"question_ww_{name}")
-    if "offplatform_sales" not in reading.shop.tables:
-        return Section(name, (blocks.absent(*head, say("ww_absent")),))
-    try:
-        title, note, *shown = parts()
-    except DesignError as reason:
-        return Section(name, (blocks.absent(*head, say("ww_impossible", reason=reason)),))
-    return Section(name, (blocks.section_head(*head, title, note), *shown))
+    row, months = _whole(reading)
+    return reading.words("ww_answer", n=formats.Count(int(row.merchants)), months=formats.Count(months), **_told(row))
 
 
 def sourced(reading: Reading, n: str) -> str:
@@ -106,7 +69,9 @@ def _told(row: Any) -> dict[str, str]:
     return growth | {name: formats.percent(getattr(row, name)) for name in ("share_before", "share_after")}
 
 
-def _wallet(reading: Reading) -> tuple[Any, ...]:
+@PAGE.section("wallet")
+def wallet(reading: Reading) -> Parts:
+    """Return share of wallet and level together, and where the growth of the total came from."""
     say = reading.words
     row, months = _whole(reading)
     whole = whole_web.wallet(reading.shop, "all", through=reading.sunday).iloc[-1]
@@ -159,7 +124,9 @@ def _bands(reading: Reading, months: int) -> Any:
     return reading.figure("ww_bands", drawn, table, sourced(reading, note), title=title)
 
 
-def _entry(reading: Reading) -> tuple[Any, ...]:
+@PAGE.section("entry")
+def entry(reading: Reading) -> Parts:
+    """Return what entering another platform did to sales here."""
     say = reading.words
     panels = whole_web.entry_panels(reading.shop, through=reading.sunday)
     fits = {name: did.overall(did.group_time(panel, control="not_yet")) for name, panel in panels.items()}
