@@ -59,7 +59,7 @@ def _table(reading: Reading, last: Any) -> Block:
         [say("recommendation"), say(f"decision_{last.decision}"), "–",
          say(f"decision_{reading.claim.decision}"), _decided(reading, last)],
     ]  # fmt: skip
-    heads = [say(f"column_{name}") for name in ("measure", "said", "again", "now", "because")]
+    heads = say.heads("measure", "said", "again", "now", "because")
     week = formats.period_name(last.week.date(), "week", say.language)
     return blocks.listing(heads, rows, say("changed_caption", week=week), numbers=(1, 2, 3))
 

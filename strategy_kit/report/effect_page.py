@@ -56,7 +56,7 @@ def cohorts(inside: Inside) -> Block:
     columns = [starts, sizes["n_units"].map(formats.number), sizes["share"].map(formats.percent)]
     columns += [sizes[name].map(formats.number) for name in ("periods_before", "periods_after")]
     rows = [[*row] for row in zip(*columns, strict=True)]
-    heads = [say(f"column_{name}") for name in ("support_start", "size", "of_all", "weeks_before", "weeks_after")]
+    heads = say.heads("support_start", "size", "of_all", "weeks_before", "weeks_after")
     return blocks.listing(heads, rows, say("cohorts_caption"), numbers=range(1, 5))
 
 

@@ -187,16 +187,10 @@ def cohort_triangle(reading: Reading) -> Any:
             **{str(age): ["" if np.isnan(v) else formats.percent(v, 0) for v in wide[age]] for age in wide.columns},
         }
     )
-    return reading.figure(
-        "cohort",
-        charts.triangle(frame, labels=labels),
-        table,
-        say("cohort_n", n=formats.Count(len(wide))),
-        n=formats.Count(len(wide)),
-        age=formats.Count(kept[0]),
-        low=kept[1],
-        high=kept[2],
-    )
+    chart = charts.triangle(frame, labels=labels)
+    note = say("cohort_n", n=formats.Count(len(wide)))
+    words = {"n": formats.Count(len(wide)), "age": formats.Count(kept[0]), "low": kept[1], "high": kept[2]}
+    return reading.figure("cohort", chart, table, note, **words)
 
 
 def latest(study: Estimates, age: int, *, least: int = FEWEST) -> Estimates:

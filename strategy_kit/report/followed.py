@@ -109,9 +109,8 @@ def _curves(review: Review, frame: pd.DataFrame, kind: tuple[str, str], *, perce
         }
     )
     labels = {"value": say(f"{name}_axis_{unit}"), "age": say(f"ages_{review.period}"), "average": say("average_line")}
-    return review.figure(
-        name, charts.retention_curves(rows, percent=percent, labels=labels), table, say(f"{name}_note"), title=title
-    )
+    chart = charts.retention_curves(rows, percent=percent, labels=labels)
+    return review.figure(name, chart, table, say(f"{name}_note"), title=title)
 
 
 def _common_age(seen: pd.DataFrame) -> int:
@@ -150,16 +149,10 @@ def survival(review: Review) -> Any:
     )
     labels = {"value": say("survival_axis"), "age": say(f"ages_{review.period}"), "average": say("survival_line")}
     both = {"member": money["member"][-1], "survivor": money["survivor"][-1], "step": step}
-    return review.figure(
-        "survival",
-        charts.retention_curves(
-            rows[["age", "value", "low", "high", "series"]], labels=labels | {"interval": say("shaded")}
-        ),
-        table,
-        say("survival_note"),
-        title=title,
-        **both,
+    chart = charts.retention_curves(
+        rows[["age", "value", "low", "high", "series"]], labels=labels | {"interval": say("shaded")}
     )
+    return review.figure("survival", chart, table, say("survival_note"), title=title, **both)
 
 
 def supported(review: Review) -> Any:
@@ -187,9 +180,6 @@ def supported(review: Review) -> Any:
     for group in ("supported", "not supported"):
         table[labels[group]] = [review.told("gmv", value) for value in wide[group]]
     rows = found.assign(series=found["group"], value=found["value"] / scale)[["age", "value", "series"]]
-    return review.figure(
-        "supported",
-        charts.retention_curves(rows, percent=False, labels=labels),
-        table,
-        say("supported_note", n=formats.Count(heads["supported"]), m=formats.Count(heads["not supported"])),
-    )
+    chart = charts.retention_curves(rows, percent=False, labels=labels)
+    note = say("supported_note", n=formats.Count(heads["supported"]), m=formats.Count(heads["not supported"]))
+    return review.figure("supported", chart, table, note)

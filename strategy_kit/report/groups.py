@@ -56,7 +56,7 @@ def mix_table(review: Review) -> Block:
         rows.append([say("other_groups", n=formats.Count(len(rest))), *weights, "–", "–", *effects])
     first, last = review.names
     heads = [say(f"column_{review.by}"), *(say("column_share", period=p) for p in (first, last)), first, last]
-    heads += [say("column_rate"), say("column_mix")]
+    heads += say.heads("rate", "mix")
     return blocks.listing(heads, rows, say("mix_caption"), numbers=range(1, 7))
 
 
@@ -93,14 +93,10 @@ def ladder(review: Review) -> Any:
         .reset_index()
         .rename(columns={"band_before": say("ladder_from")})
     )
-    return review.figure(
-        "ladder",
-        charts.ladder_transitions(found, labels=labels),
-        table.set_axis([str(name) for name in table.columns], axis=1),
-        say("ladder_note") if (after - before).days < 365 else say("ladder_note_apart"),
-        **moves,
-        **days,
-    )
+    chart = charts.ladder_transitions(found, labels=labels)
+    behind = table.set_axis([str(name) for name in table.columns], axis=1)
+    note = say("ladder_note") if (after - before).days < 365 else say("ladder_note_apart")
+    return review.figure("ladder", chart, behind, note, **moves, **days)
 
 
 def _rungs(language: formats.Language) -> list[str]:
@@ -148,14 +144,14 @@ def yardsticks(review: Review, by: str | None = None) -> Any:
         for row in found.itertuples()
     ]  # fmt: skip
     title = say("yardsticks_title", kind=say(f"kind_{by}"), **counts)
-    return review.figure(
-        "yardsticks",
+    return charts.figure(
         charts.yardsticks(found.dropna(subset="change"), labels=labels),
-        pd.DataFrame(rows, columns=[say(f"column_{c}") for c in (by, "measure", "change", "interval")]),
-        say("yardsticks_note") + say("yardsticks_rest", n=formats.Count(rest)) * (rest > 0),
         title=title,
-        before=review.names[0],
-        after=review.names[1],
+        subtitle=say("yardsticks_subtitle", before=review.names[0], after=review.names[1]),
+        caption=review.caption(say("yardsticks_note") + say("yardsticks_rest", n=formats.Count(rest)) * (rest > 0)),
+        description=title,
+        table=pd.DataFrame(rows, columns=[say(f"column_{c}") for c in (by, "measure", "change", "interval")]),
+        table_label=say("table_behind"),
     )
 
 
@@ -167,5 +163,5 @@ def definitions(review: Review) -> Block:
          "" if metric.sql else f"{metric.numerator} ÷ {metric.denominator}"]
         for name, metric in METRICS.items()
     ]  # fmt: skip
-    heads = [say(f"column_{name}") for name in ("name", "definition", "unit", "parts")]
+    heads = say.heads("name", "definition", "unit", "parts")
     return blocks.listing(heads, rows, say("definitions_caption"))

@@ -158,12 +158,7 @@ def overlap(reading: Reading) -> Parts:
         pairs.assign(merchants=count.where(count >= FEWEST)),
         labels=names | {"few": f"< {FEWEST}", "value": say("levers_overlap_axis")},
     )
-    figure = reading.figure(
-        "levers_overlap",
-        chart,
-        pd.DataFrame(rows, columns=heads),
-        say("levers_overlap_n", least=FEWEST),
-        description=chart.description,
-        least=FEWEST,
-    )
+    table = pd.DataFrame(rows, columns=heads)
+    note = say("levers_overlap_n", least=FEWEST)
+    figure = reading.figure("levers_overlap", chart, table, note, description=chart.description, least=FEWEST)
     return title, say("levers_overlap_note"), figure

@@ -87,7 +87,7 @@ def worth(reading: Reading) -> tuple[Any, ...]:
     table = pd.DataFrame(
         [[row.name, formats.number(n), reading.amount(cost), reading.amount(gain), ratio(row.spread.estimate)]
          for row, (n, cost, gain) in zip(rows, sums, strict=True)],
-        columns=[say(f"column_levers_{name}") for name in ("bundle", "merchants", "cost", "gain", "return")],
+        columns=say.heads("levers_bundle", "levers_merchants", "levers_cost", "levers_gain", "levers_return"),
     )  # fmt: skip
     table = table.assign(**interval_columns(frame, reading.level, ratio, say))
     subtitle = say("levers_subtitle", interval=claims.interval_name(reading.evidence, say))
@@ -125,19 +125,20 @@ def curve_of_cost(reading: Reading) -> tuple[Any, ...]:
          formats.percent(row.gain_so_far, 0)]
         for name, gained, row in zip(names, spans, curve.itertuples(), strict=True)
     ]  # fmt: skip
-    heads = [
-        say(f"column_levers_{name}")
-        for name in ("cell", "merchants", "cost_share", "gain", "gain_interval", "gain_so_far")
-    ]
-    labels = {name: say(f"levers_curve_{name}") for name in ("cost", "gain", "even")}
-    figure = reading.figure(
-        "levers_curve",
-        charts.concentration_curve(drawn, labels=labels),
-        pd.DataFrame(rows, columns=heads),
-        say("levers_curve_n", least=FEWEST),
-        subtitle=span,
-        listed="; ".join(f"{row[0]} {row[2]}, {row[5]}" for row in rows),
+    heads = say.heads(
+        "levers_cell",
+        "levers_merchants",
+        "levers_cost_share",
+        "levers_gain",
+        "levers_gain_interval",
+        "levers_gain_so_far",
     )
+    labels = {name: say(f"levers_curve_{name}") for name in ("cost", "gain", "even")}
+    chart = charts.concentration_curve(drawn, labels=labels)
+    table = pd.DataFrame(rows, columns=heads)
+    note = say("levers_curve_n", least=FEWEST)
+    words = {"subtitle": span, "listed": "; ".join(f"{row[0]} {row[2]}, {row[5]}" for row in rows)}
+    figure = reading.figure("levers_curve", chart, table, note, **words)
     return title, say("levers_curve_text", span=span, least=FEWEST), figure
 
 
@@ -166,10 +167,15 @@ def ranked(reading: Reading, band: str = SMALL) -> tuple[Any, ...]:
         rows.append([names[row.bundle], *(
             formats.number(row.n_units), claims.in_percent(row.estimate), say.span(low, high),
             reading.amount(part["cost"] / part["merchants"]), ratio(part["value"]), say("range_to", **back))])  # fmt: skip
-    heads = [
-        say(f"column_levers_{name}")
-        for name in ("bundle", "merchants", "effect", "interval", "cost_each", "return", "interval")
-    ]
+    heads = say.heads(
+        "levers_bundle",
+        "levers_merchants",
+        "levers_effect",
+        "levers_interval",
+        "levers_cost_each",
+        "levers_return",
+        "levers_interval",
+    )
     listing = blocks.listing(heads, rows, say("levers_needs_caption"), numbers=range(1, 7))
     chart = charts.rank_intervals(
         ranks, labels=names | {name: say(f"levers_rank_{name}") for name in ("value", "note", "to")}
@@ -177,15 +183,8 @@ def ranked(reading: Reading, band: str = SMALL) -> tuple[Any, ...]:
     table = pd.DataFrame(
         [[names[row.bundle], str(row.rank), say.span(str(row.rank_low), str(row.rank_high))]
          for row in ranks.sort_values("rank").itertuples()],
-        columns=[say(f"column_levers_{name}") for name in ("bundle", "rank", "interval")],
+        columns=say.heads("levers_bundle", "levers_rank", "levers_interval"),
     )  # fmt: skip
-    figure = reading.figure(
-        "levers_needs",
-        chart,
-        table,
-        counted(reading, effects),
-        description=chart.description,
-        band=say.label(band),
-        level=f"{reading.level:.0%}",
-    )
+    words = {"description": chart.description, "band": say.label(band), "level": f"{reading.level:.0%}"}
+    figure = reading.figure("levers_needs", chart, table, counted(reading, effects), **words)
     return title, say("levers_needs_note"), figure, listing

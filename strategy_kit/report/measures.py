@@ -54,7 +54,7 @@ def table(reading: Reading) -> Block:
     """Return the pilots' measures with their limits, and what the process says in words."""
     say = reading.words
     rows = [_row(reading, name) for name in reading.controls]
-    columns = [say(f"column_{c}") for c in ("measure", "weeks", "value", "range", "words")]
+    columns = say.heads("measure", "weeks", "value", "range", "words")
     return blocks.table(columns, rows, say("measures_caption", week=formats.week_span(reading.monday, say.language)))
 
 

@@ -117,7 +117,7 @@ def design(reading: Reading, pilots: int = 3, weeks_between: int = 4, seed: int 
          formats.day(row.start, say.language) if row.piloted else say("next_comparison")]
         for row in _rows(drawn)
     ]  # fmt: skip
-    heads = [say(f"column_{name}") for name in ("pair", "category", "start")]
+    heads = say.heads("pair", "category", "start")
     counts = {"pilots": formats.Count(pilots), "ways": formats.Count(2**pilots), "seed": str(seed)}
     p_value = formats.number(float(drawn["smallest_p_value"].iloc[0]), 3)
     caption = say("next_design_caption", p=p_value, **counts)

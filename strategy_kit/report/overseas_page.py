@@ -153,10 +153,7 @@ def joining(reading: Reading) -> Parts:
             share = [in_percent(log.estimate), say.span(low, high)]
         counts = [formats.number(n) for n in part.studies["total"].clusters]
         rows.append([say(key), reading.amount(spread.estimate, signed=True), _span(reading, spread), *share, *counts])
-    heads = [
-        say(f"column_os_{name}")
-        for name in ("against", "money", "span", "percent", "percent_span", "treated", "others")
-    ]
+    heads = say.heads("os_against", "os_money", "os_span", "os_percent", "os_percent_span", "os_treated", "os_others")
     table = blocks.listing(heads, rows, say("os_joining_caption", level=f"{reading.level:.0%}"), numbers=range(1, 7))
     unit = reading.unit
     subtitle = say(f"os_joining_{found.against}", unit=unit)
@@ -197,14 +194,10 @@ def _stacked(reading: Reading, found: Compared) -> Any:
     means = {name: reading.amount(study.average[0], signed=True) for name, study in found.studies.items()}
     table = pd.DataFrame({say("column_age"): frame["age"].map(lambda age: formats.number(age, signed=True))})
     table = table.assign(**{labels[part]: frame[part].map(lambda v: formats.number(v, signed=True)) for part in values})
-    return reading.figure(
-        "os_stacked",
-        charts.stacked_effects(frame, labels=labels),
-        table,
-        f"{_counts(reading, found.studies['total'])} · {say('os_stacked_note')}",
-        subtitle=say(f"os_joining_{found.against}", unit=unit),
-        **means,
-    )
+    chart = charts.stacked_effects(frame, labels=labels)
+    note = f"{_counts(reading, found.studies['total'])} · {say('os_stacked_note')}"
+    words = {"subtitle": say(f"os_joining_{found.against}", unit=unit)}
+    return reading.figure("os_stacked", chart, table, note, **words, **means)
 
 
 @PAGE.section("margin")
@@ -247,7 +240,7 @@ def overlap(reading: Reading) -> Parts:
          *(say("os_tile", n=tiles[here, abroad], effect=texts[here, abroad]) for abroad in (False, True))]
         for here in (False, True)
     ]  # fmt: skip
-    heads = [say(f"column_os_{name}") for name in ("tile", "without", "with")]
+    heads = say.heads("os_tile", "os_without", "os_with")
     shown = [blocks.listing(heads, cells, say("os_overlap_caption", least=FEWEST))]
     rows = [Row(say(f"os_only_{name}"), "one", spread) for name, spread in spreads.items()]
     figure = [_forest(reading, rows, "overlap", say("os_overlap_n"))] if rows else []
@@ -303,7 +296,7 @@ def naive(reading: Reading) -> Parts:
          reading.amount(row.after), signed_percent(row.growth), signed_percent(row.growth_before))]
         for name, row in zip(grown.index, grown.itertuples(), strict=True)
     ]  # fmt: skip
-    heads = [say(f"column_os_{name}") for name in ("group", "merchants", "before", "after", "growth", "growth_before")]
+    heads = say.heads("os_group", "os_merchants", "os_before", "os_after", "os_growth", "os_growth_before")
     table = blocks.listing(heads, cells, say("os_naive_caption"), numbers=range(1, 6))
     n = say("os_naive_n", n=formats.Count(int(grown.loc["joiners", "merchants"])))
     note = say.prose(*lines)

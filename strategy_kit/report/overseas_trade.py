@@ -90,14 +90,9 @@ def _paths(reading: Reading, sales: pd.DataFrame, told: dict[str, str]) -> Any:
     labels |= {name: say(f"os_rates_{name}") for name in rates}
     table = pd.DataFrame({say("column_os_month"): whole["month"].dt.strftime("%Y-%m")})
     table = table.assign(**{labels[name]: [_amount(reading, value) for value in whole[name]] for name in rates})
-    return reading.figure(
-        "os_currency",
-        charts.kpi_trend(long, metric="value", period="month", series="rates", labels=labels),
-        table,
-        say("os_currency_n", n=formats.Count(int(whole["merchants"].iloc[-1]))),
-        **months,
-        **told,
-    )
+    chart = charts.kpi_trend(long, metric="value", period="month", series="rates", labels=labels)
+    note = say("os_currency_n", n=formats.Count(int(whole["merchants"].iloc[-1])))
+    return reading.figure("os_currency", chart, table, note, **months, **told)
 
 
 def _table(reading: Reading, found: pd.DataFrame) -> Any:
@@ -136,7 +131,7 @@ def _markets(reading: Reading, sold: pd.DataFrame) -> Any:
             "–" if pd.isna(row.kept) else _amount(reading, row.kept, signed=True))]
         for row in shown.itertuples()
     ]  # fmt: skip
-    heads = [say(f"column_os_{name}") for name in ("market", "merchants", "gmv", "share", "year", "kept")]
+    heads = say.heads("os_market", "os_merchants", "os_gmv", "os_share", "os_year", "os_kept")
     weeks = _weeks(reading)
     span = (weeks["through"] - weeks["since"]).days // 7 + 1
     counts = {"weeks": formats.Count(span), "n": formats.Count(len(sold) - len(shown))}

@@ -120,7 +120,7 @@ def glossary(reading: Reading) -> tuple[Block, Block]:
     say = reading.words
     terms = ("interval", "chance", "complete", "pilot", "special", "aac")
     rows = [[say(f"term_{term}"), say(f"meaning_{term}")] for term in terms]
-    heads = [say("column_term"), say("column_meaning")]
+    heads = say.heads("term", "meaning")
     return (
         blocks.section_head(say("section_glossary"), say("question_glossary"), say("glossary_title")),
         blocks.listing(heads, rows, say("glossary_caption")),

@@ -52,11 +52,13 @@ def pilot_path(reading: Reading) -> Any:
         }
     )
     note = say("path_together" if together else "path_single")
+    chart = charts.effect_timeline(rows, events, labels=labels)
+    counted = f"{sides_counted(reading)} · {note}"
     return reading.figure(
         "path",
-        charts.effect_timeline(rows, events, labels=labels),
+        chart,
         table,
-        f"{sides_counted(reading)} · {note}",
+        counted,
         title=title,
         measure=measured(reading),
         weeks=formats.Count((widest["age"] < 0).sum()),

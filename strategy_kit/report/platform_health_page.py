@@ -193,14 +193,8 @@ def _curve(reading: Reading, curve: Estimates, title: str) -> Any:
                           say("ph_contribution"): rows["estimate"].map(partial(reading.amount, signed=True)),
                           say("ph_column_range"): spans})  # fmt: skip
     counts = dict(zip(("treated", "others"), map(formats.number, curve.clusters), strict=True))
-    return reading.figure(
-        "ph_payback",
-        charts.event_study(curve, labels=labels),
-        table,
-        say("ph_n", **counts),
-        title=title,
-        **_last(reading, curve),
-    )
+    chart = charts.event_study(curve, labels=labels)
+    return reading.figure("ph_payback", chart, table, say("ph_n", **counts), title=title, **_last(reading, curve))
 
 
 def _steps(reading: Reading, sums: Any, title: str) -> Any:
@@ -222,11 +216,6 @@ def _steps(reading: Reading, sums: Any, title: str) -> Any:
     frame = pd.DataFrame({"step": steps, "amount": np.array(values) / scale, "kind": kinds, "text": texts})
     labels = {"value": say("with_unit", name=say("ph_revenue"), unit=unit), "cut": say("axis_cut")}
     told = "; ".join(f"{step} {text}" for step, text in zip(steps, texts, strict=True))
-    return reading.figure(
-        "ph_bridge",
-        charts.growth_waterfall(frame, labels=labels),
-        pd.DataFrame({say("column_step"): steps, say("ph_revenue"): texts}),
-        say("adds_up"),
-        title=title,
-        description=told,
-    )
+    chart = charts.growth_waterfall(frame, labels=labels)
+    table = pd.DataFrame({say("column_step"): steps, say("ph_revenue"): texts})
+    return reading.figure("ph_bridge", chart, table, say("adds_up"), title=title, description=told)

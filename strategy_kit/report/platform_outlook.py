@@ -21,8 +21,8 @@ from strategy_kit.report.platform_health_page import PAGE
 from strategy_kit.report.reasons import reason_in
 
 if TYPE_CHECKING:
-    from strategy_kit.report.programme_page import Parts
     from strategy_kit.estimates import Estimates
+    from strategy_kit.report.programme_page import Parts
     from strategy_kit.report.reading import Reading
 
 FIRST, YEAR = 8, 52
@@ -126,14 +126,10 @@ def _values(reading: Reading, found: dict[int, Any]) -> Any:
     table = table.assign(**interval_columns(frame, reading.level, write, say))
     fits = [row[0].calibration().attrs for row in found.values()]
     held = {f"slope_{at}": formats.number(fit["slope"], 2) for at, fit in enumerate(fits)}
-    return reading.figure(
-        "ph_values",
-        nested_forest(frame, unit=write, labels={"cut": say("nested_cut")}),
-        table,
-        say("ph_values_caption", **held),
-        description="; ".join(frame["name"] + " " + frame["value"]),
-        weeks=weeks,
-    )
+    chart = nested_forest(frame, unit=write, labels={"cut": say("nested_cut")})
+    note = say("ph_values_caption", **held)
+    words = {"description": "; ".join(frame["name"] + " " + frame["value"]), "weeks": weeks}
+    return reading.figure("ph_values", chart, table, note, **words)
 
 
 def _card(reading: Reading, card: pd.DataFrame) -> Any:
@@ -200,13 +196,9 @@ def _survival(reading: Reading) -> Any:
         }
     )
     labels = {"value": say("ph_surviving"), "age": say("ph_months")}
-    return reading.figure(
-        "ph_survival",
-        charts.retention_curves(curve, labels=labels),
-        table,
-        say("ph_survival_n", n=formats.Count(int(curve["at_risk"].iloc[0]))),
-        **told,
-    )
+    chart = charts.retention_curves(curve, labels=labels)
+    note = say("ph_survival_n", n=formats.Count(int(curve["at_risk"].iloc[0])))
+    return reading.figure("ph_survival", chart, table, note, **told)
 
 
 def _lead_lag(reading: Reading) -> Any:
@@ -228,10 +220,6 @@ def _lead_lag(reading: Reading) -> Any:
     rows = found.tidy(reading.level)
     table = pd.DataFrame({say("ph_lag"): [formats.number(v, signed=True) for v in rows["lag"]],
                           say("column_estimate"): [formats.percent(v, signed=True) for v in rows["estimate"]]})  # fmt: skip
-    return reading.figure(
-        "ph_lead",
-        charts.event_study(drawn, percent=True, labels=labels),
-        table,
-        say("ph_lead_n", n=formats.Count(found.clusters[0])),
-        **told,
-    )
+    chart = charts.event_study(drawn, percent=True, labels=labels)
+    note = say("ph_lead_n", n=formats.Count(found.clusters[0]))
+    return reading.figure("ph_lead", chart, table, note, **told)

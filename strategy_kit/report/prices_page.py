@@ -107,17 +107,12 @@ def fairness(reading: Reading) -> Parts:
          say.span(formats.percent(row.conf_low), formats.percent(row.conf_high)))
         for row in rows.itertuples()
     ]  # fmt: skip
-    heads = [
-        say(f"column_{name}") for name in ("prices_side", "prices_quality", "prices_price", "prices_share", "interval")
-    ]
+    heads = say.heads("prices_side", "prices_quality", "prices_price", "prices_share", "interval")
     lost = formats.Count(int(sides["left_out"].sum()))
-    figure = reading.figure(
-        "prices_quadrant",
-        charts.price_quadrants(found, labels=labels | counts),
-        pd.DataFrame(cells, columns=heads),
-        say("prices_quadrant_n", n=formats.Count(int(sides["product_weeks"].sum())), out=lost),
-        **shares,
-    )
+    chart = charts.price_quadrants(found, labels=labels | counts)
+    table = pd.DataFrame(cells, columns=heads)
+    note = say("prices_quadrant_n", n=formats.Count(int(sides["product_weeks"].sum())), out=lost)
+    figure = reading.figure("prices_quadrant", chart, table, note, **shares)
     return say("prices_fairness_title", **shares), say("prices_fairness_note"), figure, _hedonic(reading)
 
 
@@ -194,9 +189,8 @@ def _components(reading: Reading) -> Any:
     ends = {f"{name}_{group}": _component(name, float(last.loc[group, name]))
             for name in ("depth", "new_share") for group in _GROUPS}  # fmt: skip
     chart = charts.competition(long, labels=labels, start=reading.shop.pilot.starts_on)
-    return reading.figure(
-        "prices_components", chart, table, say("prices_components_caption"), description=chart.description, **ends
-    )
+    note = say("prices_components_caption")
+    return reading.figure("prices_components", chart, table, note, description=chart.description, **ends)
 
 
 def _component(name: str, value: float) -> str:
@@ -228,14 +222,9 @@ def drift(reading: Reading) -> Parts:
     labels = {"value": say("prices_drift_axis"), "age": say("study_age"), "start": say("study_start"), **bands(say)}
     table = effects_table(say, recent.tidy(), partial(formats.number, digits=3, signed=True), say.span)
     counts = dict(zip(("treated", "others"), map(formats.number, study.clusters), strict=True))
-    figure = reading.figure(
-        "prices_drift",
-        charts.event_study(recent, labels=labels),
-        table,
-        say("study_n", **counts),
-        title=say("prices_drift_title", verb=verb),
-        range=span,
-    )
+    chart = charts.event_study(recent, labels=labels)
+    words = {"title": say("prices_drift_title", verb=verb), "range": span}
+    figure = reading.figure("prices_drift", chart, table, say("study_n", **counts), **words)
     return say("prices_drift_title", verb=verb), say("prices_drift_note", range=span), figure, _whole(reading)
 
 

@@ -87,15 +87,9 @@ def _attained(reading: Reading, last: pd.DataFrame) -> Any:
     labels = {"value": say("column_merchants"), "share": say("attained_share"), "floor": say("word_floor")}
     shown = bins.assign(merchants=bins["merchants"].where(bins["merchants"] >= FEWEST, 0))
     count = formats.Count(int(total["merchants"]))
-    return reading.figure(
-        "attained",
-        charts.attainment(shown, labels=labels | {"stretch": say("word_stretch")}),
-        table,
-        say("attained_n", n=count, least=FEWEST),
-        share=portfolio,
-        day=day,
-        n=count,
-    )
+    chart = charts.attainment(shown, labels=labels | {"stretch": say("word_stretch")})
+    note = say("attained_n", n=count, least=FEWEST)
+    return reading.figure("attained", chart, table, note, share=portfolio, day=day, n=count)
 
 
 def _bands(reading: Reading, last: pd.DataFrame) -> Block:
@@ -108,6 +102,6 @@ def _bands(reading: Reading, last: pd.DataFrame) -> Block:
             formats.percent(row.met_stretch / row.merchants, 0), formats.percent(row.sold / row.stretch))]
         for row in shown.fillna({"size_band": "unknown"}).itertuples()
     ]  # fmt: skip
-    heads = [say(f"column_{name}") for name in ("size_band", "merchants", "met_floor", "met_stretch", "portfolio")]
+    heads = say.heads("size_band", "merchants", "met_floor", "met_stretch", "portfolio")
     hidden = formats.Count(len(last) - len(shown))
     return blocks.listing(heads, rows, say("bands_caption", n=hidden, least=FEWEST), numbers=range(1, 5))

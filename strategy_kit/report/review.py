@@ -242,15 +242,9 @@ def control(review: Review) -> Any:
             say("column_words"): [say(f"signal_{code or 'none'}") for code in found["signal"]],
         }
     )
-    return review.figure(
-        "control",
-        charts.process_control(shown, period="period", labels=labels),
-        table,
-        say("control_note"),
-        last=say(f"signal_{last}"),
-        n=formats.Count(len(recent)),
-        unit=unit,
-    )
+    chart = charts.process_control(shown, period="period", labels=labels)
+    words = {"last": say(f"signal_{last}"), "n": formats.Count(len(recent)), "unit": unit}
+    return review.figure("control", chart, table, say("control_note"), **words)
 
 
 def drivers(review: Review) -> Any:

@@ -87,7 +87,7 @@ def broken_laws(check: Review, found: pd.DataFrame) -> Block:
         ]
         for row in broken.itertuples()
     ]
-    heads = [say(f"column_{name}") for name in ("check", "rows", "broken", "example", "remedy")]
+    heads = say.heads("check", "rows", "broken", "example", "remedy")
     return blocks.listing(heads, rows, f"{say('checks_caption')} {say('checks_masked')}", numbers=(1, 2))
 
 
@@ -112,7 +112,7 @@ def kept_laws(check: Review, found: pd.DataFrame) -> Block:
     """Return the laws that hold, by table."""
     say, kept = check.words, found[found["rows"] == 0]
     rows = [[str(table), "; ".join(laws)] for table, laws in kept.groupby("table", sort=False)["check"]]
-    return blocks.listing([say("column_table"), say("column_kept")], rows, say("kept_caption"))
+    return blocks.listing(say.heads("table", "kept"), rows, say("kept_caption"))
 
 
 def coverage(check: Review) -> Any:
@@ -133,13 +133,8 @@ def coverage(check: Review) -> Any:
             say("column_complete"): found["complete"].map({True: say("complete_yes"), False: say("complete_no")}),
         }
     )
-    return check.figure(
-        "coverage",
-        charts.kpi_trend(found, metric="lines", period="week", series="series", labels=labels),
-        table,
-        say("coverage_note"),
-        **words,
-    )
+    chart = charts.kpi_trend(found, metric="lines", period="week", series="series", labels=labels)
+    return check.figure("coverage", chart, table, say("coverage_note"), **words)
 
 
 def _share(share: float) -> str:

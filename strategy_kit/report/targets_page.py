@@ -96,9 +96,7 @@ def setting(reading: Reading, promise: float = 0.9, reach: float = 0.25) -> Part
          for name in ("floor", "forecast", "stretch")))]
         for row in sums.rename(columns={"count": "count_"}).itertuples() if row.count_ >= FEWEST
     ]  # fmt: skip
-    heads = [
-        say(f"column_{name}") for name in ("size_band", "merchants", "next_floor", "next_forecast", "next_stretch")
-    ]
+    heads = say.heads("size_band", "merchants", "next_floor", "next_forecast", "next_stretch")
     table = blocks.listing(heads, rows, say("setting_caption", least=FEWEST), numbers=range(1, 5))
     note = say("setting_note", n=formats.Count(tried["period_start"].nunique()))
     return title, note, _shares(reading, shares, say("setting_figure")), table
@@ -134,14 +132,11 @@ def _shares(reading: Reading, shares: pd.DataFrame, title: str) -> Any:
         for row in shown.itertuples()
     ]  # fmt: skip
     heads = [say("column_size_band"), say("column_targets"), say("share_met"), say("column_interval")]
-    return reading.figure(
-        "shares",
-        charts.met_by_band(shown, labels=words | names),
-        pd.DataFrame(rows, columns=heads),
-        say("shares_n", n=formats.Count(int(shares["targets"].iloc[0])), least=FEWEST),
-        title=title,
-        listed="; ".join(f"{row[0]} {row[2]}" for row in rows),
-    )
+    chart = charts.met_by_band(shown, labels=words | names)
+    table = pd.DataFrame(rows, columns=heads)
+    note = say("shares_n", n=formats.Count(int(shares["targets"].iloc[0])), least=FEWEST)
+    told = {"title": title, "listed": "; ".join(f"{row[0]} {row[2]}" for row in rows)}
+    return reading.figure("shares", chart, table, note, **told)
 
 
 @PAGE.section("gaming")
@@ -157,13 +152,9 @@ def gaming(reading: Reading) -> Parts:
                           say("column_targets"): [formats.number(n) if n else f"< {FEWEST}" for n in bins["observed"]],
                           say("column_expected"): [formats.number(n, 1) for n in bins["counterfactual"]]})  # fmt: skip
     words = {"value": say("column_targets"), "share": say("attained_share"), "line": say("word_stretch")}
-    figure = reading.figure(
-        "gaming",
-        charts.bunching(bins, labels=words | {"expected": say("gaming_expected")}),
-        table,
-        say("gaming_n", n=formats.Count(len(made)), out=formats.Count(found.left_out), least=FEWEST),
-        **told,
-    )
+    chart = charts.bunching(bins, labels=words | {"expected": say("gaming_expected")})
+    note = say("gaming_n", n=formats.Count(len(made)), out=formats.Count(found.left_out), least=FEWEST)
+    figure = reading.figure("gaming", chart, table, note, **told)
     return title, say("gaming_note"), figure, _made_of(reading)
 
 
@@ -183,7 +174,7 @@ def _made_of(reading: Reading) -> Any:
          say.span(*(formats.percent(gap[name][end], signed=True) for end in ("conf_low", "conf_high")))]
         for name in _MEASURES
     ]  # fmt: skip
-    heads = [say(f"column_{name}") for name in ("measure", "just_made", "clear", "difference_interval")]
+    heads = say.heads("measure", "just_made", "clear", "difference_interval")
     return blocks.listing(heads, rows, say("gaming_caption"), numbers=range(1, 4))
 
 

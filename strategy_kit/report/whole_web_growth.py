@@ -59,14 +59,9 @@ def pass_through(reading: Reading) -> Parts:
     heads = ("size_band", "ww_total", "ww_on", "merchants")
     counts = {"n": formats.Count(found.clusters[0]), "changes": formats.Count(len(moved)),
               "out": formats.Count(int(moved.attrs["left_out"]))}  # fmt: skip
-    figure = reading.figure(
-        "ww_bins",
-        drawn,
-        pd.DataFrame(cells, columns=[say(f"column_{name}") for name in heads]),
-        sourced(reading, say("ww_pass_n", **counts)),
-        raw=raw,
-        part=part,
-    )
+    table = pd.DataFrame(cells, columns=[say(f"column_{name}") for name in heads])
+    counted = sourced(reading, say("ww_pass_n", **counts))
+    figure = reading.figure("ww_bins", drawn, table, counted, raw=raw, part=part)
     return title, note, figure, _slopes(reading, terms, moved), blocks.line(_blurred(reading, moved))
 
 
@@ -81,7 +76,7 @@ def _slopes(reading: Reading, terms: Any, moved: pd.DataFrame) -> Any:
     ]
     values = [*terms[ends].to_numpy(float), *classes[ends].to_numpy(float)]
     cells = [[name, *(formats.number(v, 2, signed=True) for v in row)] for name, row in zip(names, values, strict=True)]
-    heads = [say(f"column_ww_{name}") for name in ("slope", "estimate", "low", "high")]
+    heads = say.heads("ww_slope", "ww_estimate", "ww_low", "ww_high")
     return blocks.listing(heads, cells, say("ww_slopes_caption", level=f"{reading.level:.0%}"), numbers=range(1, 4))
 
 
@@ -130,14 +125,9 @@ def advertising(reading: Reading) -> Parts:
         "months": formats.Count(len(who.months)),
         "out": formats.Count(who.left_out),
     }
-    figure = reading.figure(
-        "ww_ads",
-        charts.event_study(drawn, labels=labels),
-        table,
-        sourced(reading, say("ww_ads_n", **counts)),
-        title=title,
-        description=note,
-    )
+    chart = charts.event_study(drawn, labels=labels)
+    counted = sourced(reading, say("ww_ads_n", **counts))
+    figure = reading.figure("ww_ads", chart, table, counted, title=title, description=note)
     return title, note, figure, blocks.line(_by_class(reading, who))
 
 

@@ -84,15 +84,9 @@ def wallet(reading: Reading) -> Parts:
     frame["text"] = [reading.amount(amount, signed=kind == "change", like=like) for _, amount, kind in steps]
     n = say("ww_wallet_n", n=formats.Count(int(row.merchants)), covered=formats.percent(float(whole["covered"]), 0))
     drawn = charts.growth_waterfall(frame, labels={"value": say("ww_steps_value"), "cut": say("ww_cut")})
-    figure = reading.figure(
-        "ww_steps",
-        drawn,
-        frame[["step", "text"]].set_axis([say("ww_steps_value"), say("ww_amount")], axis=1),
-        sourced(reading, n),
-        description=drawn.description,
-        **_told(row),
-        months=formats.Count(months),
-    )
+    table = frame[["step", "text"]].set_axis([say("ww_steps_value"), say("ww_amount")], axis=1)
+    words = {"description": drawn.description, "months": formats.Count(months)}
+    figure = reading.figure("ww_steps", drawn, table, sourced(reading, n), **words, **_told(row))
     title = say("ww_wallet_title", **_told(row), months=formats.Count(months))
     return title, say("ww_wallet_note"), _bands(reading, months), figure
 
@@ -144,14 +138,9 @@ def entry(reading: Reading) -> Parts:
     labels |= bands(say, "ww_study_note")
     table = effects_table(say, recent.tidy(), partial(formats.number, signed=True), say.span, "ww_month")
     counts = dict(zip(("entered", "others"), map(formats.Count, study.clusters), strict=True))
-    figure = reading.figure(
-        "ww_entry",
-        charts.event_study(recent, labels=labels),
-        table,
-        sourced(reading, say("ww_entry_n", **counts)),
-        title=title,
-        description=note,
-    )
+    chart = charts.event_study(recent, labels=labels)
+    counted = sourced(reading, say("ww_entry_n", **counts))
+    figure = reading.figure("ww_entry", chart, table, counted, title=title, description=note)
     return title, note, figure, _in_percent(reading, panels["on_platform"])
 
 

@@ -85,6 +85,10 @@ class Words:
         """Write a range by its ends."""
         return self("range_to", low=low, high=high)
 
+    def heads(self, *columns: str) -> list[str]:
+        """Return the heads of columns."""
+        return [self(f"column_{name}") for name in columns]
+
     def label(self, name: str) -> str:
         """Return the readable name of a category or other key of the data; its own asterisks mark nothing."""
         known = catalogue().get(f"label_{name}")
