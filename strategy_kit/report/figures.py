@@ -15,6 +15,7 @@ from strategy_kit.metrics import METRICS
 from strategy_kit.report import blocks, claims
 from strategy_kit.report.audience import FEWEST
 from strategy_kit.report.claims import in_percent
+from strategy_kit.report.common_figures import cohort_table
 from strategy_kit.report.page import against_others, kept_selling, measured, shown_cohorts
 from strategy_kit.report.reading import Reading, listed
 
@@ -178,18 +179,10 @@ def cohort_triangle(reading: Reading) -> Any:
         "value": say("cohort_value"),
         "cohort": f"{say('cohort_cohort')} · {say('column_size')}",
     }
-    share = frame["value"] / frame["cohort_size"]
-    wide = frame.assign(share=share).pivot_table(index=["cohort", "cohort_size"], columns="age", values="share")
-    table = pd.DataFrame(
-        {
-            say("column_cohort"): pd.DatetimeIndex(wide.index.get_level_values(0)).strftime("%Y-%m"),
-            say("column_size"): [formats.number(n) for n in wide.index.get_level_values(1)],
-            **{str(age): ["" if np.isnan(v) else formats.percent(v, 0) for v in wide[age]] for age in wide.columns},
-        }
-    )
+    table = cohort_table(say, frame, say("column_size"), "%Y-%m")
     chart = charts.triangle(frame, labels=labels)
-    note = say("cohort_n", n=formats.Count(len(wide)))
-    words = {"n": formats.Count(len(wide)), "age": formats.Count(kept[0]), "low": kept[1], "high": kept[2]}
+    note = say("cohort_n", n=formats.Count(len(table)))
+    words = {"n": formats.Count(len(table)), "age": formats.Count(kept[0]), "low": kept[1], "high": kept[2]}
     return reading.figure("cohort", chart, table, note, **words)
 
 

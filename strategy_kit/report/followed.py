@@ -9,8 +9,9 @@ import pandas as pd
 
 from strategy_kit import charts, cohort, formats
 from strategy_kit.errors import DesignError
-from strategy_kit.report import blocks
+from strategy_kit.report import blocks, common_figures
 from strategy_kit.report.audience import FEWEST
+from strategy_kit.report.common_figures import cohort_table
 
 if TYPE_CHECKING:
     from strategy_kit.report.blocks import Block
@@ -61,17 +62,9 @@ def retention_map(review: Review, unit: Literal["merchant", "buyer"] = "merchant
     }
     labels = {"age": say(f"ages_{review.period}"), "value": say("cohort_value")}
     labels["cohort"] = f"{say('cohort_cohort')} · {say(f'heads_{unit}')}"
-    wide = frame.assign(share=frame["value"] / frame["cohort_size"])
-    wide = wide.pivot_table(index=["cohort", "cohort_size"], columns="age", values="share")
-    table = pd.DataFrame(
-        {
-            say("column_cohort"): pd.DatetimeIndex(wide.index.get_level_values(0)).strftime("%Y-%m-%d"),
-            say(f"heads_{unit}"): [formats.number(n) for n in wide.index.get_level_values(1)],
-            **{str(a): ["" if np.isnan(v) else formats.percent(v, 0) for v in wide[a]] for a in wide.columns},
-        }
-    )
+    table = cohort_table(say, frame, say(f"heads_{unit}"), "%Y-%m-%d")
     title = say(f"kept_title_{unit}", **words)
-    note = say("kept_note", n=formats.Count(len(wide)), fewest=FEWEST)
+    note = say("kept_note", n=formats.Count(len(table)), fewest=FEWEST)
     chart = charts.triangle(frame, share=True, labels=labels)
     return review.figure("kept", chart, table, note, title=title, subtitle=say(f"kept_subtitle_{unit}"))
 
@@ -131,27 +124,14 @@ def survival(review: Review) -> Any:
     found = found[(found["at_risk"] >= FEWEST) & found["survival"].notna()]
     if len(found) <= 1:
         return blocks.line(say("kept_absent_merchant"))
-    ends = [(found["survival"] + sign * 1.96 * found["std_error"]).clip(0, 1) for sign in (-1, 1)]
-    rows = found.assign(value=found["survival"], low=ends[0], high=ends[1], series="average")
     last = found.iloc[-1]
     step = say(f"step_{review.period}", n=formats.Count(int(last["age"])))
     title = say("survival_title", share=formats.percent(last["survival"], 0), step=step)
     money = {name: [review.told("gmv", v) for v in found[f"value_per_{name}"]] for name in ("member", "survivor")}
-    table = pd.DataFrame(
-        {
-            say("column_ages"): [str(age) for age in found["age"]],
-            say("column_risk"): [formats.number(n) for n in found["at_risk"]],
-            say("column_exits"): [formats.number(n) for n in found["exits"]],
-            say("survival_axis"): [formats.percent(v) for v in found["survival"]],
-            say("column_per_member"): money["member"],
-            say("column_per_survivor"): money["survivor"],
-        }
-    )
     labels = {"value": say("survival_axis"), "age": say(f"ages_{review.period}"), "average": say("survival_line")}
+    chart, table = common_figures.survival(review, found, labels)
+    table = table.assign(**{say(f"column_per_{name}"): told for name, told in money.items()})
     both = {"member": money["member"][-1], "survivor": money["survivor"][-1], "step": step}
-    chart = charts.retention_curves(
-        rows[["age", "value", "low", "high", "series"]], labels=labels | {"interval": say("shaded")}
-    )
     return review.figure("survival", chart, table, say("survival_note"), title=title, **both)
 
 

@@ -13,6 +13,7 @@ from strategy_kit.lasting_growth.grounds import ALL
 from strategy_kit.periods import months_later
 from strategy_kit.report import blocks
 from strategy_kit.report.audience import FEWEST
+from strategy_kit.report.common_figures import survival, waterfall
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -44,16 +45,10 @@ def step_names(say: Words) -> dict[str, str]:
 def falls(review: Review, now: pd.DataFrame, month: str) -> Any:
     """Draw a month's ladder from paid GMV down to that of buyers who came back."""
     say, names = review.words, step_names(review.words)
-    scale, unit = review.scale(float(now["amount"]["paid"]))
-    level = (now["kind"] == "level").to_numpy()
-    texts = [review.amount(v, signed=not at) for v, at in zip(now["amount"], level, strict=True)]
-    steps = [names[str(step)] for step in now.index]
-    frame = pd.DataFrame({"step": steps, "amount": now["amount"].to_numpy() / scale, "kind": now["kind"].to_numpy()})
-    labels = {"value": say("with_unit", name=say("metric_gmv"), unit=unit), "cut": say("axis_cut")}
-    shares = [formats.percent(share) for share in now["share"]]
-    table = pd.DataFrame({say("column_step"): steps, say("metric_gmv"): texts, say("lg_of_paid"): shares})
+    steps, amounts = [names[str(step)] for step in now.index], [*map(float, now["amount"])]
+    chart, table, _ = waterfall(review, steps, amounts, [*now["kind"]], say("metric_gmv"), float(now["amount"]["paid"]))
+    table[say("lg_of_paid")] = [formats.percent(share) for share in now["share"]]
     parts = {name: formats.percent(abs(float(now["share"][name])), 0) for name in ("settled", "net", "repeat")}
-    chart = charts.growth_waterfall(frame.assign(text=texts), labels=labels)
     return _figure(
         review, chart, say("lg_falls_title", **parts), (say("lg_falls_subtitle", month=month), say("adds_up")), table
     )
@@ -243,29 +238,13 @@ def products_left(review: Review, until: dt.date) -> Any:
     left_out, found = found.attrs["left_out"], found[found["at_risk"] >= FEWEST]
     if len(found) < 2:
         return blocks.line(say("lg_young"))
-    ends = [(found["survival"] + sign * 1.96 * found["std_error"]).clip(0, 1) for sign in (-1, 1)]
-    rows = pd.DataFrame(
-        {"age": found["age"], "value": found["survival"], "low": ends[0], "high": ends[1], "series": "average"}
-    )
     last: Any = found.iloc[-1]
     step = say("step_month", n=formats.Count(int(last["age"])))
-    table = pd.DataFrame(
-        {
-            say("column_ages"): [str(age) for age in found["age"]],
-            say("column_risk"): [formats.number(n) for n in found["at_risk"]],
-            say("column_exits"): [formats.number(n) for n in found["exits"]],
-            say("lg_still_sells"): [formats.percent(v) for v in found["survival"]],
-        }
-    )
-    labels = {
-        "value": say("lg_still_sells"),
-        "age": say("ages_month"),
-        "average": say("lg_new_products"),
-        "interval": say("shaded"),
-    }
+    labels = {"value": say("lg_still_sells"), "age": say("ages_month"), "average": say("lg_new_products")}
+    chart, table = survival(review, found, labels)
     title = say("lg_left_title", share=formats.percent(last["survival"], 0), step=step)
     note = say("lg_left_note", n=formats.Count(left_out["left_censored"]))
-    return _figure(review, charts.retention_curves(rows, labels=labels), title, (say("lg_left_subtitle"), note), table)
+    return _figure(review, chart, title, (say("lg_left_subtitle"), note), table)
 
 
 def _named(say: Words, group: str) -> str:

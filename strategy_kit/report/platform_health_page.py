@@ -15,6 +15,7 @@ from strategy_kit.errors import DesignError
 from strategy_kit.platform_health import Scenario
 from strategy_kit.report import blocks, claims
 from strategy_kit.report.audience import FEWEST
+from strategy_kit.report.common_figures import waterfall
 from strategy_kit.report.figures import bands
 from strategy_kit.report.programme_page import Parts, ProgrammePage
 
@@ -200,8 +201,6 @@ def _curve(reading: Reading, curve: Estimates, title: str) -> Any:
 def _steps(reading: Reading, sums: Any, title: str) -> Any:
     say = reading.words
     levels = [float(sums["fees_before"]), float(sums["fees_after"])]
-    scale = 1e4 if say.language == "zh" else 1e6 if max(levels) >= 1e6 else 1e3
-    unit = say(f"axis_{scale:.0f}", unit=reading.unit)
     names: Sequence[str] = platform_health.BRIDGE
     values = [
         levels[0],
@@ -212,10 +211,5 @@ def _steps(reading: Reading, sums: Any, title: str) -> Any:
     values += [levels[1] + sum(values[5:])]
     steps = [say(name) for name in _STEPS]
     kinds = ["level", "change", "change", "change", "level", "change", "change", "level"]
-    texts = [reading.amount(value, signed=kind == "change") for value, kind in zip(values, kinds, strict=True)]
-    frame = pd.DataFrame({"step": steps, "amount": np.array(values) / scale, "kind": kinds, "text": texts})
-    labels = {"value": say("with_unit", name=say("ph_revenue"), unit=unit), "cut": say("axis_cut")}
-    told = "; ".join(f"{step} {text}" for step, text in zip(steps, texts, strict=True))
-    chart = charts.growth_waterfall(frame, labels=labels)
-    table = pd.DataFrame({say("column_step"): steps, say("ph_revenue"): texts})
+    chart, table, told = waterfall(reading, steps, values, kinds, say("ph_revenue"), max(levels))
     return reading.figure("ph_bridge", chart, table, say("adds_up"), title=title, description=told)

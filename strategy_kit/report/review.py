@@ -15,6 +15,7 @@ from strategy_kit.errors import ParameterError
 from strategy_kit.metrics import METRICS, parts
 from strategy_kit.periods import Period, checked_period, next_start, week_label
 from strategy_kit.report import blocks
+from strategy_kit.report.common_figures import waterfall
 from strategy_kit.report.sections import Section
 from strategy_kit.report.week import Week
 from strategy_kit.report.words import Words
@@ -281,14 +282,7 @@ def merchants(review: Review) -> Any:
 
 def _waterfall(review: Review, flow: tuple[float, Mapping[str, float], float], title: str, subtitle: str) -> Any:
     say, (opening, steps, closing) = review.words, flow
-    scale, unit = review.scale(max(opening, closing))
+    names, kinds = [review.names[0], *steps, review.names[1]], ["level", *["change"] * len(steps), "level"]
     amounts = [opening, *steps.values(), closing]
-    texts = [review.amount(v, signed=0 < i < len(amounts) - 1)
-             for i, v in enumerate(amounts)]  # fmt: skip
-    frame = pd.DataFrame({"step": [review.names[0], *steps, review.names[1]], "amount": np.array(amounts) / scale})
-    frame = frame.assign(kind=["level", *["change"] * len(steps), "level"], text=texts)
-    labels = {"value": say("with_unit", name=say("metric_gmv"), unit=unit), "cut": say("axis_cut")}
-    table = pd.DataFrame({say("column_step"): frame["step"], say("metric_gmv"): texts})
-    chart = charts.growth_waterfall(frame, labels=labels)
-    told = "; ".join(f"{step} {text}" for step, text in zip(frame["step"], texts, strict=True))
+    chart, table, told = waterfall(review, names, amounts, kinds, say("metric_gmv"), max(opening, closing))
     return review.figure("waterfall", chart, table, say("adds_up"), title=title, subtitle=subtitle, description=told)
