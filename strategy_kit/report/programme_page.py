@@ -65,13 +65,13 @@ class ProgrammePage:
 
         def decorated(parts: Callable[..., Parts]) -> Callable[..., Section]:
             @wraps(parts)
-            def section(reading: Reading, *asked: Any) -> Section:
+            def section(reading: Reading, *asked: Any, **named: Any) -> Section:
                 say = reading.words
                 head = say(f"section_{self.words}_{name}"), say(f"question_{self.words}_{name}")
                 if self.table and not always and self.table not in reading.shop.tables:
                     return Section(name, (blocks.absent(*head, say(self.lacks)),))
                 try:
-                    title, note, *shown = parts(reading, *asked)
+                    title, note, *shown = parts(reading, *asked, **named)
                 except DesignError as reason:
                     return Section(name, (blocks.absent(*head, say(f"{self.words}_impossible", reason=reason)),))
                 return Section(name, (blocks.section_head(*head, title, note), *shown))
