@@ -23,11 +23,6 @@ if TYPE_CHECKING:
     from strategy_kit.report.words import Words
 
 
-def _figure(review: Review, chart: Any, title: str, notes: tuple[str, str], table: pd.DataFrame) -> Any:
-    """Put the words around a chart; notes are subtitle and the note of the caption."""
-    return review.figure("lg", chart, table, notes[1], title=title, subtitle=notes[0])
-
-
 def side_names(say: Words) -> dict[str, str]:
     """Name the sides."""
     return {"pilots": say("series_pilot"), "others": say("series_other"), ALL: say("lg_all")}
@@ -49,9 +44,7 @@ def falls(review: Review, now: pd.DataFrame, month: str) -> Any:
     chart, table, _ = waterfall(review, steps, amounts, [*now["kind"]], say("metric_gmv"), float(now["amount"]["paid"]))
     table[say("lg_of_paid")] = [formats.percent(share) for share in now["share"]]
     parts = {name: formats.percent(abs(float(now["share"][name])), 0) for name in ("settled", "net", "repeat")}
-    return _figure(
-        review, chart, say("lg_falls_title", **parts), (say("lg_falls_subtitle", month=month), say("adds_up")), table
-    )
+    return review.figure("lg_falls", chart, table, say("adds_up"), month=month, **parts)
 
 
 def kept_path(review: Review, rungs: pd.DataFrame) -> Any:
@@ -70,8 +63,8 @@ def kept_path(review: Review, rungs: pd.DataFrame) -> Any:
     start = review.shop.pilot.starts_on if review.shop.description.pilot else None
     chart = charts.kpi_trend(rows, metric="percent", period="month", series="series", labels=labels, start=start)
     first, last = (formats.percent(float(wide[sides[0]].iloc[at]), 0) for at in (0, -1))
-    title = say("lg_kept_title", side=names[sides[0]], first=first, last=last)
-    return _figure(review, chart, title, (say("lg_kept_subtitle"), say("lg_description")), table)
+    words = {"side": names[sides[0]], "first": first, "last": last}
+    return review.figure("lg_kept", chart, table, say("lg_description"), **words)
 
 
 def growth(review: Review, rungs: pd.DataFrame) -> Block:
@@ -116,8 +109,7 @@ def buyers(review: Review, found: pd.DataFrame, measure: str) -> Any:
     def told(value: float, *, signed: bool = False) -> str:
         return formats.percent(value, signed=signed) if share else review.amount(value, signed=signed)
 
-    unit = review.unit
-    axis = say("lg_retention_axis") if share else say("with_unit", name=say("lg_spend_axis"), unit=unit)
+    axis = say("lg_retention_axis") if share else say("with_unit", name=say("lg_spend_axis"), unit=review.unit)
     labels = {**names, "value": axis, "age": say("ages_month"), "interval": say("shaded")}
     table = pd.DataFrame({say("column_ages"): [str(age) for age in rows["age"]]})
     table = table.assign(**{name: [told(value) for value in rows[group]] for group, name in names.items()})
@@ -133,7 +125,7 @@ def buyers(review: Review, found: pd.DataFrame, measure: str) -> Any:
         "n": formats.Count(int(rows["buyers_subsidised"].max())),
         "m": formats.Count(int(rows["buyers_others"].max())),
     }
-    return _figure(review, chart, title, (say("lg_buyers_subtitle"), say("lg_buyers_caption", **counts)), table)
+    return review.figure("lg_buyers", chart, table, say("lg_buyers_caption", **counts), title=title)
 
 
 def lift_words(say: Words, row: Any) -> dict[str, str]:
@@ -164,9 +156,8 @@ def festival(review: Review, weeks: pd.DataFrame, found: pd.DataFrame, last: Any
         name: formats.percent(float(mine[part]), signed=True)
         for name, part in (("lift", "festival"), ("trough", "trough"))
     }
-    title = say("lg_festival_title", festival=parts["festival"], **over)
-    return _figure(review, charts.festival_block(shown, labels=labels), title,
-                   (say("lg_festival_subtitle"), say("lg_festival_caption")), table)  # fmt: skip
+    chart, note = charts.festival_block(shown, labels=labels), say("lg_festival_caption")
+    return review.figure("lg_festival", chart, table, note, festival=parts["festival"], **over)
 
 
 def festival_table(review: Review, found: pd.DataFrame) -> Block:
@@ -205,9 +196,8 @@ def vintages(review: Review, found: pd.DataFrame) -> Any:
         table[labels.get(str(name), str(name))] = [review.amount(v) for v in wide[name]]
     last = wide.iloc[-1]
     younger = 1 - float(last.get("established", 0.0)) / float(last.sum())
-    title = say("lg_vintage_title", share=formats.percent(younger, 0))
     chart = charts.vintage_areas(found.assign(gmv=found["gmv"] / scale), labels=labels)
-    return _figure(review, chart, title, (say("lg_vintage_subtitle"), say("adds_up")), table)
+    return review.figure("lg_vintage", chart, table, say("adds_up"), share=formats.percent(younger, 0))
 
 
 def product_share(review: Review, share: pd.DataFrame) -> Block:
@@ -242,9 +232,8 @@ def products_left(review: Review, until: dt.date) -> Any:
     step = say("step_month", n=formats.Count(int(last["age"])))
     labels = {"value": say("lg_still_sells"), "age": say("ages_month"), "average": say("lg_new_products")}
     chart, table = survival(review, found, labels)
-    title = say("lg_left_title", share=formats.percent(last["survival"], 0), step=step)
-    note = say("lg_left_note", n=formats.Count(left_out["left_censored"]))
-    return _figure(review, chart, title, (say("lg_left_subtitle"), note), table)
+    note, share = say("lg_left_note", n=formats.Count(left_out["left_censored"])), formats.percent(last["survival"], 0)
+    return review.figure("lg_left", chart, table, note, share=share, step=step)
 
 
 def _named(say: Words, group: str) -> str:
@@ -255,9 +244,8 @@ def _named(say: Words, group: str) -> str:
 def percentiles(review: Review, found: pd.DataFrame) -> Any:
     """Draw the percentile ladder of all merchants, of new ones and by region."""
     say = review.words
-    unit = review.unit
     labels = {
-        "value": say("with_unit", name=say("lg_percentile_axis"), unit=unit),
+        "value": say("with_unit", name=say("lg_percentile_axis"), unit=review.unit),
         "mean": say("lg_mean"),
         "p50": say("lg_median"),
     }
@@ -272,8 +260,8 @@ def percentiles(review: Review, found: pd.DataFrame) -> Any:
     table = pd.DataFrame({say("lg_group"): shown["group"]})
     for name in columns:
         table[name if name != "mean" else labels["mean"]] = [review.told("gmv", v) for v in found[name]]
-    return _figure(review, charts.percentile_ladder(shown, labels=labels), title,
-                   (say("lg_percentile_subtitle"), say("lg_percentile_caption")), table)  # fmt: skip
+    chart = charts.percentile_ladder(shown, labels=labels)
+    return review.figure("lg_percentile", chart, table, say("lg_percentile_caption"), title=title)
 
 
 def percentile_table(review: Review, found: pd.DataFrame) -> Block:

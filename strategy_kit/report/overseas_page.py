@@ -155,8 +155,7 @@ def joining(reading: Reading) -> Parts:
         rows.append([say(key), reading.amount(spread.estimate, signed=True), _span(reading, spread), *share, *counts])
     heads = say.heads("os_against", "os_money", "os_span", "os_percent", "os_percent_span", "os_treated", "os_others")
     table = blocks.listing(heads, rows, say("os_joining_caption", level=f"{reading.level:.0%}"), numbers=range(1, 7))
-    unit = reading.unit
-    subtitle = say(f"os_joining_{found.against}", unit=unit)
+    subtitle = say(f"os_joining_{found.against}", unit=reading.unit)
     figure = effect_by_week(reading, study, say("os_joining_figure"), subtitle, kind="joiners")
     return title, say(f"os_note_{found.against}"), figure, table, *lines
 
@@ -170,14 +169,13 @@ def split(reading: Reading) -> Parts:
     verbs = {name: _money_verb(reading, spreads[name]) for name in SIDES[1:]}
     note = say("os_split_note", range=_span(reading, spreads["domestic"]), against=say(f"os_{found.against}"))
     rows = [Row(say(f"os_{name}"), "average" if name == "total" else "one", spreads[name]) for name in SIDES]
-    unit = reading.unit
+    subtitle = say(f"os_joining_{found.against}", unit=reading.unit)
     paths = [
-        effect_by_week(reading, found.studies[name], say(f"os_split_{name}"), say(f"os_joining_{found.against}", unit=unit),
-                       kind="joiners")
+        effect_by_week(reading, found.studies[name], say(f"os_split_{name}"), subtitle, kind="joiners")
         for name in SIDES[1:]
-    ]  # fmt: skip
-    forest = _forest(reading, rows, "split", _counts(reading, found.studies["total"]))
-    return say("os_split_title", **verbs), note, forest, _stacked(reading, found), *paths
+    ]
+    figure = _forest(reading, rows, "split", _counts(reading, found.studies["total"]))
+    return say("os_split_title", **verbs), note, figure, _stacked(reading, found), *paths
 
 
 def _stacked(reading: Reading, found: Compared) -> Any:

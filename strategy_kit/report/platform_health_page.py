@@ -185,8 +185,11 @@ def _scenario(reading: Reading, study: Estimates, cost: pd.DataFrame, scenario: 
 
 def _curve(reading: Reading, curve: Estimates, title: str) -> Any:
     say, rows = reading.words, curve.tidy(reading.level)
-    unit = reading.unit
-    labels = {"value": say("with_unit", name=say("ph_contribution"), unit=unit), "age": say("ph_age"), "start": ""}
+    labels = {
+        "value": say("with_unit", name=say("ph_contribution"), unit=reading.unit),
+        "age": say("ph_age"),
+        "start": "",
+    }
     labels |= bands(say)
     spans = [reading.amounts(low, high)
              for low, high in zip(rows["band_low"], rows["band_high"], strict=True)]  # fmt: skip
