@@ -16,7 +16,7 @@ from strategy_kit.platform_health import Scenario
 from strategy_kit.report import blocks, claims
 from strategy_kit.report.audience import FEWEST
 from strategy_kit.report.common_figures import waterfall
-from strategy_kit.report.figures import bands
+from strategy_kit.report.figures import bands, latest
 from strategy_kit.report.programme_page import Parts, ProgrammePage
 
 if TYPE_CHECKING:
@@ -109,11 +109,8 @@ def repaid(reading: Reading) -> tuple[Estimates, Estimates, pd.DataFrame]:
     """Return the curve of net contribution, the study it adds up (as wide as all looks need), and cost by age."""
     panels = _panels(reading)
     panel = panels.get("contribution", panels["fees"])
-    study = _study(reading, panel)
-    held = (study.n_units >= FEWEST) & (study.labels["age"] >= 0).to_numpy()
-    wide = study.covariance[np.ix_(held, held)] * reading.widening**2
-    study = replace(study, labels=study.labels[held].reset_index(drop=True), estimate=study.estimate[held], spread=wide,
-                    n_units=study.n_units[held])  # fmt: skip
+    study = latest(_study(reading, panel), 0)
+    study = replace(study, spread=study.covariance * reading.widening**2)
     cost = platform_health.cost_by_age(reading.shop, through=reading.monday, among=panel.units)
     return platform_health.net_contribution(study, cost), study, cost
 

@@ -189,12 +189,8 @@ def _survival(reading: Reading) -> Any:
         return blocks.line(say("ph_survival_few", fewest=FEWEST))
     last: Any = curve.iloc[-1]
     told = {"age": formats.Count(int(last["age"])), "share": formats.percent(last["survival"], 0)}
-    table = pd.DataFrame(
-        {
-            say("ph_months"): curve["age"].astype(str),
-            say("ph_surviving"): curve["survival"].map(partial(formats.percent, digits=1)),
-        }
-    )
+    table = pd.DataFrame({say("ph_months"): curve["age"].astype(str)})
+    table[say("ph_surviving")] = curve["survival"].map(partial(formats.percent, digits=1))
     labels = {"value": say("ph_surviving"), "age": say("ph_months")}
     chart = charts.retention_curves(curve, labels=labels)
     note = say("ph_survival_n", n=formats.Count(int(curve["at_risk"].iloc[0])))
