@@ -7,8 +7,10 @@ demo := $(filter data/demo,$(patsubst %/,%,$(DATA)))
 # Only a LANGUAGE typed after `make` counts: most Linux desktops export one of their own.
 language := $(if $(filter command,$(origin LANGUAGE)),-p language=$(LANGUAGE))
 
+locked := --quiet --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11
+
 .DEFAULT_GOAL := help
-.PHONY: help report test lint lab sample grade coverage lock clean
+.PHONY: help report test lint lab sample grade bench coverage lock clean
 
 help: ## list what make can do
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -16,7 +18,7 @@ help: ## list what make can do
 report: .venv/.ready $(if $(demo),data/demo/dataset.toml) ## weekly page from DATA=data/demo, for WEEK=2025-W30, in LANGUAGE=zh
 	@.venv/bin/strategy-kit weekly --data $(DATA) $(if $(WEEK),--week $(WEEK)) $(language) --out reports
 
-test: lint ## everything that must hold: lint, types, tests, examples, lock file
+test: lint .venv/.spark ## everything that must hold: lint, types, tests, examples, lock file
 	@.venv/bin/python -m pytest -q -n logical --maxprocesses 4 --dist loadfile
 
 lint: .venv/.ready ## ruff and mypy
@@ -30,6 +32,10 @@ lab: .venv/.ready data/demo/dataset.toml ## JupyterLab on notebooks/
 grade: .venv/.ready ## docs/grading.md again: the headline on thousands of simulated markets (about half an hour)
 	@OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 .venv/bin/python benchmarks/grade.py
 
+bench: .venv/.ready ## docs/benchmarks.md again (hours), or one PART=kpi, did, report, hottest, start_up, growth, engines, page
+	@for part in $(filter-out page,$(or $(PART),start_up report hottest growth kpi engines did)) page; do \
+		.venv/bin/python benchmarks/$$part.py || exit 1; done
+
 sample: .venv/.ready ## reports/sample_page.html and its picture again, from data/sample (needs Chromium)
 	@.venv/bin/python .ci/sample_page.py
 
@@ -38,8 +44,8 @@ coverage: ## docs/coverage.md again, from docs/coverage/*.toml
 
 lock: .venv/.ready ## pin every package again, after a change to pyproject.toml
 	@echo "Pinning the packages of pyproject.toml in requirements.lock"
-	@.venv/bin/uv pip compile pyproject.toml --quiet --universal --generate-hashes --no-emit-index-url --no-header \
-		--all-extras --python-version 3.11 --output-file requirements.lock
+	@.venv/bin/uv pip compile pyproject.toml $(locked) --extra lab --extra dev --output-file requirements.lock
+	@.venv/bin/python .ci/spark.py | .venv/bin/uv pip compile - $(locked) --constraint requirements.lock --output-file .ci/spark.lock
 	@.venv/bin/python .ci/environment.py
 
 clean: ## remove .venv and caches; data and reports stay
@@ -50,6 +56,12 @@ clean: ## remove .venv and caches; data and reports stay
 data/demo/dataset.toml: | .venv/.ready
 	@echo "Making the demo market in data/demo"
 	@.venv/bin/strategy-kit simulate data/demo --seed 7 --merchants 3000 --weeks 78
+
+# Half a gigabyte that only the tests need.
+.venv/.spark: .ci/spark.lock .venv/.ready
+	@echo "Installing Spark for the tests (about a minute)"
+	@$(PIP) install --no-compile --require-hashes --no-deps -r .ci/spark.lock
+	@touch $@
 
 # One install for reports and tests: the report alone would take 26 s, everything takes 28 s without ahead-of-time bytecode.
 # A stamp is the last step and --clear the first, so that an interrupted install starts afresh.

@@ -1,43 +1,34 @@
 """Difference-in-differences on a simulated merchant panel: the kit against public packages for Python.
 
-Each answer comes from a process of its own, in turns, and is compared before its time is. The clock starts when the data
-are in memory and the same call was made once on a few merchants: loading, imports and compilation lie before it. Memory is
-what the call adds to that at its peak (Linux). The peers live in an environment of their own.
+Estimates are compared before times are. The clock starts when the data are in memory and the same call was made once on a few
+merchants: loading, imports and compilation lie before it. What a way cannot do at one size it is not asked at a larger one.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import importlib
-import json
 import os
-import re
-import signal
-import statistics
-import subprocess
 import sys
 import tempfile
-import time
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import measure
 import numpy as np
 import pandas as pd
 
-HERE = Path(__file__).parent
-PEERS_HOME = HERE.parent / ".peers"
-PEERS_PYTHON = str(PEERS_HOME / "bin" / "python")
-ROUNDS, SLOW = 3, 30.0  # what takes more CPU seconds is asked once
-LIMIT, CAP = 120, 10.0  # CPU seconds, GB of the whole process
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+SIZES = (2_000, 20_000, 200_000, 1_000_000)
+LIMITS = measure.Limits()
 DRAWS, WARM, EQUAL = 999, 300, 1e-3  # the last of a standard error
-SETTINGS = {"PYTHONWARNINGS": "ignore"}
-SETTINGS["DIFF_DIFF_BACKEND"] = "rust"  # diff-diff then refuses to run without its compiled core
+SETTINGS = {"DIFF_DIFF_BACKEND": "rust"}  # diff-diff then refuses to run without its compiled core
 SETTINGS["PYTHONHASHSEED"] = "0"  # standard errors of pyfixest 0.60 depend on it
-ABOUT = """import sys, importlib.metadata as m, diff_diff as d
-print(*(f"{p} {m.version(p)}," for p in sys.argv[1:]), "compiled core of diff-diff", "on" if d.HAS_RUST_BACKEND else "OFF")"""
-KIT, STAGGERED = ("kit", "kit frame"), ("diff-diff", "csdid", "moderndid")
+KIT, STAGGERED = ("kit", "kit frame"), ("diff-diff", "csdid", "moderndid", "differences")
 CASES = {
     "event_study": (*KIT, *STAGGERED),
     "bands": (*KIT, "kit draws", "kit frame draws", *STAGGERED),
@@ -45,8 +36,9 @@ CASES = {
     **dict.fromkeys(("imputation_overall", "imputation"), (*KIT, "diff-diff", "did-imputation")),
     **dict.fromkeys(("two_way", "two_way_event_study"), (*KIT, "pyfixest", "linearmodels")),
     "sun_abraham": (*KIT, "diff-diff", "pyfixest"),
-    **dict.fromkeys(("again", "growth", "daily"), (*KIT, "diff-diff")),
+    **dict.fromkeys(("again", "daily"), (*KIT, "diff-diff")),
 }
+LAID_OUT = {"daily": [(20_000, 365)]}  # merchants and periods, where they are not the sizes asked for over 52 weeks
 Answer = dict[str, list[float]]
 
 
@@ -157,6 +149,19 @@ def moderndid(case: str, data: Any) -> Answer:
     return answer(study.event_times, study.att_by_event, study.se_by_event, critical)
 
 
+def differences(case: str, data: Any) -> Answer:
+    """Ask differences."""
+    package = importlib.import_module("differences")
+    draws = {"boot_iterations": DRAWS, "random_state": 1} if case == "bands" else {}
+    formula, method = ("y ~ x1 + x2", "dr") if case == "doubly_robust" else ("y", "reg")
+    frame = data.frame.assign(g=data.frame["g"].where(data.frame["g"] > 0).astype(float))
+    model = package.ATTgt(frame.set_index(["unit", "week"]), "g")
+    model.fit(formula, est_method=method, control_group="not_yet_treated", progress_bar=False, **draws)
+    study = model.aggregate("event", **draws)
+    value, error, _, upper = study.iloc[:, :4].to_numpy(float).T
+    return answer(study.index, value, error, np.median((upper - value) / error) if case == "bands" else None)
+
+
 def pyfixest(case: str, data: Any) -> Answer:
     """Ask pyfixest, with its options for little memory."""
     package = importlib.import_module("pyfixest")
@@ -189,47 +194,17 @@ def did_imputation(case: str, data: Any) -> Answer:
     return answer(range(len(found.estimates)), list(found.estimates.values()), list(found.std_errors.values()))
 
 
-PEERS = {f.__name__.replace("_", "-"): f for f in (diff_diff, csdid, moderndid, pyfixest, linearmodels, did_imputation)}
+ASKED = (diff_diff, csdid, moderndid, differences, pyfixest, linearmodels, did_imputation)
+PEERS = {work.__name__.replace("_", "-"): work for work in ASKED}
 
 
-def held(field: str, process: int | str = "self") -> float:
-    """Return VmRSS or VmHWM of a process in GB; 0 once it has ended."""
-    found = re.search(rf"{field}:\s+(\d+)", Path(f"/proc/{process}/status").read_text(encoding="ascii"))
-    return int(found[1]) / 2**20 if found else 0.0
-
-
-def ask(way: str, case: str, file: Path) -> None:
+def ask(way: str, case: str, file: str) -> None:
     """Answer one case and print its cost and the answer."""
-    work, data = PEERS.get(way, kit), load(file, way, case)
-    signal.setitimer(signal.ITIMER_PROF, LIMIT)
-    work(case, load(file, way, case, WARM))
+    work, data = PEERS.get(way, kit), load(Path(file), way, case)
     if case == "again":
         work("event_study", data)
-    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak counts from here
-    before = held("VmRSS")
-    signal.setitimer(signal.ITIMER_PROF, LIMIT)
-    began, clock = time.perf_counter(), time.process_time()
-    found = work(case, data)
-    cost = {"wall": time.perf_counter() - began, "cpu": time.process_time() - clock}
-    print("\n" + json.dumps({**cost, "memory": held("VmHWM") - before, "answer": found}))
-
-
-def run(way: str, case: str, file: Path) -> dict[str, Any]:
-    """Answer one case in a process of its own, which is ended beyond the limits."""
-    call = [PEERS_PYTHON if way in PEERS else sys.executable, __file__, "--ask", way, case, str(file)]
-    pipe, peak = subprocess.PIPE, 0.0
-    with subprocess.Popen(call, env={**os.environ, **SETTINGS}, stdout=pipe, stderr=pipe, text=True) as job:
-        while True:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                out, errors = job.communicate(timeout=0.05)
-                break
-            peak = max(peak, held("VmRSS", job.pid))
-            if peak > CAP:
-                job.kill()
-    if job.returncode == 0:
-        return json.loads(out.splitlines()[-1])
-    over = {-signal.SIGPROF: f"over {LIMIT} s", -signal.SIGKILL: f"over {CAP:g} GB"}
-    return {"failed": over.get(job.returncode, f"failed: {errors.strip()[-120:].splitlines()[-1:]}"), "peak": peak}
+    warm = partial(work, case, load(Path(file), way, case, WARM))
+    measure.told(*measure.timed(partial(work, case, data), LIMITS, warm))
 
 
 def compared(own: Answer, other: Answer) -> str:
@@ -240,68 +215,50 @@ def compared(own: Answer, other: Answer) -> str:
     mine, theirs = (np.array([found[age] for age in ages]) for found in (own, other))
     gap, spread = (np.abs(theirs - mine) / mine[:, 1:]).max(axis=0)
     critical = f"; critical value {other['critical'][0]:.2f}" if "critical" in other else ""
-    return f"{'equal' if gap <= EQUAL else 'DIFFER'} at {len(ages)}: {gap:.0e} SE, SE {spread:.0e}{critical}"
+    return f"{'equal' if gap <= EQUAL else 'DIFFER'}: {gap:.0e} SE, SE {spread:.0e}{critical}"
 
 
-def measure(case: str, ways: list[str], file: Path) -> None:
-    """Ask all ways in turns, compare their answers, print medians and their ratios to the kit from a matrix and a frame."""
-    rounds = {way: [run(way, case, file)] for way in ways}
-    for _ in range(ROUNDS - 1):
-        for way, done in rounds.items():
-            if done[-1].get("cpu", SLOW) < SLOW:
-                done.append(run(way, case, file))
-    heads = ["way", "wall, s", "CPU, s", "added, GB", *(f"{part} ÷ {way}'s" for way in KIT for part in ("wall", "CPU"))]
-    print(f"\n{case}, {file.stem}\n\n| {' | '.join(heads)} | answers against the kit |\n|---|{'--:|' * 7}---|")
-    own = rounds[ways[0]][0].get("answer", {})
-    unit = {
-        (part, way): statistics.median(one.get(part, np.nan) for one in rounds.get(way, [{}]))
-        for way in KIT
-        for part in ("wall", "cpu")
+def answers(case: str, ways: Sequence[str], file: Path, refused: dict[str, str]) -> list[measure.Answer]:
+    """Ask all ways in turns but those that were refused before; compare their answers and return the rows."""
+    units = int(file.stem.split(" ")[0])
+    pythons = {way: measure.PEERS_PYTHON if way in PEERS else sys.executable for way in ways}
+    asks = {
+        way: partial(measure.run, [python, __file__, "--ask", way, case, str(file)], LIMITS, SETTINGS)
+        for way, python in pythons.items()
+        if way not in refused
     }
-    for way, done in rounds.items():
-        if "failed" in done[-1]:
-            print(f"| {way} | {done[-1]['failed']} | | {done[-1]['peak']:.1f} in all | | | | | |", flush=True)
-            continue
-        cost = {part: statistics.median(one[part] for one in done) for part in ("wall", "cpu", "memory")}
-        times = " | ".join(f"{cost[part] / whole:.3g}" for (part, _), whole in unit.items())
-        costs = f"{cost['wall']:.3f} | {cost['cpu']:.3f} | {cost['memory']:.3f} | {times.replace('nan', '')}"
-        print(f"| {way} | {costs} | {compared(own, done[0]['answer'])} |", flush=True)
-
-
-def prepare() -> None:
-    """Make the environment of the peers on first use, and print what is in it."""
-    if not Path(PEERS_PYTHON).exists():
-        subprocess.run([sys.executable, "-m", "venv", str(PEERS_HOME)], check=True)
-        subprocess.run([PEERS_PYTHON, "-m", "pip", "install", "-q", "-r", str(HERE / "peers.txt")], check=True)
-    subprocess.run([PEERS_PYTHON, "-c", ABOUT, *PEERS], check=True, env={**os.environ, **SETTINGS})
+    found = measure.in_turns(asks, LIMITS) | {way: {"failed": refused[way]} for way in ways if way in refused}
+    own, rows = found[ways[0]].get("answer", {}), []
+    for way in ways:
+        if "failed" in found[way]:
+            refused.setdefault(way, f"not asked: {found[way]['failed']} with {units:,} merchants")
+        told = "reference" if way == ways[0] else compared(own, found[way].get("answer", {}))
+        rows.append(measure.row(case, units, way, found[way], told))
+        measure.show(rows[-1])
+    return rows
 
 
 def main() -> None:
-    """Write each panel once, then let every way answer every case."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("merchants", type=int, nargs="?", default=200_000)
-    parser.add_argument("--peers", default=",".join(PEERS), help="names, or none")
+    """Write each panel once, then let every way answer every case, from the smallest panel to the largest; record."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("merchants", type=int, nargs="*", default=SIZES)
+    parser.add_argument("--ways", default=",".join([*KIT, "kit draws", "kit frame draws", *PEERS]))
     parser.add_argument("--cases", default=",".join(CASES))
     parser.add_argument("--threads", default=str(os.cpu_count()), help="of BLAS, for all")
     given = parser.parse_args()
     SETTINGS["OPENBLAS_NUM_THREADS"] = given.threads
-    n, peers = given.merchants, given.peers.split(",")
-    if peers != ["none"]:
-        prepare()
-    print(f"{os.cpu_count()} CPUs, BLAS threads for all: {given.threads}, load {os.getloadavg()[0]:.1f}", end="; ")
-    print(f"medians of {ROUNDS} rounds (one above {SLOW:g} s); at most {LIMIT} s of CPU and {CAP:g} GB", flush=True)
-    sizes = {"growth": [(n // 8, 52), (n // 4, 52), (n // 2, 52), (n, 52), (5 * n, 52)], "daily": [(n // 10, 365)]}
+    versions = measure.peers(list(PEERS))
     with tempfile.TemporaryDirectory() as scratch:
         for case in given.cases.split(","):
-            for units, periods in sizes.get(case, [(n, 52)]):
-                file = Path(scratch) / f"{units:,} × {periods}.npz"
+            ways, refused, rows = [way for way in CASES[case] if way in given.ways.split(",")], {}, []
+            for units, periods in LAID_OUT.get(case, [(units, 52) for units in given.merchants]):
+                file = Path(scratch) / f"{units} x {periods}.npz"
                 if not file.exists():
                     make(file, units, periods)
-                measure(case, [way for way in CASES[case] if way not in PEERS or way in peers], file)
+                rows += answers(case, ways, file, refused)
+            measure.record("did", rows, peers=versions, threads=given.threads)
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--ask"]:
-        ask(sys.argv[2], sys.argv[3], Path(sys.argv[4]))
-    else:
-        main()
+    words = measure.asked()
+    main() if words is None else ask(*words)

@@ -1,26 +1,28 @@
-"""KPIs and cohorts of simulated order lines: the kit against the same question in hand-written DuckDB SQL and in pandas.
+"""KPIs and cohorts of simulated order lines: the kit against hand-written DuckDB SQL, polars and pandas.
 
-Each answer is computed in a process of its own, in turns, and compared before its time is; CPU seconds and peak memory are
-those of the process after the imports.
+Answers are compared before their times are: rows, the sum of each measure, and its sum weighted by a hash of the row's keys.
 """
 
 from __future__ import annotations
 
-import json
-import resource
-import statistics
-import subprocess
+import argparse
 import sys
 import tempfile
-import time
+from functools import partial
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import duckdb
+import measure
 import numpy as np
 import pandas as pd
 
-ROUNDS = 3
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+SIZES = (5_000_000, 20_000_000, 100_000_000)
+LIMITS = measure.Limits(seconds=600, slow=60, gigabytes=16)
+CLOSE = 1e-9  # of a measure's sum: sums of floats in another order
 HEAD = """name = "bench"
 synthetic = true
 currency = "CNY"
@@ -31,6 +33,7 @@ data_through = 2025-06-30
 [tables]
 order_lines = "order_lines.parquet"
 merchants = "merchants.parquet"
+support = "support.parquet"
 """
 LINES = """
 copy (
@@ -49,6 +52,9 @@ copy (
 copy (select 'm' || lpad(cast(m as varchar), 7, '0') as merchant_id,
              'category ' || lpad(cast(m % 15 as varchar), 2, '0') as category
       from range({merchants}) as r(m)) to '{folder}/merchants.parquet';
+copy (select 'm' || lpad(cast(m as varchar), 7, '0') as merchant_id, 'display' as lever,
+             date '2024-09-02' + cast(hash(m) % 4 * 56 as integer) as started_on
+      from range({merchants}) as r(m) where hash(-m - 1) % 5 < 3) to '{folder}/support.parquet';
 """
 SOLD = "from '{file}' where coalesce(status, 'paid') <> 'cancelled'"
 MEASURES = """cast(sum(amount) as double) as gmv, count(distinct order_id) as orders, count(distinct buyer_id) as buyers,
@@ -70,11 +76,11 @@ QUESTIONS = {
 ASKED = ["gmv", "orders", "buyers", "average_order_value"]
 
 
-def kit(question: str, folder: Path) -> pd.DataFrame:
+def kit(question: str, folder: Path, engine: Any = "duckdb") -> pd.DataFrame:
     """Ask the library."""
     import strategy_kit as sk
 
-    shop = sk.open_dataset(folder)
+    shop = sk.open_dataset(folder, engine=engine)
     if question == "category by month":
         return sk.kpi.table(shop, by=["category", "month"], metrics=ASKED)
     if question == "merchant by week":
@@ -88,7 +94,34 @@ def sql(question: str, folder: Path) -> pd.DataFrame:
     """Ask DuckDB by hand."""
     file = folder / "order_lines.parquet"
     text = QUESTIONS[question].replace("{sold}", SOLD).replace("{file}", str(file))
-    return duckdb.connect().execute(text).df()
+    return import_module("duckdb").connect().execute(text).df()
+
+
+def polars(question: str, folder: Path) -> Any:
+    """Ask polars, lazily and streaming."""
+    pl = import_module("polars")
+    lines = pl.scan_parquet(folder / "order_lines.parquet").filter(pl.col("status").fill_null("paid") != "cancelled")
+    month = pl.col("paid_at").dt.truncate("1mo")
+    if "by" in question:
+        keys = [pl.col("category").fill_null("unknown"), month.alias("month")]
+        if question == "merchant by week":
+            keys = [pl.col("merchant_id"), pl.col("paid_at").dt.truncate("1w").alias("week")]
+        gmv, orders = (
+            pl.col("amount").sum().cast(pl.Float64).alias("gmv"),
+            pl.col("order_id").n_unique().alias("orders"),
+        )
+        found = lines.group_by(keys).agg(gmv, orders, pl.col("buyer_id").n_unique().alias("buyers"))
+        found = found.with_columns((pl.col("gmv") / pl.col("orders")).alias("average_order_value")).sort(
+            found.columns[:2]
+        )
+        return found.collect(engine="streaming")
+    unit = "buyer_id" if question == "buyer cohorts" else "merchant_id"
+    first = lines.group_by(unit).agg(month.min().alias("cohort"))
+    number = [pl.col(name).dt.year().cast(int) * 12 + pl.col(name).dt.month() for name in ("month", "cohort")]
+    value = pl.col(unit).n_unique() if unit == "buyer_id" else pl.col("amount").sum()
+    aged = lines.with_columns(month.alias("month")).join(first, on=unit)
+    found = aged.group_by("cohort", (number[0] - number[1]).alias("age")).agg(value.cast(pl.Float64).alias("value"))
+    return found.sort("cohort", "age").collect(engine="streaming")
 
 
 def pandas(question: str, folder: Path) -> pd.DataFrame:
@@ -120,58 +153,80 @@ def pandas(question: str, folder: Path) -> pd.DataFrame:
     return found.assign(average_order_value=found["gmv"] / found["orders"]).reset_index()
 
 
-WAYS = {"kit": kit, "sql": sql, "pandas": pandas}
+WAYS = {"kit": kit, "sql": sql, "polars": polars, "pandas": pandas}
 
 
-def ask(way: str, question: str, folder: Path) -> None:
+def digest(found: Any) -> list[float]:
+    """Return the number of rows, and each measure's sum and its sum weighted by a hash of the keys."""
+    frame = found.to_pandas() if hasattr(found, "to_pandas") else found
+    keys, weight = [name for name in frame if name not in {*ASKED, "value", "complete"}][:2], np.zeros(len(frame))
+    for name in keys:
+        column = frame[name]
+        if column.dtype.kind == "M":
+            column = column.astype("datetime64[us]").astype("int64")
+        column = column.astype("int64") if column.dtype.kind == "i" else column.astype("category").astype(object)
+        weight = np.fmod(1.7 * weight + pd.util.hash_array(column.to_numpy()) / 2**64, 1.0)
+    measures = [frame[name].to_numpy(float) for name in (*ASKED, "value") if name in frame]
+    return [float(len(frame)), *(float(part) for each in measures for part in (each.sum(), each @ weight))]
+
+
+def ask(way: str, question: str, folder: str) -> None:
     """Answer one question and print its cost and a digest of the answer."""
-    import strategy_kit as sk
-
-    sk.__version__  # noqa: B018  # every way pays for the same imports, before the clock starts
-    began, clock = time.perf_counter(), time.process_time()
-    found = WAYS[way](question, folder)
-    cost = {"wall": time.perf_counter() - began, "cpu": time.process_time() - clock}
-    cost["memory"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    names = [name for name in (*ASKED, "value") if name in found]
-    digest = [len(found), *(round(float(found[name].sum()), 2) for name in names)]
-    print(json.dumps({**cost, "digest": digest}))
+    import_module("polars" if way == "polars" else "strategy_kit.kpi")
+    import_module("pyarrow.parquet" if way == "polars" else "strategy_kit.cohort")
+    cost, found = measure.timed(partial(WAYS[way], question, Path(folder)), LIMITS)
+    measure.told(cost, digest(found))
 
 
-def run(way: str, question: str, folder: Path) -> dict[str, Any]:
-    """Answer one question in a process of its own."""
-    call = [sys.executable, __file__, way, question, str(folder)]
-    done = subprocess.run(call, capture_output=True, text=True, check=False)
-    if done.returncode:
-        return {"wall": np.nan, "cpu": np.nan, "memory": np.nan, "digest": [f"failed ({done.returncode})"]}
-    answer: dict[str, Any] = json.loads(done.stdout)
-    return answer
+def compared(own: list[float], other: list[float]) -> str:
+    """Say whether two digests are equal, or how far they are apart."""
+    if len(own) != len(other) or own[0] != other[0]:
+        return f"DIFFER: {other[0]:,.0f} rows, not {own[0]:,.0f}"
+    apart = max(abs(b - a) / max(abs(a), 1) for a, b in zip(own, other, strict=True))
+    return "equal" if apart <= CLOSE else f"DIFFER by {apart:.0e}"
 
 
-def main(lines: int) -> None:
-    """Write the lines once, then let every way answer every question in turns; print medians and ratios."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        sizes = {"lines": lines, "buyers": lines // 10, "merchants": max(lines // 200, 100), "folder": folder}
-        duckdb.connect().execute(LINES.format(**sizes))
-        (folder / "dataset.toml").write_text(HEAD, encoding="utf-8")
-        print(f"{lines:,} lines, medians of {ROUNDS} rounds; ratios are CPU of the kit over CPU of the other")
-        for question in QUESTIONS:
-            rounds = [{way: run(way, question, folder) for way in WAYS} for _ in range(ROUNDS)]
-            digests = {way: rounds[0][way]["digest"] for way in WAYS}
-            same = all(np.allclose(digests["kit"], other, rtol=1e-9) for other in digests.values() if len(other) > 1)
-            middle = {
-                w: {k: statistics.median(r[w][k] for r in rounds) for k in ("cpu", "wall", "memory")} for w in WAYS
-            }
-            cells = [f"{w} {m['cpu']:.2f} s CPU, {m['wall']:.2f} s, {m['memory']:.2f} GB" for w, m in middle.items()]
-            ratios = [f"{middle['kit']['cpu'] / middle[w]['cpu']:.2f} × {w}" for w in ("sql", "pandas")]
-            print(
-                f"{question}: {'; '.join([*cells, *ratios])}; answers {'equal' if same else f'DIFFER {digests}'}",
-                flush=True,
-            )
+def write(folder: Path, lines: int, merchants: int = 0) -> None:
+    """Write simulated lines, their merchants (one for 200 lines unless told) and when three fifths were supported."""
+    merchants = merchants or max(lines // 200, 100)
+    sizes = {"lines": lines, "buyers": lines // 10, "merchants": merchants, "folder": folder}
+    import_module("duckdb").connect().execute(LINES.format(**sizes))
+    (folder / "dataset.toml").write_text(HEAD, encoding="utf-8")
+
+
+def answers(folder: Path, lines: int, questions: Sequence[str], ways: Sequence[str]) -> list[measure.Answer]:
+    """Let every way answer every question in turns; return the rows."""
+    rows = []
+    for question in questions:
+        pythons = {way: measure.PEERS_PYTHON if way == "polars" else sys.executable for way in ways}
+        asks = {
+            way: partial(measure.run, [python, __file__, "--ask", way, question, str(folder)], LIMITS)
+            for way, python in pythons.items()
+        }
+        found = measure.in_turns(asks, LIMITS)
+        own = found["kit"].get("answer", [0.0])
+        for way, one in found.items():
+            told = "reference" if way == "kit" else compared(own, one.get("answer", [0.0]))
+            rows.append(measure.row(question, lines, way, one, told))
+            measure.show(rows[-1])
+    return rows
+
+
+def main() -> None:
+    """Write the lines of each size in turn, ask, and record."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("lines", type=int, nargs="*", default=SIZES)
+    parser.add_argument("--questions", default=",".join(QUESTIONS))
+    parser.add_argument("--ways", default=",".join(WAYS))
+    given = parser.parse_args()
+    versions = measure.peers(["polars"])
+    for lines in given.lines:
+        with tempfile.TemporaryDirectory() as name:
+            write(Path(name), lines)
+            rows = answers(Path(name), lines, given.questions.split(","), given.ways.split(","))
+        measure.record("kpi", rows, peers=versions)
 
 
 if __name__ == "__main__":
-    if len(sys.argv) == 4:
-        ask(sys.argv[1], sys.argv[2], Path(sys.argv[3]))
-    else:
-        main(int(sys.argv[1]) if len(sys.argv) > 1 else 20_000_000)
+    words = measure.asked()
+    main() if words is None else ask(*words)

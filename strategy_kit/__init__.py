@@ -11,8 +11,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from strategy_kit import errors, shown
-from strategy_kit.dataset import Dataset, dataset_from_frames, open_dataset
+from strategy_kit.dataset import Dataset
 from strategy_kit.metrics import Metric
+from strategy_kit.opening import dataset_from_frames, open_dataset
 from strategy_kit.plan import Plan
 
 if TYPE_CHECKING:

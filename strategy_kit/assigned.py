@@ -104,7 +104,7 @@ def starts_by_category(cohort: Array, category: pd.Series) -> Array:
     >>> starts_by_category(np.array([0, -1, -1]), pd.Series(list("aab"))).tolist()
     [[1, 1], [1, 0]]
     """
-    code, names = pd.factorize(category, use_na_sentinel=False)
+    code, names = pd.factorize(category, sort=True, use_na_sentinel=False)
     width = int(cohort.max(initial=-1)) + 2
     return np.bincount(code * width + cohort + 1, minlength=len(names) * width).reshape(-1, width)
 
@@ -184,17 +184,15 @@ def assigned_groups(panel: Panel) -> AssignedGroups:
     >>> assigned_groups(panel).names.tolist()
     ['a', 'b', 'c', 'd']
     """
-    names, paths, code = group_means(panel)
+    names, paths, code, units = group_means(panel)
     cohorts = np.unique(code[code >= 0])
     start = np.where(code >= 0, np.searchsorted(cohorts, code), -1)
     _refuse(panel, start, cohorts)
-    whole = panel.category if panel.assigned_at == "category" else None
-    units = np.ones(len(names)) if whole is None else np.bincount(_codes(whole)[0])
     return AssignedGroups(names, paths, units, start, panel.starts[cohorts])
 
 
-def group_means(panel: Panel) -> tuple[pd.Index, Array, Array]:
-    """Return names (G,), mean paths (G, T) and cohorts (G,), -1 for never treated, of the assigned groups.
+def group_means(panel: Panel) -> tuple[pd.Index, Array, Array, Array]:
+    """Return names (G,), mean paths (G, T), cohorts (G,), -1 for never treated, and units (G,) of the assigned groups.
 
     Raises
     ------
@@ -212,19 +210,20 @@ def group_means(panel: Panel) -> tuple[pd.Index, Array, Array]:
         raise DesignError("the panel is unbalanced; keep the complete units with panel.complete_units()")
     if panel.assigned_at == "hybrid":
         raise DesignError(HYBRID)
-    if panel.category is None or panel.assigned_at != "category":
-        return panel.units, panel.outcome, panel.cohort
-    code, groups = _codes(panel.category)
-    paths = np.zeros((len(groups), panel.outcome.shape[1]))
+    if panel.assigned_at != "category":
+        return panel.units, panel.outcome, panel.cohort, np.ones(panel.n_units)
+    return panel.category_means
+
+
+def category_means(panel: Panel) -> tuple[pd.Index, Array, Array, Array]:
+    """Return what `group_means` does of the categories, whose units all start alike."""
+    code, names = pd.factorize(np.asarray(panel.category), sort=True, use_na_sentinel=False)
+    paths = np.zeros((len(names), len(panel.periods)))
     np.add.at(paths, code, panel.outcome)
-    first = np.full(len(groups), -1)
+    first = np.full(len(names), -1)
     first[code[::-1]] = panel.cohort[::-1]
-    return groups, paths / np.bincount(code)[:, None], first
-
-
-def _codes(category: pd.Series) -> tuple[Array, pd.Index]:
-    code, names = pd.factorize(category, sort=True, use_na_sentinel=False)
-    return code, pd.Index(names)
+    count = np.bincount(code)
+    return pd.Index(names), paths / count[:, None], first, count
 
 
 def _refuse(panel: Panel, start: Array, cohorts: Array) -> None:

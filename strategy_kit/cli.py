@@ -128,8 +128,8 @@ def _import(given: argparse.Namespace) -> Result:
 
 
 def _check(given: argparse.Namespace) -> Result:
-    from strategy_kit.dataset import open_dataset
     from strategy_kit.health import read_totals
+    from strategy_kit.opening import open_dataset
 
     shop = open_dataset(given.data)
     known = given.totals is not None and given.totals.is_file()
@@ -165,7 +165,7 @@ _SEALS = {
 
 
 def _plan(given: argparse.Namespace) -> Result:
-    from strategy_kit.dataset import open_dataset
+    from strategy_kit.opening import open_dataset
     from strategy_kit.plan import write_seal
 
     shop = open_dataset(given.data)
@@ -197,7 +197,7 @@ def _run(given: argparse.Namespace) -> Result:
 
 
 def _weekly(given: argparse.Namespace) -> Result:
-    from strategy_kit.dataset import open_dataset
+    from strategy_kit.opening import open_dataset
     from strategy_kit.report.batch import parameters_of, run_week
 
     typed = _typed(given, lambda: parameters_of(open_dataset(given.data)))
@@ -248,6 +248,8 @@ def _doctor(given: argparse.Namespace) -> Result:  # noqa: ARG001
             found[package] = "missing: install the locked packages with 'make report'"
     lab = importlib.util.find_spec("jupyterlab")
     found["jupyterlab"] = "present" if lab else "absent: needed only for 'make lab'"
+    spark = importlib.util.find_spec("pyspark") and shutil.which("java")
+    found["spark"] = "present, with Java" if spark else "absent, or without Java: needed only for data sets on Spark"
     found["chromium"] = shutil.which("chromium") or "absent: needed only for browser tests and PDF"
     listing = shutil.which("fc-list")
     fonts = (

@@ -3,32 +3,28 @@
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import pandas as pd
 
-from strategy_kit import checks, health, tables_to_panel
-from strategy_kit.contract import TABLES
-from strategy_kit.description import Description, Pilot, describe, read_description
-from strategy_kit.engine import DuckDBEngine
-from strategy_kit.errors import ContractError, DesignError, ParameterError, nearest, refuse
+from strategy_kit import health, tables_to_panel
+from strategy_kit.errors import ContractError, DesignError, ParameterError, refuse
 from strategy_kit.periods import checked_period, last_complete, next_start, parse_week, period_start, week_label
-from strategy_kit.plan import Plan
 from strategy_kit.shown import Shown, dataset_view
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
+    from strategy_kit.description import Description, Pilot
     from strategy_kit.engine import Engine
     from strategy_kit.panel import Panel
     from strategy_kit.periods import Period
-    from strategy_kit.plan import SealState
+    from strategy_kit.plan import Plan, SealState
 
 _NO_ROWS = "order_lines has no row with a paid_at, so that no period can be formed; fill the table"
-_FIRST_TABLES = ("order_lines", "merchants")
 
 
 @dataclass(frozen=True)
@@ -39,7 +35,8 @@ class Dataset(Shown):
 
     Examples
     --------
-    >>> open_dataset("data/sample").pilot.categories
+    >>> import strategy_kit as sk
+    >>> sk.open_dataset("data/sample").pilot.categories
     ['apparel', 'beauty', 'sports_outdoors']
     """
 
@@ -71,7 +68,8 @@ class Dataset(Shown):
 
         Examples
         --------
-        >>> open_dataset("data/sample").plan_seal
+        >>> import strategy_kit as sk
+        >>> sk.open_dataset("data/sample").plan_seal
         'sealed_before'
         """
         return self.description.plan_seal
@@ -137,7 +135,8 @@ class Dataset(Shown):
 
         Examples
         --------
-        >>> issues = open_dataset("data/sample").check()
+        >>> import strategy_kit as sk
+        >>> issues = sk.open_dataset("data/sample").check()
         >>> int(issues.query("severity == 'error'")["rows"].sum())
         0
         """
@@ -148,7 +147,8 @@ class Dataset(Shown):
 
         Examples
         --------
-        >>> open_dataset("data/sample").totals().columns.tolist()
+        >>> import strategy_kit as sk
+        >>> sk.open_dataset("data/sample").totals().columns.tolist()
         ['week', 'lines', 'orders', 'gmv']
         """
         return health.totals(self)
@@ -179,7 +179,8 @@ class Dataset(Shown):
 
         Examples
         --------
-        >>> week_label(open_dataset("data/sample").week("2025-W30"))
+        >>> import strategy_kit as sk
+        >>> week_label(sk.open_dataset("data/sample").week("2025-W30"))
         '2025-W30'
         """
         last = last_complete(self.settled_through, "week")
@@ -246,7 +247,8 @@ class Dataset(Shown):
 
         Examples
         --------
-        >>> open_dataset("data/sample").panel().assigned_at
+        >>> import strategy_kit as sk
+        >>> sk.open_dataset("data/sample").panel().assigned_at
         'hybrid'
         """
         if transform not in ("none", "log"):
@@ -283,7 +285,8 @@ class Dataset(Shown):
 
         Examples
         --------
-        >>> open_dataset("data/sample").category_panel().assigned_at
+        >>> import strategy_kit as sk
+        >>> sk.open_dataset("data/sample").category_panel().assigned_at
         'category'
         """
         return tables_to_panel.category_panel(self, outcome, period, self._window(period, since, through), pool_below)
@@ -294,107 +297,3 @@ class Dataset(Shown):
         if (count := len(periods)) < 2:
             raise DesignError(f"data set {self.name!r} has {count} complete {period}s; a panel needs at least two")
         return periods
-
-
-def open_dataset(folder: str | Path, *, engine: Literal["duckdb"] = "duckdb") -> Dataset:
-    """Open the data set in `folder`, described by its dataset.toml.
-
-    Parameters
-    ----------
-    folder
-        Holds dataset.toml and the Parquet or CSV files that it names; globs are allowed.
-    engine
-        The database that reads the files.
-
-    Raises
-    ------
-    ParameterError
-        If the folder or its dataset.toml does not exist.
-    ContractError
-        If a file or column is missing or of the wrong kind; every such fault is named at once.
-
-    Examples
-    --------
-    >>> open_dataset("data/sample").name
-    'sample'
-    """
-    if engine != "duckdb":
-        raise ParameterError(f"engine {engine!r} is not available; use 'duckdb'")
-    folder = Path(folder)
-    description, patterns = read_description(folder)
-    laws = [f"tables.{table} is missing; every data set has it" for table in _FIRST_TABLES if table not in patterns]
-    files = {table: tuple(sorted(folder.glob(pattern))) for table, pattern in patterns.items()}
-    laws += [f"tables.{table}: no file matches {patterns[table]!r}" for table, paths in files.items() if not paths]
-    refuse(ContractError, f"data set {description.name!r}", laws)
-    database = DuckDBEngine()
-    for table, paths in files.items():
-        database.add_files(table, [str(path) for path in paths])
-    return _checked(Dataset(description, database, tuple(files), files))
-
-
-def dataset_from_frames(
-    order_lines: pd.DataFrame,
-    merchants: pd.DataFrame,
-    *,
-    timezone: str,
-    currency: str,
-    pilot: Mapping[str, Any] | Pilot | None = None,
-    **others: Any,
-) -> Dataset:
-    """Make a data set of pandas frames in hand; the same laws hold as for files.
-
-    Parameters
-    ----------
-    order_lines, merchants
-        Frames with the contract's columns; their index is ignored.
-    timezone
-        Business time zone, for example "Asia/Shanghai"; naive timestamps are already in it.
-    pilot
-        {category: first day}, or {"categories": [...], "starts_on": day}, or a `Pilot`.
-    **others
-        Further tables of the contract as frames (support=..., calendar=...), or keys of dataset.toml (name=...,
-        title=..., synthetic=..., data_from=..., data_through=..., plan={...} or a `Plan`).
-
-    Raises
-    ------
-    ParameterError
-        If a keyword is neither a table nor a key.
-    ContractError
-        If a column is missing or of the wrong kind, or a key breaks a rule; all at once.
-
-    Examples
-    --------
-    >>> lines = pd.DataFrame({"order_id": [1, 2], "line_id": 1, "buyer_id": ["a", "b"], "merchant_id": "m",
-    ...     "category": "beauty", "paid_at": pd.to_datetime(["2025-01-06", "2025-01-14"]), "amount": [10.0, 5.5]})
-    >>> roster = pd.DataFrame({"merchant_id": ["m"], "category": ["beauty"]})
-    >>> dataset_from_frames(lines, roster, timezone="Asia/Shanghai", currency="CNY").data_through
-    datetime.date(2025, 1, 14)
-    """
-    given = {"order_lines": order_lines, "merchants": merchants, **others}
-    frames = {name: value for name, value in given.items() if isinstance(value, pd.DataFrame)}
-    keys = {name: value for name, value in others.items() if name not in frames and name not in TABLES}
-    unknown = [f"{t} must be a pandas frame, not {given[t]!r}" for t in given if t in TABLES and t not in frames]
-    unknown += [f"{t!r} is not a table of the contract{nearest(t, TABLES)}" for t in frames if t not in TABLES]
-    known = [f for f in Description.__dataclass_fields__ if f not in ("pilot", "seal")]
-    unknown += [f"{name!r} is not a key{nearest(name, [*known, *TABLES])}" for name in keys if name not in known]
-    refuse(ParameterError, "dataset_from_frames", unknown)
-    head: dict[str, Any] = {"name": "frames", "timezone": timezone, "currency": currency, **keys}
-    head |= {} if pilot is None else {"pilot": pilot}
-    made: dict[str, Any] = {name: head[name] for name in ("pilot", "plan") if isinstance(head.get(name), Pilot | Plan)}
-    plain = {name: value for name, value in head.items() if name not in made}
-    description = replace(describe(plain, "the data set"), **made)
-    database = DuckDBEngine()
-    for table, frame in frames.items():
-        database.add_frame(table, frame.reset_index(drop=True))
-    return _checked(Dataset(description, database, tuple(frames), {}))
-
-
-def _checked(shop: Dataset) -> Dataset:
-    laws = [law for table in shop.tables for law in checks.column_laws(shop.engine, table)]
-    laws += checks.roster_laws(shop.engine, shop.tables)
-    about = shop.description
-    laws = laws or checks.currency_laws(shop.engine, about.currency)
-    refuse(ContractError, f"data set {shop.name!r}", laws)
-    for table in shop.tables:
-        shop.engine.refine(table, checks.refinements(shop.engine, table, about.timezone, about.currency))
-    return shop

@@ -8,7 +8,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 from zoneinfo import ZoneInfo
 
 from strategy_kit.contract import TABLES
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
     from strategy_kit.plan import Seal, SealState
 
+EngineName = Literal["duckdb", "spark"]
+FILE_ENDS = (".parquet", ".pq", ".csv", ".csv.gz", ".tsv", ".txt")
+"""How a table's place ends that is a file of the data set's folder; on Spark others are names of its catalogue."""
 WEEKLY: dict[str, tuple[str, ...]] = {
     "weekly_report": ("en", "zh"),
     "pilot_effect": ("en",),
@@ -66,6 +69,8 @@ class Description:
         Of the plan and the pilots' starts, where they were sealed.
     weekly
         Notebooks that a weekly run makes, and the languages of each; its first language bears the plain name.
+    engine
+        What reads the tables where nobody says otherwise: "duckdb" or "spark".
     """
 
     name: str
@@ -83,6 +88,7 @@ class Description:
     plan: Plan = field(default_factory=lambda: Plan(declared=False))
     seal: Seal | None = None
     weekly: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: dict(WEEKLY))
+    engine: EngineName = "duckdb"
 
     @property
     def plan_seal(self) -> SealState:
@@ -106,6 +112,7 @@ _KEYS: dict[str, type] = {
     "pilot": Mapping,
     "plan": Mapping,
     "weekly": Mapping,
+    "engine": str,
 }
 _REQUIRED = ("name", "currency", "timezone")
 _PILOT_KEYS = {"categories": list, "starts_on": (dt.date, Mapping), "placebo": bool}
@@ -183,7 +190,7 @@ def _table_laws(given: Any) -> list[str]:
         return ["the [tables] that name each table's file are missing" if given is None else "tables must be a table"]
     laws = [f"tables: {t!r} is not a table of the contract{nearest(t, TABLES)}" for t in given if t not in TABLES]
     return laws + [
-        f"tables.{table} must be a file name or glob inside the folder, not {pattern!r}"
+        f"tables.{table} must be a file name or glob inside the folder, or a place that Spark knows, not {pattern!r}"
         for table, pattern in given.items()
         if not isinstance(pattern, str) or not pattern or Path(pattern).is_absolute()
     ]
@@ -199,6 +206,10 @@ def _unit_laws(given: Mapping[str, Any]) -> list[str]:
             ZoneInfo(zone)
         except (KeyError, ValueError, OSError):
             laws.append(f"timezone {zone!r} does not exist; write it like Asia/Shanghai")
+    if isinstance(engine := given.get("engine", "duckdb"), str) and engine not in get_args(EngineName):
+        laws.append(
+            f"engine is one of {', '.join(get_args(EngineName))}, not {engine!r}{nearest(engine, get_args(EngineName))}"
+        )
     first, last = given.get("data_from"), given.get("data_through")
     if type(first) is type(last) is dt.date and first > last:
         laws.append(f"data_from {first} is after data_through {last}")

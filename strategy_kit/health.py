@@ -261,7 +261,8 @@ def _described(shop: Dataset) -> list[list[object]]:
     about = shop.description
     found = shop.engine.frame(
         """select count(*) as lines, cast(coalesce(sum(amount), 0) as double) as amount,
-                  'taken as ' || cast(max(paid_at) as varchar)[:10] || ', the day of the last order' as guess from order_lines"""
+                  'taken as ' || left(cast(max(paid_at) as varchar), 10) || ', the day of the last order' as guess
+           from order_lines"""
     ).iloc[0]
     wrong = {key: value for key, value in about.control.items() if abs(found[key] - value) >= 0.005}
     said = ", ".join(f"{key} {number(found[key], 2)} instead of {number(value, 2)}" for key, value in wrong.items())

@@ -113,6 +113,7 @@ class Moments(Shown):
         cohorts, periods = self.path.shape
         return f"Moments of {cohorts} cohorts over {periods} periods, from {self.count.sum():,} units"
 
+    @one_blas_thread
     def linear(self, gradient: Array, between: Array | None = None) -> tuple[Array, Array]:
         """Return the estimates Σ_g A_g mu_g and their covariance, clustered by unit.
 

@@ -1,4 +1,4 @@
-"""Other outcomes of the same panel: logarithms, whether anything was sold, sales while active, winsorised sales.
+"""The same units asked something else: logarithms, whether anything was sold, sales while active, winsorised, a placebo.
 
 Each is a method of `Panel`.
 """
@@ -92,3 +92,28 @@ def winsorised(panel: Panel, share: float) -> Panel:
     above = int((panel.outcome > cap).sum())
     note = f"{above} outcomes above {cap:.6g}, the {share:.4%} quantile of untreated ones, are capped"
     return replace(panel, outcome=np.minimum(panel.outcome, cap), notes=(*panel.notes, note))
+
+
+def restarted(panel: Panel, start: int, stop: int) -> Panel:
+    """Return the panel of the first `stop` periods in which every treated unit starts at position `start`.
+
+    A placebo in time: the same units asked the same question about periods in which nothing started.
+
+    Examples
+    --------
+    >>> from strategy_kit.panel import Panel
+    >>> panel = Panel.from_matrix(np.zeros((2, 6)), treated_from=[5, 0])
+    >>> panel.restarted(2, 4).cohorts.tolist()
+    [3]
+    """
+    return replace(
+        panel,
+        outcome=panel.outcome[:, :stop],
+        covariates=panel.covariates
+        if panel.covariates is None or panel.covariates.ndim == 2
+        else panel.covariates[:, :stop],
+        periods=panel.periods[:stop],
+        cohorts=panel.periods[[start]],
+        cohort=np.where(panel.cohort >= 0, 0, -1),
+        late=None,
+    )

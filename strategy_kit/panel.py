@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from strategy_kit import assigned, outcomes
+from strategy_kit import assigned, kept_units, outcomes
 from strategy_kit import panel_input as reading
 from strategy_kit.errors import ContractError, DesignError, nearest, refuse
 from strategy_kit.moments import Moments
@@ -195,7 +195,8 @@ class Panel(Shown):
         if category is not None and len(category) != len(outcome):
             laws.append(f"there are {len(outcome)} units, but {len(category)} categories")
         refuse(ContractError, "panel", laws)
-        cohort, cohorts, late, notes = reading.cohorts_of(given, times)
+        cohort, cohorts, late = reading.cohorts_of(given, times)
+        notes = () if late is None else reading.late_notes(int((late > 0).sum()))
         groups = None if category is None else pd.Series(np.asarray(category), index=labels)
         panel = cls(outcome, labels, times, cohorts, cohort, groups, name, notes, late=late)
         uneven = "periods are unequally spaced: a base is the last period before, and ages count on the calendar"
@@ -205,6 +206,16 @@ class Panel(Shown):
     def starts(self) -> Array:
         """(G,) position of the first treated period of each cohort."""
         return np.searchsorted(self.periods, self.cohorts)
+
+    @property
+    def n_units(self) -> int:
+        """How many units there are."""
+        return len(self.outcome)
+
+    @cached_property
+    def units_by_cohort(self) -> Array:
+        """(G,) or (G + 1,): units of each cohort, the never treated last if there are any."""
+        return np.bincount(self.cohort_codes, minlength=len(self.cohorts))
 
     @cached_property
     def ages(self) -> Array:
@@ -220,6 +231,17 @@ class Panel(Shown):
     def scale(self) -> float:
         """How large outcomes are: what rounding is measured by."""
         return float(max(np.nanmax(self.outcome, initial=0.0), -np.nanmin(self.outcome, initial=0.0)))
+
+    @cached_property
+    def selling(self) -> Array:
+        """(T,) units whose first outcome above 0 lies in each period, in a panel without outcomes below 0."""
+        sold = self.outcome > 0
+        return np.bincount(sold.argmax(axis=1)[sold.any(axis=1)], minlength=len(self.periods))
+
+    @cached_property
+    def negative(self) -> int:
+        """How many units have an outcome below 0 in some period."""
+        return int((self.outcome.min(axis=1) < 0).sum())
 
     @property
     def cohort_names(self) -> list[str]:
@@ -257,12 +279,17 @@ class Panel(Shown):
                 f"the panel is unbalanced: {lacking} of {len(self.units)} units lack at least one of {len(self.periods)} "
                 "periods; keep the complete ones with panel.complete_units()"
             )
-        return Moments.of(self.outcome, self.cohort_codes, len(self.cohorts) + int((self.cohort < 0).any()))
+        return Moments.of(self.outcome, self.cohort_codes, len(self.units_by_cohort))
 
     @cached_property
     def starts_by_category(self) -> Array | None:
         """(C, G + 1) units of each category that were never treated, or started with each cohort; None without categories."""
         return None if self.category is None else assigned.starts_by_category(self.cohort, self.category)
+
+    @cached_property
+    def category_means(self) -> tuple[pd.Index, Array, Array, Array]:
+        """Categories, their mean paths, cohorts and units, where all units of a category start alike."""
+        return assigned.category_means(self)
 
     @cached_property
     def assigned_at(self) -> AssignedAt:
@@ -276,93 +303,32 @@ class Panel(Shown):
         table = self.starts_by_category
         return table is not None and self.assigned_at == "merchant" and assigned.uneven(table)
 
-    def complete_units(self) -> Panel:
-        """Return the panel of the units observed in every period; its notes count the others."""
-        held = ~np.isnan(self.outcome).any(axis=1)
-        note = f"{int((~held).sum())} of {len(held)} units lacked a period and were left out"
-        return replace(self.only(held), notes=(*self.notes, note))
+    def collected(self) -> Panel:
+        """Return the panel with its units: itself, where they are in memory already."""
+        return self
 
-    def untreated_at_first(self, periods: int = 1) -> Panel:
-        """Return the panel of the units not treated in the first `periods` periods; its notes count the others.
+    def noting(self, note: str) -> Panel:
+        """Return the panel with a further note."""
+        return replace(self, notes=(*self.notes, note))
 
-        Examples
-        --------
-        >>> Panel.from_matrix(np.zeros((2, 3)), treated_from=[1, 3]).untreated_at_first().notes
-        ('units treated from the first periods on, left out: 1 of 2',)
-        """
-        early = np.isin(self.cohort, np.flatnonzero(self.ages[:, 0] > -periods))
-        if not early.any():
-            return self
-        note = f"units treated from the first periods on, left out: {int(early.sum())} of {len(early)}"
-        return replace(self.only(~early), notes=(*self.notes, note))
-
-    def unmoved(self, anticipation: int) -> Panel:
-        """Return the panel of the units that do not react to a start before its first or after its last period.
-
-        Units of the first kind have no base period, and of the second they would pass for never treated; its notes count
-        both.
-
-        Examples
-        --------
-        >>> Panel.from_matrix(np.zeros((3, 3)), treated_from=[3, 4, 9]).unmoved(1).notes[1]
-        'units that start within 1 periods after the last one and may react before, left out: 1 of 3'
-        """
-        result = self.untreated_at_first(anticipation + 1)
-        if result.late is None or not (moved := (result.late > 0) & (result.late <= anticipation)).any():
-            return result
-        note = (
-            f"units that start within {anticipation} periods after the last one and may react before, left out: "
-            f"{int(moved.sum())} of {len(moved)}"
-        )
-        return replace(result.only(~moved), notes=(*result.notes, note))
+    def units_in(self, held: Array) -> int:
+        """How many units the marks (N,) hold."""
+        return int(held.sum())
 
     @cached_property
     def comparable(self) -> Panel:
         """The panel of the units that are not treated from the first period on, whose effect could not be told."""
         return self.untreated_at_first()
 
-    def within(self, categories: Sequence[str]) -> Panel:
-        """Return the panel of the units of these categories.
-
-        Raises
-        ------
-        DesignError
-            If the panel has no categories, or none of these.
-        """
-        if self.category is None:
-            raise DesignError("the panel has no categories; name their column when it is made")
-        held = self.category.isin(categories).to_numpy()
-        if not held.any():
-            raise DesignError(f"the panel has no unit in {', '.join(categories)}; choose among its categories")
-        return self.only(held)
-
+    complete_units = kept_units.complete_units
+    untreated_at_first = kept_units.untreated_at_first
+    unmoved = kept_units.unmoved
+    within = kept_units.within
     logs = outcomes.logs
     active = outcomes.active
     while_active = outcomes.while_active
     winsorised = outcomes.winsorised
-
-    def restarted(self, start: int, stop: int) -> Panel:
-        """Return the panel of the first `stop` periods in which every treated unit starts at position `start`.
-
-        A placebo in time: the same units asked the same question about periods in which nothing started.
-
-        Examples
-        --------
-        >>> panel = Panel.from_matrix(np.zeros((2, 6)), treated_from=[5, 0])
-        >>> panel.restarted(2, 4).cohorts.tolist()
-        [3]
-        """
-        return replace(
-            self,
-            outcome=self.outcome[:, :stop],
-            covariates=self.covariates
-            if self.covariates is None or self.covariates.ndim == 2
-            else self.covariates[:, :stop],
-            periods=self.periods[:stop],
-            cohorts=self.periods[[start]],
-            cohort=np.where(self.cohort >= 0, 0, -1),
-            late=None,
-        )
+    restarted = outcomes.restarted
 
     def only(self, held: Array) -> Panel:
         """Return the panel of the units marked in `held` (N,).
@@ -387,10 +353,11 @@ class Panel(Shown):
 
     def __repr__(self) -> str:
         first, last = (f"{p:%Y-%m-%d}" if isinstance(p, pd.Timestamp) else p for p in self.periods[[0, -1]])
+        never, cohorts = int(self.units_by_cohort[len(self.cohorts) :].sum()), len(self.cohorts)
         contract = (
-            f"Panel: {len(self.units):,} units × {len(self.periods)} {'weeks' if weekly(self.periods) else 'periods'} "
-            f"[{first} to {last}], outcome {self.name}; {len(self.cohorts)} cohort{'s' * (len(self.cohorts) != 1)} + "
-            f"{int((self.cohort < 0).sum()):,} never treated; {'balanced' if self.balanced else 'unbalanced'}; "
-            f"assigned at {self.assigned_at} level"
+            f"{type(self).__name__}: {self.n_units:,} units × {len(self.periods)} "
+            f"{'weeks' if weekly(self.periods) else 'periods'} [{first} to {last}], outcome {self.name}; "
+            f"{cohorts} cohort{'s' * (cohorts != 1)} + {never:,} never treated; "
+            f"{'balanced' if self.balanced else 'unbalanced'}; assigned at {self.assigned_at} level"
         )
         return "\n".join([contract, *self.notes])

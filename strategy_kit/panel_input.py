@@ -43,8 +43,13 @@ def times_of(values: pd.Series, what: str) -> pd.Series:
     return times
 
 
-def cohorts_of(given: pd.Series, periods: pd.Index) -> tuple[Array, pd.Index, Array | None, tuple[str, ...]]:
-    """Return each unit's position among the distinct starts, -1 for never, these starts, how late others are, and notes.
+def late_notes(units: int) -> tuple[str, ...]:
+    """Say how many units start after the last period."""
+    return (f"{units} units start after the last period and count as never treated",) if units else ()
+
+
+def cohorts_of(given: pd.Series, periods: pd.Index) -> tuple[Array, pd.Index, Array | None]:
+    """Return each unit's position among the distinct starts, -1 for never, these starts, and how late others are.
 
     A start inside a period counts from that period on, one between two periods from the next one on.
     """
@@ -76,13 +81,12 @@ def cohorts_of(given: pd.Series, periods: pd.Index) -> tuple[Array, pd.Index, Ar
     cohort[held], found = pd.factorize(values[held], sort=True)
     whole = not dated and len(found) and bool((found == found.astype(int)).all())
     cohorts = pd.Index(found.astype(int) if whole else found)
-    note = f"{int(late.sum())} units start after the last period and count as never treated"
     if not late.any():
-        return cohort, cohorts, None, ()
+        return cohort, cohorts, None
     starts, code = np.unique(values[late], return_inverse=True)
     until = np.zeros(len(values), dtype=int)
     until[late] = -ages(periods, pd.Index(starts))[code, -1]
-    return cohort, cohorts, until, (note,)
+    return cohort, cohorts, until
 
 
 def _refuse_ambiguous_zero(zero: Array, *, unmarked: bool, periods: pd.Index) -> None:

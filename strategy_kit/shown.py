@@ -153,7 +153,7 @@ def _cell(value: Any) -> str:
 def panel_view(panel: Panel) -> View:
     """Show a panel by its cohorts: units, and periods before and from the start."""
     before = panel.starts.astype(int)
-    count = np.bincount(panel.cohort_codes, minlength=len(before) + 1)
+    count = np.append(panel.units_by_cohort, 0)[: len(before) + 1]
     rows = {
         "cohort": panel.cohort_names,
         "n_units": count[:-1],

@@ -46,7 +46,7 @@ def measure_panels(
     >>> list(panels), len(panels["gmv"].periods)
     (['gmv', 'orders'], 51)
     """
-    return {name: shop.panel(name, since=since, through=through) for name in measures}
+    return {name: shop.panel(name, since=since, through=through).collected() for name in measures}
 
 
 @dataclass(frozen=True, eq=False)

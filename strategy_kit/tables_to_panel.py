@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
+from strategy_kit.engine import DistantEngine
 from strategy_kit.errors import DesignError, ParameterError, nearest, refuse
 from strategy_kit.metrics import plain_metric
 from strategy_kit.periods import next_start
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from strategy_kit.dataset import Dataset
+    from strategy_kit.moment_panel import MomentPanel
     from strategy_kit.panel import Panel
     from strategy_kit.periods import Period
 
@@ -38,19 +40,29 @@ def merchant_panel(
             f"data set {shop.name!r} has no support table, so that no merchant's treatment is known; add the table, or "
             "compare categories with category_panel"
         )
-    roster = _roster(shop, period)
+    groups = _groups(shop, period, periods[0])
     if categories is not None:
-        known = roster["category"].dropna().unique()
+        known = groups["category"].dropna().unique()
         absent = [f"{c!r} is no merchant's category{nearest(c, known)}" for c in categories if c not in known]
         refuse(ParameterError, "categories", absent)
-        roster = roster[roster["category"].isin(list(categories))]
-    here = roster["opened"].isna() | (pd.to_datetime(roster["opened"]) <= pd.Timestamp(periods[0]))
-    if not here.any():
+        groups = groups[groups["category"].isin(list(categories))]
+    here = groups[groups["here"]]
+    if here.empty:
         raise DesignError(f"no merchant was open by {periods[0]} in the categories asked for; choose others")
-    late = int((~here).sum())
-    panel = _panel(shop, outcome, period, periods, roster[here])
-    note = f"{late} merchants opened after {periods[0]} and were left out"
-    return replace(panel, notes=(*panel.notes, note)) if late else panel
+
+    def collect() -> Panel:
+        roster = shop.engine.frame(f"{_roster(shop, period)} order by 1").set_index("merchant_id")
+        opened = roster["opened"].isna() | (pd.to_datetime(roster["opened"]) <= pd.Timestamp(periods[0]))
+        held = opened if categories is None else opened & roster["category"].isin(list(categories))
+        return _panel(shop, outcome, period, periods, roster[held])
+
+    def noted(panel: Panel) -> Panel:
+        late = int(groups["n"].sum() - here["n"].sum())
+        return panel.noting(f"{late} merchants opened after {periods[0]} and were left out") if late else panel
+
+    if not isinstance(shop.engine, DistantEngine):
+        return noted(collect())
+    return noted(_summed(shop.engine, _Asked(shop, outcome, period, periods), here, collect))
 
 
 def category_panel(shop: Dataset, outcome: str, period: Period, periods: list[dt.date], pool_below: float) -> Panel:
@@ -65,7 +77,7 @@ def category_panel(shop: Dataset, outcome: str, period: Period, periods: list[dt
     later = [category for category, day in pilots.items() if day >= next_start(periods[-1], period)]
     found = found[~found["category"].isin(later)]
     roster = found.assign(treated_from=pd.to_datetime(found["category"].map(pilots))).set_index("category", drop=False)
-    panel = _panel(shop, outcome, period, periods, roster, key=CATEGORY)
+    panel = _panel(shop, outcome, period, periods, roster, (CATEGORY, "order_lines"))
     if later:
         panel = replace(panel, notes=(*panel.notes, f"pilots that had not begun are left out: {', '.join(later)}"))
     if pool_below <= 0:
@@ -92,39 +104,118 @@ def category_panel(shop: Dataset, outcome: str, period: Period, periods: list[dt
     return replace(pooled, notes=(*panel.notes, f"{int(small.sum())} small categories are added up as {POOLED}"))
 
 
-def _roster(shop: Dataset, period: Period) -> pd.DataFrame:
-    opened = "opened_on" if "opened_on" in shop.columns("merchants") else "null"
+def _roster(shop: Dataset, period: Period) -> str:
+    """Return the query of each merchant's category, first support and opening."""
+    opened = "m.opened_on" if "opened_on" in shop.columns("merchants") else "null"
+    return f"""select m.merchant_id, any_value(m.category) as category, min(s.started_on) as treated_from,
+                      coalesce(any_value({opened}), min(o.first)) as opened
+               from merchants m left join support s on m.merchant_id = s.merchant_id
+               left join (select merchant_id, cast(date_trunc('{period}', min(paid_at)) as date) as first
+                          from order_lines group by 1) o on m.merchant_id = o.merchant_id
+               group by m.merchant_id"""
+
+
+def _groups(shop: Dataset, period: Period, first: dt.date) -> pd.DataFrame:
+    """Count merchants by start, category and whether they were open in the first period."""
     return shop.engine.frame(
-        f"""select m.merchant_id, any_value(m.category) as category, min(s.started_on) as treated_from,
-                   coalesce(any_value(m.{opened}), min(o.first)) as opened
-            from merchants m left join support s using (merchant_id)
-            left join (select merchant_id, cast(date_trunc('{period}', min(paid_at)) as date) as first
-                       from order_lines group by all) o
-                using (merchant_id)
-            group by m.merchant_id order by m.merchant_id""".replace("m.null", "null")
-    ).set_index("merchant_id")
+        f"""select treated_from, category, coalesce(opened <= $first, true) as here, count(*) as n
+            from ({_roster(shop, period)}) group by 1, 2, 3 order by 1, 2, 3""",
+        {"first": first},
+    )
+
+
+@dataclass(frozen=True)
+class _Asked:
+    shop: Dataset
+    outcome: str
+    period: Period
+    periods: list[dt.date]
+
+
+def _summed(engine: DistantEngine, asked: _Asked, groups: pd.DataFrame, collect: Callable[[], Panel]) -> MomentPanel:
+    """Sum up units where they are, by start and category; codes stand for both, the last one for a missing value."""
+    shop, outcome, period, periods = asked.shop, asked.outcome, asked.period, asked.periods
+    starts, categories = (pd.Index(groups[name].dropna().unique()) for name in ("treated_from", "category"))
+    coded = {
+        "start": _code("$starts", "cast(treated_from as date)", len(starts)),
+        "category": _code("$categories", "category", len(categories)),
+    }
+    sql = f"""with roster as ({_roster(shop, period)}),
+                   held as (select merchant_id, {coded["start"]} as start, {coded["category"]} as category from roster
+                            where coalesce(opened <= $first, true)
+                                and (category is null or list_contains($categories, category))),
+                   cells as ({_cells(shop, outcome, period, "merchant_id")})
+              select cast(h.start as integer) as start, cast(h.category as integer) as category,
+                     list(struct_pack(position := list_position($periods, c.period), y := c.y)) as sold
+              from held h left join cells c on h.merchant_id = c.unit group by h.merchant_id, h.start, h.category"""
+    values = {
+        **_span(periods), "periods": periods, "categories": categories.tolist(),
+        "starts": [start.date() for start in pd.DatetimeIndex(starts)],
+    }  # fmt: skip
+
+    def summed(*, logs: bool) -> MomentPanel:
+        from strategy_kit.moment_panel import MomentPanel, StartSums
+
+        whole, parts = engine.summed(sql, values, len(periods), logs=logs)
+        order = sorted(whole)
+        labels = pd.Series(pd.DatetimeIndex([*starts, pd.NaT]).as_unit("us"))[order].reset_index(drop=True)
+        names = [*categories, None]
+        placed = {(order.index(start), names[category]): sums for (start, category), sums in parts.items()}
+        name = f"log {outcome}" if logs else outcome
+        sums = StartSums(labels, [whole[start] for start in order], placed)
+        return MomentPanel(sums, pd.DatetimeIndex(periods).as_unit("us"), name, collect, lambda: summed(logs=True))
+
+    return summed(logs=False)
+
+
+def _code(among: str, value: str, count: int) -> str:
+    """Return the SQL of a value's position from 0 on, `count` where it is missing."""
+    return f"coalesce(list_position({among}, {value}), {count + 1}) - 1" if count else "0"
+
+
+def _span(periods: list[dt.date]) -> dict[str, object]:
+    return {"first": periods[0], "last": periods[-1]}
+
+
+def _cells(shop: Dataset, outcome: str, period: Period, key: str) -> str:
+    """Return the query of what each unit sold in each period in which it sold."""
+    metric = plain_metric(outcome, shop.columns("order_lines"))
+    return f"""select {key} as unit, cast(date_trunc('{period}', paid_at) as date) as period,
+                      cast(coalesce({metric.sql}, 0) as double) as y
+               from order_lines where {sold_lines(shop)} and paid_at >= $first
+                   and paid_at < cast($last as date) + interval 1 {period}
+               group by 1, 2"""
 
 
 def _panel(
-    shop: Dataset, outcome: str, period: Period, periods: list[dt.date], roster: pd.DataFrame, key: str = "merchant_id"
+    shop: Dataset,
+    outcome: str,
+    period: Period,
+    periods: list[dt.date],
+    roster: pd.DataFrame,
+    units: tuple[str, str] = ("merchant_id", "merchants"),
 ) -> Panel:
+    """Lay sums out by unit and period; `units` are an expression and a table that has every value of it.
+
+    The engine numbers them: texts of as many rows as merchants have weeks would take more memory than the panel.
+    """
     from strategy_kit.panel import Panel
 
-    metric = plain_metric(outcome, shop.columns("order_lines"))
-    sold = sold_lines(shop)
+    key, table = units
+    listed = f'select distinct {key} as "the unit" from {table}'
+    place = roster.index.get_indexer(pd.Index(shop.engine.frame(f"{listed} order by 1")["the unit"]))
     sums = shop.engine.frame(
-        f"""select {key} as unit, cast(date_trunc('{period}', paid_at) as date) as period,
-                   cast(coalesce({metric.sql}, 0) as double) as y
-            from order_lines where {sold} and paid_at >= $first and paid_at < cast($last as date) + interval 1 {period}
-            group by 1, 2""",
-        {"first": periods[0], "last": periods[-1]},
+        f"""with units as (select "the unit", row_number() over (order by "the unit") - 1 as "its number" from ({listed}) l),
+                 cells as ({_cells(shop, outcome, period, key)})
+            select "its number" as unit, period, y from cells join units on cells.unit = units."the unit" """,
+        _span(periods),
     )
     times = pd.DatetimeIndex(periods)
-    row, column = roster.index.get_indexer(pd.Index(sums["unit"])), times.get_indexer(pd.DatetimeIndex(sums["period"]))
-    values = np.zeros((len(roster), len(periods)))
-    values[row[row >= 0], column[row >= 0]] = sums["y"].to_numpy()[row >= 0]
+    row, column = place[sums["unit"]], times.get_indexer(pd.DatetimeIndex(sums["period"]))
+    values = np.zeros((len(roster) + 1, len(periods)))
+    values[row, column] = sums["y"]  # what is not on the roster falls into the last row
     return Panel.from_matrix(
-        values,
+        values[:-1],
         treated_from=roster["treated_from"],
         periods=times,
         units=roster.index,

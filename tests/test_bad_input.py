@@ -23,6 +23,8 @@ def market(sample: Path, tmp_path: Path) -> Path:
     """A copy of the sample market that a test may break."""
     folder = tmp_path / "market"
     shutil.copytree(sample, folder)
+    with (folder / "dataset.toml").open("a", encoding="utf-8") as file:
+        file.write('\n[weekly]\nweekly_report = ["en"]\n')  # one page is refused as five are
     return folder
 
 

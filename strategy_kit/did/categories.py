@@ -162,7 +162,7 @@ def _groups(panel: Panel) -> AssignedGroups:
             "treatment was given merchant by merchant inside categories, so that a category's mean is no effect; use "
             "within_categories, or by_group for the effect in each"
         )
-    names, paths, code = group_means(panel)
+    names, paths, code, _ = group_means(panel)
     cohorts = np.unique(code[code >= 0])
     treated, firsts = code >= 0, panel.starts[cohorts]
     laws = []

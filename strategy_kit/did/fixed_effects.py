@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from strategy_kit.errors import DesignError
+from strategy_kit.threads import one_blas_thread
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,6 +42,7 @@ class Stack:
     weight: Array
 
 
+@one_blas_thread
 def fixed_effects(moments: Moments, stacks: Sequence[Stack]) -> tuple[Array, Array, Array, Array]:
     """Return coefficients, their covariance clustered by unit, and the two parts of their influence.
 
@@ -100,6 +102,7 @@ def singular(gram: Array, given: Array) -> bool:
     return bool(np.linalg.eigvalsh(gram / np.outer(scale, scale))[0] < _SINGULAR)
 
 
+@one_blas_thread
 def told_apart(moments: Moments, stack: Stack) -> Array:
     """(K,) whether each regressor says anything that unit and period effects and those before it do not."""
     root: Array = np.sqrt(np.repeat(stack.weight * moments.count, moments.path.shape[1]))[:, None]

@@ -15,11 +15,11 @@ from strategy_kit.did.cells import Cells, Control, comparisons
 from strategy_kit.did.cross_sections import CrossSections
 from strategy_kit.did.guards import (
     cautions,
-    drawn,
     refuse_category_level,
     refuse_few_clusters,
     refuse_no_cohort,
     settled,
+    sides,
 )
 from strategy_kit.did.influence import Units
 from strategy_kit.did.observed import Observed
@@ -104,7 +104,7 @@ def group_time(
     panel = panel.unmoved(anticipation) if anticipation else panel.comparable
     refuse_no_cohort(panel)
     refuse_few_clusters(panel, points_only=inference == "none")
-    n_cohorts = len(panel.cohorts) + int((panel.cohort < 0).any())
+    n_cohorts = len(panel.units_by_cohort)
     cells, notes = comparisons(
         panel, n_cohorts, control=control, anticipation=anticipation, universal=base == "universal"
     )
@@ -113,7 +113,7 @@ def group_time(
     cells = cells if found.held is None else cells.only(found.held)
     silent = (cells.period == cells.base) | (inference == "none")
     count = found.joint.count
-    treated = panel.cohort_codes < (len(count) - 1 if notes else len(panel.cohorts))
+    treated = np.arange(len(count)) < (len(count) - 1 if notes else len(panel.cohorts))
     result = Estimates(
         estimator="group_time",
         outcome=panel.name,
@@ -122,7 +122,7 @@ def group_time(
         spread=found.joint.without_errors(silent),
         n_units=count[cells.cohort],
         assigned_at=panel.assigned_at,
-        clusters=(drawn(panel, treated), drawn(panel, ~treated)),
+        clusters=sides(panel, treated),
         average=(np.nan, np.nan),
         age=panel.ages[cells.cohort, cells.period],
         notes=(*panel.notes, *notes, *found.notes, *cautions(panel)),
@@ -207,7 +207,7 @@ def _over_time(cells: Cells, weight: Array, shape: tuple[int, ...]) -> csr_array
 
 def _draws(panel: Panel, cells: Cells, weight: Array, gradient: Array, multiplier: Multiplier) -> Array:
     """Return (B, K + G) sums of the units' influences under random signs: of paths first, then of the shares."""
-    moments, n = panel.moments, len(panel.units)
+    moments, n = panel.moments, panel.n_units
     result = np.zeros((multiplier.draws, len(gradient)))
     number = 0
     for g, members in enumerate(rows_by_cohort(panel.cohort_codes, len(moments.count))):

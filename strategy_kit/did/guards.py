@@ -71,15 +71,23 @@ def drawn(panel: Panel, held: Array) -> int:
 
 def sides(panel: Panel, treated: Array, comparison: Array | None = None) -> tuple[int, int]:
     """How many draws two sets of cohorts (G,), marked in the order of the moments, are; by default the second is the rest."""
-    code = panel.cohort_codes
-    return drawn(panel, treated[code]), drawn(panel, (~treated if comparison is None else comparison)[code])
+    both = treated, ~treated if comparison is None else comparison
+    if panel.cluster is not None:
+        first, second = (drawn(panel, marks[panel.cohort_codes]) for marks in both)
+    elif panel.assigned_at == "category" and panel.starts_by_category is not None:
+        table = np.roll(panel.starts_by_category, -1, axis=1)[:, : len(treated)]  # the never treated last
+        first, second = (int(table[:, marks].any(axis=1).sum()) for marks in both)
+    else:
+        first, second = (int(panel.units_by_cohort[marks].sum()) for marks in both)
+    return first, second
 
 
 def cautions(panel: Panel) -> tuple[str, ...]:
     """Say what standard errors leave out: cohorts of few units or clusters, and categories in which nobody was treated."""
-    source, what = (np.arange(len(panel.units)), "units") if panel.cluster is None else (panel.cluster, "clusters")
-    pairs = pd.DataFrame({"cohort": panel.cohort_codes, "drawn": source})
-    count = pairs.drop_duplicates().groupby("cohort").size() if what == "clusters" else np.bincount(panel.cohort_codes)
+    what, count = "units", panel.units_by_cohort
+    if panel.cluster is not None:
+        pairs = pd.DataFrame({"cohort": panel.cohort_codes, "drawn": panel.cluster}).drop_duplicates()
+        what, count = "clusters", pairs.groupby("cohort").size().to_numpy()
     names = [*panel.cohort_names, "never treated"]
     small = [name for name, n in zip(names, count, strict=False) if n < FEW]
     law = f"cohorts of fewer than {FEW} {what} ({', '.join(small)}): their standard errors say little"

@@ -13,6 +13,7 @@ from strategy_kit.did.guards import cautions, refuse_no_cohort, sides
 from strategy_kit.did.regression import Inference, points_alone, refuse_not_plain
 from strategy_kit.errors import DesignError
 from strategy_kit.estimates import Estimates
+from strategy_kit.threads import one_blas_thread
 
 if TYPE_CHECKING:
     from strategy_kit.moments import Moments
@@ -122,6 +123,7 @@ def _leads(moments: Moments, ages: Array, untreated: Array) -> tuple[Array, Arra
     return leads, pull, left, notes
 
 
+@one_blas_thread
 def _imputed(moments: Moments, untreated: Array, weights: Array) -> tuple[Array, Array]:
     """Return the influences of K averages with `weights` (K, treated cohorts, T) of effects above the imputed path."""
     seen = untreated.astype(float)

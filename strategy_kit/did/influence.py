@@ -53,7 +53,7 @@ class Units:
     def of(cls, panel: Panel) -> Units:
         """Return the units of a panel in its cohorts."""
         weight = np.ones(len(panel.units)) if panel.weight is None else panel.weight / panel.weight.mean()
-        n_cohorts = len(panel.cohorts) + int((panel.cohort < 0).any())
+        n_cohorts = len(panel.units_by_cohort)
         return cls(panel.cohort_codes, n_cohorts, weight, panel.cluster, panel.cohorts)
 
     @property

@@ -210,7 +210,7 @@ def _windows(panel: Panel, windows: Sequence[int]) -> list[_Window]:
 
 
 def _of_categories(panel: Panel, windows: Sequence[int], seed: int) -> Grid:
-    names, paths, cohort = group_means(panel)
+    names, paths, cohort, _ = group_means(panel)
     bare: dict[str, Any] = dict.fromkeys(("category", "covariates", "weight", "cluster", "late"))
     grouped = replace(panel, outcome=paths, units=names, cohort=cohort, **bare)
     everywhere = np.ones(len(names), dtype=bool)

@@ -76,7 +76,7 @@ def pilot_contrast(panel: Panel, *, seed: int = 0) -> Estimates:
         labels=pd.DataFrame({"method": ["welch", "pooled", "randomisation"]}),
         estimate=np.repeat(estimate, 3),
         spread=np.diag(np.array([error, alike, error]) ** 2),
-        n_units=np.repeat(int((panel.cohort >= 0).sum()), 3),
+        n_units=np.repeat(panel.units_by_cohort[: len(panel.cohorts)].sum(), 3),
         assigned_at=panel.assigned_at,
         clusters=(int(treated.sum()), int((~treated).sum())),
         average=(float(estimate), float(error)),

@@ -65,7 +65,7 @@ def poisson(panel: Panel, *, inference: Inference = "analytic") -> Estimates:
     [0.5]
     """
     panel = _checked(panel.comparable if (panel.starts < 1).all() else panel, "poisson", inference)
-    fit = _Fit(panel, _treated(panel)[:, :, None], panel.outcome.shape[1])
+    fit = _Fit(panel, _treated(panel)[:, :, None], len(panel.periods))
     covariance = fit.covariance(fit.pull, fit.between)
     effect = np.expm1(fit.slope)
     result = _result(
@@ -182,8 +182,8 @@ class _Fit:
         self.pull = np.zeros((groups, len(self.slope), len(panel.periods)))
         self.pull[:, :, :last] = score - np.einsum("gkt,gt->gk", score, profile)[:, :, None]
         self.between = np.einsum("gkt,gt->gk", score, mean - path)
-        selling = int((panel.outcome[:, :last].sum(axis=1) > 0).sum())
-        self.silent = len(panel.units) - selling
+        selling = int(panel.selling[:last].sum())
+        self.silent = panel.n_units - selling
         periods = int((mean.sum(axis=0) > 0).sum())
         self.factor = small_sample(selling, selling * periods, len(self.slope) + periods)
 
@@ -230,10 +230,9 @@ def _treated(panel: Panel) -> Array:
 def _checked(panel: Panel, estimator: str, inference: Inference) -> Panel:
     refuse_not_plain(panel, estimator, inference)
     refuse_no_cohort(panel)
-    if panel.outcome.min() < 0:
-        below = int(np.sum(panel.outcome.min(axis=1) < 0))
+    if panel.negative:
         raise DesignError(
-            f"{below} of {len(panel.units)} units have an outcome below 0, of which no percentage can be told; take an "
+            f"{panel.negative} of {panel.n_units} units have an outcome below 0, of which no percentage can be told; take an "
             "outcome of 0 or more, such as GMV before refunds, or group_time for an effect in money"
         )
     sold = _means(panel)

@@ -69,7 +69,7 @@ def two_way(panel: Panel, *, inference: Inference = "analytic") -> Estimates:
     refuse_no_cohort(panel)
     design = (_whole_ages(panel) >= 0)[:, :, None]
     slope, covariance, *_ = fixed_effects(panel.moments, _one_stack(panel.moments, design))
-    treated, covariance = int((panel.cohort >= 0).sum()), covariance * _factor(panel, 1)
+    treated, covariance = int(panel.units_by_cohort[: len(panel.cohorts)].sum()), covariance * _factor(panel, 1)
     result = regression_result(panel, "two_way", pd.DataFrame(index=[0]), slope, covariance, n_units=[treated])
     return points_alone(result, inference, panel.scale)
 
@@ -213,7 +213,7 @@ def sun_abraham(panel: Panel, *, inference: Inference = "analytic") -> Estimates
 
 
 def _factor(panel: Panel, coefficients: int) -> float:
-    units, periods = panel.outcome.shape
+    units, periods = panel.n_units, len(panel.periods)
     return small_sample(units, units * periods, coefficients + periods)
 
 

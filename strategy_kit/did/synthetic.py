@@ -134,7 +134,7 @@ class _Fit(NamedTuple):
 
 
 def _estimated(panel: Panel, seed: int, estimator: str) -> Estimates:
-    groups, paths, cohort = group_means(panel)
+    groups, paths, cohort, _ = group_means(panel)
     _refuse(panel, cohort, seed, estimator)
     treated, moving = cohort >= 0, estimator == "synthetic"
     fits = _fits(paths, cohort, panel.starts, moving=moving)

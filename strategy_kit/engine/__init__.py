@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from strategy_kit.engine.base import Engine, kind_of, quoted
+from strategy_kit.engine.base import DistantEngine, Engine, kind_of, quoted
 from strategy_kit.engine.duckdb import DuckDBEngine
 
-__all__ = ["DuckDBEngine", "Engine", "kind_of", "quoted"]
+__all__ = ["DistantEngine", "DuckDBEngine", "Engine", "kind_of", "quoted"]

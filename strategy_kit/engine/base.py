@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     import pandas as pd
 
+    from strategy_kit.engine.sums import Sums
+
 
 class Engine(Protocol):
-    """A database that holds the tables of one data set."""
+    """A database that holds the tables of one data set.
+
+    Attributes
+    ----------
+    lines_at_once
+        Order lines whose distinct values fit its memory at a time; None where a cluster sees to that itself.
+    """
+
+    lines_at_once: int | None
 
     def add_files(self, table: str, paths: Sequence[str]) -> None:
         """Make Parquet or CSV files readable as `table`."""
-
-    def add_frame(self, table: str, frame: pd.DataFrame) -> None:
-        """Make a pandas frame readable as `table`."""
 
     def refine(self, table: str, columns: Mapping[str, str]) -> None:
         """Replace `table` by a view of it in which each named column is the given SQL expression."""
@@ -30,6 +37,19 @@ class Engine(Protocol):
 
     def frame(self, sql: str, values: Mapping[str, object] | None = None) -> pd.DataFrame:
         """Run a query in the DuckDB dialect; `$name` in it is bound to `values`."""
+
+
+@runtime_checkable
+class DistantEngine(Engine, Protocol):
+    """A database whose units stay where they are: panels come over as their sums."""
+
+    def add_distant(self, table: str, place: str) -> None:
+        """Make readable as `table` what lies at an address, or has this name in the catalogue."""
+
+    def summed(
+        self, sql: str, values: Mapping[str, object], periods: int, *, logs: bool = False
+    ) -> tuple[dict[int, Sums], dict[tuple[int, int], Sums]]:
+        """Sum up units' paths, or their logarithms, by start, and by start and category; see `engine.sums`."""
 
 
 def quoted(identifier: str) -> str:

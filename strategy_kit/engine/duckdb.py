@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
+import tempfile
+import weakref
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -18,8 +22,18 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+MEMORY_LIMIT, THREADS = "STRATEGY_KIT_MEMORY_LIMIT", "STRATEGY_KIT_NUM_THREADS"
+_MOST = 4 * 2**30  # bytes that a question holds before it spills, where the environment does not say
+_LINE = 256  # bytes, twice what a line takes while two of its columns are counted by merchant and week
+_SIZES = {f"{letter}{kind}": base**power for power, letter in enumerate("KMGT", 1) for kind, base in
+          (("B", 1000), ("IB", 1024))}  # fmt: skip
+
+
 class DuckDBEngine:
-    """An in-memory DuckDB over files or frames; nothing is written to disk unless a query spills.
+    """An in-memory DuckDB over files or frames, which spills to a folder of its own what is over its memory limit.
+
+    The limit is 4 GiB, or DuckDB's own share of the machine's memory where that is less, unless STRATEGY_KIT_MEMORY_LIMIT
+    says otherwise. The folder is a temporary one (TMPDIR says where), private, and removed with the engine.
 
     Examples
     --------
@@ -27,16 +41,15 @@ class DuckDBEngine:
     [42]
     """
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection | None = None) -> None:
-        self._connection = connection or duckdb.connect(":memory:")
+    def __init__(self, beside: tuple[duckdb.DuckDBPyConnection, _Spill] | None = None) -> None:
+        self._connection, self._spill = beside or _opened()
         self._framed = False
         self._connection.execute("set TimeZone = 'UTC'")
-        if (threads := os.environ.get("STRATEGY_KIT_NUM_THREADS", "")).isdecimal() and int(threads):
-            self._connection.execute(f"set threads = {int(threads)}")
+        self.lines_at_once: int | None = _bytes(_limit(self._connection)) // _LINE
 
     def beside(self) -> DuckDBEngine | None:
         """Return a further connection to the same files, for another thread; None where a table is a frame, which one holds."""
-        return None if self._framed else DuckDBEngine(self._connection.cursor())
+        return None if self._framed else DuckDBEngine((self._connection.cursor(), self._spill))
 
     def add_files(self, table: str, paths: Sequence[str]) -> None:
         """Make Parquet or CSV files readable as `table`."""
@@ -72,12 +85,69 @@ class DuckDBEngine:
         return {row[0]: row[1] for row in described}
 
     def frame(self, sql: str, values: Mapping[str, object] | None = None) -> pd.DataFrame:
-        """Run a query; `$name` in it is bound to `values`. SQL of a user that does not fit the tables is a ParameterError."""
+        """Run a query; `$name` in it is bound to `values`.
+
+        SQL of a user that does not fit the tables, and a question over the memory limit that spilling does not help, are a
+        ParameterError.
+        """
         try:
             return self._connection.execute(sql, dict(values or {})).df()
         except (duckdb.BinderException, duckdb.ParserException, duckdb.CatalogException) as error:
             reason = str(error).split("\n", maxsplit=1)[0]
             raise ParameterError(f"a metric's SQL does not fit the data set: {reason}; correct its sql") from error
+        except duckdb.OutOfMemoryException as error:
+            law = (
+                f"a question needs more memory than its limit, {_limit(self._connection)}, or a larger disk to spill to"
+            )
+            raise ParameterError(f"{law}; raise {MEMORY_LIMIT}, or set TMPDIR to a folder with more room") from error
+
+
+class _Spill:
+    """A private temporary folder, removed with the last connection that holds it, or at exit."""
+
+    def __init__(self) -> None:
+        self.folder = tempfile.mkdtemp(prefix="strategy-kit-spill-")
+        weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
+
+
+def _opened() -> tuple[duckdb.DuckDBPyConnection, _Spill]:
+    threads, limit = _threads(), _memory_limit()
+    connection, spill = duckdb.connect(":memory:"), _Spill()
+    connection.execute("set temp_directory = $folder", {"folder": spill.folder})
+    if threads is not None:
+        connection.execute(f"set threads = {threads}")
+    if limit is not None or _bytes(_limit(connection)) > _MOST:
+        connection.execute(f"set memory_limit = '{_MOST if limit is None else limit}B'")
+    return connection, spill
+
+
+def _limit(connection: duckdb.DuckDBPyConnection) -> str:
+    return str(connection.execute("select current_setting('memory_limit')").fetchall()[0][0])
+
+
+def _threads() -> int | None:
+    given = os.environ.get(THREADS, "")
+    if not given:
+        return None
+    if not (given.isdecimal() and int(given)):
+        raise ParameterError(f"{THREADS} is a number of threads, 1 or more, not {given!r}; correct it, or unset it")
+    return int(given)
+
+
+def _memory_limit() -> int | None:
+    given = os.environ.get(MEMORY_LIMIT, "")
+    if not given:
+        return None
+    if not (found := _bytes(given)):
+        law = f"{MEMORY_LIMIT} is an amount of memory such as 2GB or 512MiB, not {given!r}"
+        raise ParameterError(f"{law}; correct it, or unset it")
+    return found
+
+
+def _bytes(amount: str) -> int:
+    """Read an amount of memory as DuckDB writes it, 0 for what is none."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([KMGT]I?B)", amount.strip().upper())
+    return int(float(found[1]) * _SIZES[found[2]]) if found else 0
 
 
 def _raw(table: str) -> str:

@@ -75,6 +75,21 @@ class Scope:
         limits += [f"{clock} < $next{self.tag}"] if self.through else [f"{clock} is not null"]
         return f"from order_lines l {join} where {' and '.join(limits)}"
 
+    def stretches(self, clock: str) -> list[tuple[str, dict[str, object]]]:
+        """Cut the lines into stretches of whole periods that fit the engine, each a further condition and its values."""
+        most, starts = self.shop.engine.lines_at_once, Windows.laid(self, 0, 1).periods if self.period else []
+        parts = 1
+        if most and len(starts) > 1:
+            lines = self.shop.engine.frame("select count(*) as n from order_lines")["n"][0]
+            parts = min(-(-int(lines) // most), len(starts))
+        cuts = [starts[len(starts) * part // parts] for part in range(1, parts)]
+        laid: list[tuple[str, dict[str, object]]] = []
+        for first, after in zip([None, *cuts], [*cuts, None], strict=True):
+            limits = f" and {clock} >= $_first" if first else ""
+            limits += f" and {clock} < $_after" if after else ""
+            laid.append((limits, {"_first": first, "_after": after}))
+        return laid
+
     def named(self, keys: Sequence[str], clock: str = "paid_at") -> list[str]:
         """Return keys as select items, the period by `clock`."""
         period = f"cast(date_trunc('{self.period}', l.{clock}) as timestamp)"
@@ -98,9 +113,14 @@ def column(metric: str) -> str:
 
 
 def line_scan(scope: Scope, metrics: Sequence[Metric], clock: str) -> pd.DataFrame:
-    """Aggregate the lines of each group, put into periods by `clock`."""
+    """Aggregate the lines of each group, put into periods by `clock`; distinct values are counted stretch by stretch."""
     items = [*scope.named(list(scope.keys), clock), *(valued(scope.shop, metric) for metric in metrics)]
-    return scope.frame(f"select {', '.join(items)} {scope.source(clock)} {grouped(len(scope.keys))}")
+    counting = any("distinct" in metric.sql.lower() for metric in metrics)
+    found = [
+        scope.frame(f"select {', '.join(items)} {scope.source(clock)}{limits} {grouped(len(scope.keys))}", **values)
+        for limits, values in (scope.stretches(clock) if counting else [("", {})])
+    ]
+    return pd.concat(found, ignore_index=True) if len(found) > 1 else found[0]
 
 
 def unit_scan(scope: Scope, metrics: Sequence[Metric], unit: str) -> pd.DataFrame:
@@ -173,7 +193,8 @@ class Windows:
         days = np.arange(first, last)
         enters = np.searchsorted(np.array(self.ends, "M8[D]"), days, side="right")
         leaves = np.searchsorted(np.array(self.opens, "M8[D]"), days, side="right")
-        return {"days": days.tolist(), "enters": enters.tolist(), "leaves": leaves.tolist()}
+        numbers = range(1, len(days) + 1)
+        return {"numbers": [*numbers], "days": days.tolist(), "enters": enters.tolist(), "leaves": leaves.tolist()}
 
 
 def window_scan(scope: Scope, metrics: Sequence[Metric], windows: Windows) -> pd.DataFrame:
@@ -184,7 +205,8 @@ def window_scan(scope: Scope, metrics: Sequence[Metric], windows: Windows) -> pd
     are missing.
     """
     keys, counted = scope.aliases(scope.groups), DISTINCT.fullmatch(metrics[0].sql)
-    days = "(select unnest(cast($days as date[])) as _day, unnest($enters) as _enters, unnest($leaves) as _leaves) w"
+    days = """(select cast($days[_number] as date) as _day, $enters[_number] as _enters, $leaves[_number] as _leaves
+                  from (select unnest($numbers) as _number) n) w"""
     on = "cast(l.paid_at as date) = w._day and w._enters < w._leaves"
     by_day = scope.source(since=False).replace("order_lines l", f"order_lines l join {days} on {on}", 1)
     named, places = scope.named(scope.groups), grouped(len(keys) + 2)
@@ -193,8 +215,8 @@ def window_scan(scope: Scope, metrics: Sequence[Metric], windows: Windows) -> pd
         again = f"lead(_enters) over (partition by {', '.join([*keys, '_counted'])} order by _enters)"
         sql = f"""with seen as (select {", ".join([*named, "w._enters", f"l.{counted[1]} as _counted"])},
                                        max(w._leaves) as _leaves {by_day} {places}),
-                       runs as (select * replace (least(_leaves, coalesce({again}, _leaves)) as _leaves) from seen
-                                where _counted is not null)
+                       runs as (select {", ".join([*keys, "_enters"])}, least(_leaves, coalesce({again}, _leaves)) as _leaves
+                                from seen where _counted is not null)
                   select {", ".join([*keys, *ends])}, count(*) as {column(metrics[0].name)} from runs {places}"""
     else:
         values = ", ".join(valued(scope.shop, metric) for metric in metrics)

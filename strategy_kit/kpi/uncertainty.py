@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 import pandas as pd
-from scipy.special import stdtrit
 
 from strategy_kit.engine import quoted
 from strategy_kit.errors import DesignError, ParameterError, nearest
@@ -194,8 +193,8 @@ def change(
     names = [name for _, held in sides for name in held]
     logs = {metric.name: log for metric in asked if (log := _log_change(metric, names))}
     if logs:
-        stacked = " union all by name ".join(f"({_rows(scope, held, 'buyer')})" for scope, held in sides)
         keys = [*sides[0][0].aliases(), "unit"]
+        stacked = " union all ".join(_wide(keys, _rows(scope, held, "buyer"), held, names) for scope, held in sides)
         summed = ", ".join([*keys, *(f"coalesce(sum({column(name)}), 0) as {column(name)}" for name in names)])
         rows = f"select {summed} from ({stacked}) {grouped(len(keys))}"
         spread = _spread([scope for scope, _ in sides], rows, names, logs)
@@ -258,11 +257,19 @@ def _now(metric: Metric) -> Metric:
     return replace(metric, trailing_months=0)
 
 
+def _wide(keys: list[str], rows: str, held: Mapping[str, Metric], names: list[str]) -> str:
+    """Give rows every column of `names`, missing where they hold another side's."""
+    values = (column(name) if name in held else f"cast(null as double) as {column(name)}" for name in names)
+    return f"select {', '.join([*keys, *values])} from ({rows})"
+
+
 def _rows(scope: Scope, held: Mapping[str, Metric], cluster: str) -> str:
     """Return the query of one row a group and cluster with the value of each metric under its name."""
     named = [replace(metric, name=name) for name, metric in held.items()]
     plain, own = ([m for m in named if (m.per == "line") == line] for line in (True, False))
-    inner = unit_rows(scope, own, cluster, *(valued(scope.shop, metric) for metric in plain))
+    key = f"{cluster}_id"  # of which a row has one: to count distinct ones of it would cost as much as all the rest
+    counted = [replace(m, sql=f"least(count({key}), 1)") if m.sql == f"count(distinct {key})" else m for m in plain]
+    inner = unit_rows(scope, own, cluster, *(valued(scope.shop, metric) for metric in counted))
     kept = [*scope.aliases(), "unit"]
     values = [f"any_value({column(m.name)}) as {column(m.name)}" for m in plain] + [valued(scope.shop, m) for m in own]
     return f"select {', '.join([*kept, *values])} from ({inner}) {grouped(len(kept))}"
@@ -336,5 +343,7 @@ def _changed(known: pd.DataFrame, metric: Metric, by: list[str], final: bool) ->
 
 
 def _quantile(clusters: pd.Series) -> np.ndarray:
+    from scipy.special import stdtrit  # a table of KPIs needs none of scipy
+
     degrees = clusters.astype(float).to_numpy() - 1
     return np.asarray(stdtrit(np.where(degrees > 0, degrees, np.nan), 0.5 + _LEVEL / 2))

@@ -40,7 +40,7 @@ def joiners_panel(shop: Dataset, *, since: dt.date, through: dt.date) -> Panel:
     Traceback (most recent call last):
     strategy_kit.errors.DesignError: no merchant of data set 'sample' has the lever 'overseas'; enter who joined in support
     """
-    panel = shop.panel(since=since, through=through)
+    panel = shop.panel(since=since, through=through).collected()
     levers = shop.engine.frame(
         "select merchant_id, bool_or(lever = $lever) as joined, bool_or(lever <> $lever) as other from support group by 1",
         {"lever": LEVER},
@@ -171,7 +171,7 @@ def overlap_panels(shop: Dataset, *, since: dt.date, through: dt.date) -> tuple[
     >>> list(panels), int(table.loc[table["overseas"], "merchants"].sum())
     (['domestic'], 0)
     """
-    panel = shop.panel(since=since, through=through)
+    panel = shop.panel(since=since, through=through).collected()
     held = _levers(shop, through).reindex(panel.units, fill_value=False).to_numpy(bool)
     joined, other = held[:, 0], held[:, 1]
     neither, early = ~joined & ~other, np.isin(panel.cohort, np.flatnonzero(panel.starts < 1))

@@ -131,14 +131,16 @@ def revenue_panels(
     ['contribution', 'fees', 'gmv', 'together']
     """
     require(shop, "order_lines", "platform_fee")
-    gmv, fees = (shop.panel(name, categories=categories, since=since, through=through) for name in ("gmv", "fees"))
+    gmv, fees = (
+        shop.panel(name, categories=categories, since=since, through=through).collected() for name in ("gmv", "fees")
+    )
     result = {
         "gmv": gmv,
         "fees": fees,
         "together": replace(gmv, outcome=gmv.outcome + fees.outcome, name="gmv and fees"),
     }
     if "platform_subsidy" in shop.columns("order_lines"):
-        paid = shop.panel("subsidies", categories=categories, since=since, through=through)
+        paid = shop.panel("subsidies", categories=categories, since=since, through=through).collected()
         result["contribution"] = replace(fees, outcome=fees.outcome - paid.outcome, name="fees less subsidies")
     return result
 

@@ -172,7 +172,7 @@ def inside_pilots(reading: Reading, outcome: str = "gmv", control: Control = "no
         return ""
     weeks = reading.window
     try:
-        panel = shop.panel(outcome, categories=shop.pilot.categories, **weeks).untreated_at_first()
+        panel = shop.panel(outcome, categories=shop.pilot.categories, **weeks).collected().untreated_at_first()
         effects = did.group_time(panel, control=control, base="universal")
         did.overall(effects)
     except DesignError as reason:

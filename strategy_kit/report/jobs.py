@@ -325,7 +325,7 @@ def _answered(job: Job) -> bool:
 def _export(executed: NotebookNode, job: Job, pictures: Pictures) -> None:
     import nbformat
 
-    from strategy_kit.dataset import open_dataset
+    from strategy_kit.opening import open_dataset
     from strategy_kit.report.export import export
     from strategy_kit.report.verification import ids_of
 

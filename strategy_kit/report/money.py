@@ -202,8 +202,9 @@ def _spent(reading: Reading) -> float | None:
         return None
     ended = "s.ended_on" if "ended_on" in shop.columns("support") else "null"
     end = f"greatest(coalesce(cast({ended} as date), $through), s.started_on)"
+    days, whole = (f"(1 + date_diff('day', s.started_on, {last}))" for last in (f"least({end}, $sunday)", end))
     found = shop.engine.frame(
-        f"""select cast(sum(s.cost * (least({end}, $sunday) - s.started_on + 1) / ({end} - s.started_on + 1)) as double) as y
+        f"""select cast(sum(s.cost * {days} / {whole}) as double) as y
             from support s join (select distinct merchant_id, category from merchants) m using (merchant_id)
             where s.started_on <= $sunday and s.lever <> '{LEVER}' and list_contains($pilots, m.category)""",
         {

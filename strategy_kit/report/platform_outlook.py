@@ -72,7 +72,7 @@ def trust(reading: Reading) -> Parts:
     """Return whether merchants stay, complain less, and whether experience comes before growth."""
     say, shop = reading.words, reading.shop
     window = reading.window
-    merchants = shop.panel(categories=shop.pilot.categories, **window).untreated_at_first()
+    merchants = shop.panel(categories=shop.pilot.categories, **window).collected().untreated_at_first()
     gone = platform_health.exits_panel(merchants, silence=SILENCE)
     effect = did.overall(did.group_time(gone, control="not_yet"))
     if effect.clusters[0] < FEWEST:

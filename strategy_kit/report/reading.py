@@ -386,7 +386,8 @@ def _study(shop: Dataset, since: dt.date, through: dt.date) -> tuple[Estimates |
     if "support" not in shop.tables or shop.pilot.placebo:
         return "", None
     try:
-        panel = shop.panel(categories=shop.pilot.categories, since=since, through=through).untreated_at_first()
+        panel = shop.panel(categories=shop.pilot.categories, since=since, through=through)
+        panel = panel.untreated_at_first().collected()
         study = did.event_study(did.group_time(panel, control="not_yet"))
     except DesignError as reason:
         return str(reason), None

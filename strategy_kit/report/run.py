@@ -171,7 +171,7 @@ class Edition:
 
     def settle(self, choose: Callable[[Dataset], tuple[Sequence[Page], dict[str, str]]]) -> None:
         """Settle data set, pages, week and values, before anything is written."""
-        from strategy_kit.dataset import open_dataset
+        from strategy_kit.opening import open_dataset
         from strategy_kit.periods import week_label
 
         self.shop = shop = open_dataset(self.asked.data)

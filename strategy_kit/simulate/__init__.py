@@ -15,7 +15,7 @@ from strategy_kit.errors import ParameterError, refuse
 from strategy_kit.simulate.biases import biases
 from strategy_kit.simulate.files import FILES, write_dataset
 from strategy_kit.simulate.market import Market, draw_market, truth
-from strategy_kit.simulate.orders import draw_lines, draw_luck
+from strategy_kit.simulate.orders import WHOLE, draw_counts, draw_lines, draw_luck
 from strategy_kit.simulate.records import rework
 from strategy_kit.simulate.seasons import Clock
 from strategy_kit.simulate.world import DEFAULT, World, fresh_key
@@ -82,20 +82,29 @@ def _write(folder: Path, numbers: dict[str, int], world: World) -> None:
 
     market, targets, told = draw(DEFAULT), None, {}
     luck = draw_luck(market, rng)
-    lines = draw_lines(market, luck, rng)
+    counts = draw_counts(market, luck, rng)
+    blocks = draw_lines(market, counts, rng)
     if world != DEFAULT:
-        plain, market, told = market, draw(world), {"biases": biases(draw, world)}
+        refuse(ParameterError, "simulate", _whole_laws(int(counts.sum()), numbers["merchants"]))
+        plain, market, told, (lines,) = market, draw(world), {"biases": biases(draw, world)}, blocks
         lines, targets = rework(plain, lines, luck, market, fresh_key(rng))
+        blocks = iter([lines])
     knobs = (f"--knob {knob}={value}" for knob, value in world.chosen().items())
     source = " ".join([_SOURCE, *(f"--{key} {value}" for key, value in numbers.items()), *knobs])
-    write_dataset(folder, source, market, lines, targets, np.random.default_rng(for_tables))
-    counts = {"order_lines": len(lines), **{f"{name}s": lines[name].nunique() for name in ("order", "buyer")}}
-    text = json.dumps({**truth(market), **told, **numbers, "counts": counts}, sort_keys=True, indent=1)
+    written = write_dataset(folder, source, market, blocks, targets, np.random.default_rng(for_tables))
+    text = json.dumps({**truth(market), **told, **numbers, "counts": written}, sort_keys=True, indent=1)
     (folder / "truth.json").write_text(text + "\n", encoding="utf-8", newline="\n")
 
 
 def _world_laws(world: object) -> list[str]:
     return [] if isinstance(world, World) else [f"world is a World, such as World(exits=1), not {world!r}"]
+
+
+def _whole_laws(orders: int, merchants: int) -> list[str]:
+    """What a knob does to orders needs all of them in memory."""
+    fewer = merchants * WHOLE // max(orders, 1) // 100 * 100
+    law = f"a world with knobs holds all orders in memory, up to {WHOLE:,}, and this one has {orders:,}; take at most"
+    return [f"{law} {fewer:,} merchants for these weeks, or leave the knobs out"] if orders > WHOLE else []
 
 
 def _laws(numbers: dict[str, Any], folder: Path, name: str) -> list[str]:

@@ -23,11 +23,14 @@ from strategy_kit.simulate.roster import KEPT, NAMES, NEVER, PILOTS, Ints
 from strategy_kit.simulate.searches import make_searches
 from strategy_kit.simulate.seasons import OPEN_DAYS, POLICIES
 from strategy_kit.simulate.targets import PERIOD_WEEKS
-from strategy_kit.simulate.traffic import levers_held, make_traffic
+from strategy_kit.simulate.traffic import add_orders, levers_held, make_traffic
 from strategy_kit.simulate.world import fresh_key, stream
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
+
+    from numpy.typing import NDArray
 
     from strategy_kit.simulate.market import Market
 
@@ -50,8 +53,9 @@ _LEVERS = ["display", "marketing", "service", "overseas"]
 _TIMES = ("second", "refunded")
 _MONEY = ("amount", "refund_amount", "platform_subsidy", "list_amount")
 _PACKED = {"order_id": "DELTA_BYTE_ARRAY", "paid_at": "DELTA_BINARY_PACKED", "refunded_at": "DELTA_BINARY_PACKED"}
-# the row group is the unit that DuckDB gives to a thread; without the Arrow schema text stays plain text
-_OPTIONS: dict[str, Any] = {"compression": "zstd", "compression_level": 6, "row_group_size": 122_880}
+_ROWS = 122_880  # of a row group, the unit that DuckDB gives to a thread
+# without the Arrow schema text stays plain text
+_OPTIONS: dict[str, Any] = {"compression": "zstd", "compression_level": 6}
 _OPTIONS |= {"store_decimal_as_integer": True, "store_schema": False}
 _HEAD = """name = "{}"
 title = "Demo marketplace"
@@ -82,14 +86,17 @@ def write_dataset(
     folder: Path,
     source: str,
     market: Market,
-    lines: pd.DataFrame,
+    blocks: Iterable[pd.DataFrame],
     targets: pd.DataFrame | None,
     rng: np.random.Generator,
-) -> None:
-    """Write dataset.toml and the tables, five and those that knobs add; the data set bears the folder's name."""
+) -> dict[str, int]:
+    """Write dataset.toml and the tables, five and those that knobs add, and count the lines, orders and buyers written.
+
+    The data set bears the folder's name. Of the order lines, which come in `blocks`, one block at a time is in memory.
+    """
     clock = market.clock
+    counts, sold = _write_lines(folder / "order_lines.parquet", market, blocks)
     tables: dict[str, dict[str, Any]] = {
-        "order_lines": _order_lines(market, lines),
         "merchants": _merchants(market, rng),
         "support": _support(market, rng),
         "calendar": _calendar(market),
@@ -105,19 +112,45 @@ def write_dataset(
     if market.world.search_cost:
         tables["searches"] = make_searches(market, key)
     if market.world.lever_funnel:
-        tables |= _funnel(market, lines, tables["support"], key)
+        tables |= _funnel(market, sold, tables["support"], key)
     for table, columns in tables.items():
-        packed = {name: kind for name, kind in _PACKED.items() if name in columns}
-        plain = [name for name in columns if name not in packed]
-        path = folder / f"{table}.parquet"
-        pq.write_table(pa.table(columns), path, use_dictionary=plain, column_encoding=packed, **_OPTIONS)
+        pq.write_table(pa.table(columns), folder / f"{table}.parquet", row_group_size=_ROWS, **_OPTIONS)
     pilot, decision = clock.monday(clock.pilot_week), clock.monday(clock.weeks + 2)
     pilots, last = json.dumps(list(PILOTS)), clock.calendar()["date"].iloc[-1]
     head = _HEAD.format(folder.name, clock.monday(0), last, source, pilots, pilot, decision)
-    listed = "".join(f'{table} = "{table}.parquet"\n' for table in tables)
+    listed = "".join(f'{table} = "{table}.parquet"\n' for table in ("order_lines", *tables))
     (folder / "dataset.toml").write_text(head + listed, encoding="utf-8", newline="\n")
     about, _ = read_description(folder)
     write_seal(folder, about.plan, dict.fromkeys(PILOTS, pilot), pilot - dt.timedelta(days=1))
+    return counts
+
+
+def _write_lines(
+    path: Path, market: Market, blocks: Iterable[pd.DataFrame]
+) -> tuple[dict[str, int], NDArray[np.int32]]:
+    """Write lines block by block; return counts, and the orders sold by merchant and week (N, T) for a funnel."""
+    sold = np.zeros((len(market.roster), market.clock.weeks + 1), np.int32)
+    lines, orders, buyers, writer = 0, 0, np.zeros(0, dtype=bool), None
+    try:
+        for block in blocks:
+            table = pa.table(_order_lines(market, block))
+            writer = writer or _writer(path, table.schema)
+            writer.write_table(table, _ROWS)
+            if market.world.lever_funnel:
+                add_orders(sold, block)
+            lines, orders = lines + len(block), orders + block["order"].nunique()
+            buyers = np.pad(buyers, (0, max(int(block["buyer"].max()) + 1 - buyers.size, 0)))
+            buyers[block["buyer"]] = True
+    finally:
+        if writer:
+            writer.close()
+    return {"order_lines": lines, "orders": orders, "buyers": int(buyers.sum())}, sold
+
+
+def _writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
+    packed = {name: kind for name, kind in _PACKED.items() if name in schema.names}
+    plain = [name for name in schema.names if name not in packed]
+    return pq.ParquetWriter(path, schema, use_dictionary=plain, column_encoding=packed, **_OPTIONS)
 
 
 def _calendar(market: Market) -> dict[str, list[Any]]:
@@ -231,11 +264,11 @@ def _prices(market: Market, prices: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def _funnel(market: Market, lines: pd.DataFrame, support: dict[str, Any], key: int) -> dict[str, dict[str, Any]]:
+def _funnel(market: Market, sold: NDArray[np.int32], support: dict[str, Any], key: int) -> dict[str, dict[str, Any]]:
     numbers = pc.cast(pc.utf8_slice_codeunits(support["merchant_id"], 1), pa.int64())
     lever = pc.index_in(support["lever"], pa.array(_LEVERS))
     held = levers_held(numbers.to_numpy() - 1, lever.to_numpy(), len(market.roster))
-    tables = zip(("traffic", "experience"), make_traffic(market, lines, held, key), strict=True)
+    tables = zip(("traffic", "experience"), make_traffic(market, sold[:, :-1], held, key), strict=True)
     return {
         name: {
             "merchant_id": _ids("m", 5, made.pop("merchant")),
@@ -285,8 +318,12 @@ def _offplatform_sales(market: Market, rng: np.random.Generator) -> dict[str, An
 
 
 def _ids(letter: str, width: int, codes: Ints) -> pa.Array:
-    numbers = pc.cast(pa.array(np.arange(codes.max(initial=0) + 1) + 1), pa.string())
-    return pc.binary_join_element_wise(letter, pc.utf8_lpad(numbers, width, "0"), "").take(pa.array(codes))
+    """Write codes, counted from 0, as text; each code once where there are fewer codes than rows."""
+    first, last = (int(codes.min()), int(codes.max())) if codes.size else (0, -1)
+    span = np.arange(first, last + 1) if last - first < codes.size else codes
+    numbers = pc.utf8_lpad(pc.cast(pa.array(span + 1), pa.string()), width, "0")
+    ids = pc.binary_join_element_wise(letter, numbers, "")
+    return ids if span is codes else ids.take(pa.array(codes - first))
 
 
 def _dates(market: Market, days: pd.Series[int]) -> pa.Array:

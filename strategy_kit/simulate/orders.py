@@ -1,8 +1,8 @@
-"""The order lines of a simulated market, drawn all at once."""
+"""The order lines of a simulated market: all drawn at once, or week after week where they are too many for memory."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -11,11 +11,16 @@ from strategy_kit.simulate.market import CANCELLED, MORE_PIECES, SECOND_LINE
 from strategy_kit.simulate.roster import REFUNDED, Floats, Ints
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from numpy.typing import NDArray
+
     from strategy_kit.simulate.market import Market
 
 MARKETS = ["domestic", "SG", "MY", "KR", "JP", "AU"]
 STATUSES = ["paid", "cancelled", "refunded"]
 MERCHANT_WEEK_CV, LINE_SPREAD = 0.2, 0.5
+WHOLE, BLOCK = 4_000_000, 1_000_000  # orders: the most that are drawn at once; what fills a block of weeks beyond
 LOYALTY, WHOLE_REFUNDS = 0.45, 0.8
 MEAN_REFUND = WHOLE_REFUNDS + (1 - WHOLE_REFUNDS) / 2  # of a refunded line's amount
 _DISCOUNT = np.repeat([0.0, 0.05, 0.10, 0.15, 0.20], [11, 3, 3, 2, 1])
@@ -33,29 +38,57 @@ def draw_luck(market: Market, rng: np.random.Generator) -> Floats:
     return rng.gamma(shape, 1 / shape, market.effects.shape)
 
 
-def draw_lines(market: Market, luck: Floats, rng: np.random.Generator) -> pd.DataFrame:
-    """Draw every order line.
+class _Once(dict[str, Any]):
+    """What the first block draws for all: drawn there and not before, one block is the market that is drawn at once."""
 
-    Returns
-    -------
+    def __call__(self, name: str, draw: Callable[[], Any]) -> Any:
+        if name not in self:
+            self[name] = draw()
+        return self[name]
+
+
+def draw_counts(market: Market, luck: Floats, rng: np.random.Generator) -> NDArray[np.int32]:
+    """Draw how many orders each merchant gets in each week, (N, T)."""
+    return rng.poisson(market.orders() * luck).astype(np.int32)
+
+
+def draw_lines(market: Market, counts: NDArray[np.int32], rng: np.random.Generator) -> Iterator[pd.DataFrame]:
+    """Draw the lines of `counts` orders, in one block up to `WHOLE` orders, else in blocks of whole weeks.
+
+    Yields
+    ------
     DataFrame
         Integers, one row a line in order of time: merchant, buyer, status and market are codes, order counts
         from 0, second from the first Monday; amount, refund_amount, platform_subsidy and list_amount in fen.
     """
-    counts = rng.poisson(market.orders() * luck)
-    merchant, week = (np.repeat(index.ravel(), counts.ravel()) for index in np.indices(counts.shape))
+    orders = counts.sum(axis=0, dtype=np.int64)
+    upto, once = np.cumsum(orders), _Once(pool=max(int(orders.sum()) // 4, 20))
+    block = (upto - 1) // BLOCK if upto[-1] > WHOLE else np.zeros_like(upto)
+    for number in np.unique(block):
+        weeks = np.flatnonzero(block == number)
+        drawn = _draw_orders(market, counts[:, weeks], weeks, once, rng)
+        drawn["order"] += upto[weeks[0]] - orders[weeks[0]]
+        yield draw_baskets(market, drawn, rng)
+
+
+def _draw_orders(
+    market: Market, counts: NDArray[np.int32], weeks: Ints, once: _Once, rng: np.random.Generator
+) -> dict[str, Ints]:
+    merchant, place = (np.repeat(index.ravel(), counts.ravel()) for index in np.indices(counts.shape))
+    week = weeks[place]
     second = _draw_seconds(market, merchant, week, rng)
     by_time = np.argsort(second, kind="stable")
     merchant, week, second = merchant[by_time], week[by_time], second[by_time]
-    abroad = np.where(rng.random(len(market.roster)) < 0.2, 0.12, 0.005)[merchant]
-    orders = {
+    count = len(market.roster)
+    abroad = once("abroad", lambda: np.where(rng.random(count) < 0.2, 0.12, 0.005))[merchant]
+    return {
+        "order": np.arange(merchant.size),
         "merchant": merchant,
         "second": second,
-        "buyer": _draw_buyers(market, merchant, week, rng),
+        "buyer": _draw_buyers(market, merchant, week, once, rng),
         "market": rng.integers(1, len(MARKETS), merchant.size) * (rng.random(merchant.size) < abroad),
         "status": (rng.random(merchant.size) < CANCELLED).astype(np.int64),
     }
-    return draw_baskets(market, {"order": np.arange(merchant.size), **orders}, rng)
 
 
 def draw_baskets(market: Market, orders: dict[str, Ints], rng: np.random.Generator) -> pd.DataFrame:
@@ -97,16 +130,20 @@ def draw_times(day: Ints, rng: np.random.Generator) -> Ints:
     return np.asarray((day * 24 + hour) * 3600 + rng.integers(0, 3600, day.size))
 
 
-def _draw_buyers(market: Market, merchant: Ints, week: Ints, rng: np.random.Generator) -> Ints:
+def _draw_buyers(market: Market, merchant: Ints, week: Ints, once: _Once, rng: np.random.Generator) -> Ints:
     """Draw from a pool that grows week by week, or from the merchant's own regulars, growing too."""
-    pool = max(merchant.size // 4, 20)
-    visits = np.repeat(np.arange(pool), np.minimum(rng.zipf(2.2, pool), 40))
+    visits = once("visits", lambda: _draw_visits(once["pool"], rng))
     known = (0.4 + 0.6 * (week + 1) / (market.clock.weeks + 1)) * rng.random(merchant.size)
     anyone = visits[(visits.size * known).astype(np.int64)]
     regulars = np.ceil(market.column("level") * market.clock.weeks / 6).astype(np.int64)
-    names = visits[rng.integers(0, visits.size, regulars.sum())]
+    names = once("names", lambda: visits[rng.integers(0, visits.size, regulars.sum())])
     loyal = names[(np.cumsum(regulars) - regulars)[merchant] + (regulars[merchant] * known).astype(np.int64)]
-    return np.where(rng.random(merchant.size) < LOYALTY, loyal, anyone)
+    return np.where(rng.random(merchant.size) < LOYALTY, loyal, anyone).astype(np.int64)
+
+
+def _draw_visits(pool: int, rng: np.random.Generator) -> NDArray[np.int32]:
+    """Draw who comes how often; buyers of large markets are many, so half as wide as other codes."""
+    return np.repeat(np.arange(pool, dtype=np.int32), np.minimum(rng.zipf(2.2, pool), 40))
 
 
 def fen(yuan: Floats) -> Ints:

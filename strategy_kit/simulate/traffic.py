@@ -11,6 +11,7 @@ from strategy_kit.simulate.world import stream
 
 if TYPE_CHECKING:
     import pandas as pd
+    from numpy.typing import NDArray
 
     from strategy_kit.simulate.market import Market
     from strategy_kit.simulate.roster import Floats, Ints
@@ -50,15 +51,14 @@ def true_traffic(strength: float) -> dict[str, Any]:
 
 
 def make_traffic(
-    market: Market, lines: pd.DataFrame, levers: Floats, key: int
+    market: Market, orders: NDArray[np.int32], levers: Floats, key: int
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Write traffic and experience of each merchant and complete week in which it is open, as codes and numbers.
 
-    Impressions and clicks are drawn from what is expected, so that the luck of a week's orders is in its conversion.
-    Clicks are no fewer than orders, impressions no fewer than clicks.
+    `orders` (N, T - 1) are those of complete weeks. Impressions and clicks are drawn from what is expected, so that the luck
+    of a week's orders is in its conversion. Clicks are no fewer than orders, impressions no fewer than clicks.
     """
     strength, weeks, rng = market.world.lever_funnel, market.clock.weeks, stream(key, "lever_funnel")
-    orders = _orders(market, lines)
     own = np.exp(rng.normal(0.0, SPREAD, (3, len(orders), 1)) + rng.normal(0.0, WEEKLY, (3, *orders.shape)))
     share, moved = step_shares(levers, strength), market.effects[:, :weeks]
     expected = market.orders_while_open()[:, :weeks]
@@ -79,10 +79,7 @@ def make_traffic(
     }
 
 
-def _orders(market: Market, lines: pd.DataFrame) -> Ints:
-    """Count the orders that were not cancelled, by merchant and complete week."""
+def add_orders(sold: NDArray[np.int32], lines: pd.DataFrame) -> None:
+    """Add to `sold`, by merchant and week (N, T), the orders among `lines` that were not cancelled."""
     first = lines[lines["status"] != _CANCELLED].drop_duplicates("order")
-    merchant, week = first["merchant"].to_numpy(), first["second"].to_numpy() // _WEEK
-    result = np.zeros((len(market.roster), market.clock.weeks + 1), np.int64)
-    np.add.at(result, (merchant, week), 1)
-    return result[:, :-1]
+    np.add.at(sold, (first["merchant"].to_numpy(), first["second"].to_numpy() // _WEEK), 1)

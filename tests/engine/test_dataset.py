@@ -238,7 +238,7 @@ def test_what_is_not_a_data_set_is_refused(tmp_path: Path) -> None:
     (tmp_path / "dataset.toml").write_text('name = "x"\ncurrency = "CNY"\ntimezone = "UTC"\n')
     with pytest.raises(ContractError, match="tables"):
         sk.open_dataset(tmp_path)
-    with pytest.raises(ParameterError, match="engine 'spork' is not available"):
+    with pytest.raises(ParameterError, match=r"engine is one of duckdb, spark, not 'spork' \(did you mean 'spark'\?\)"):
         sk.open_dataset(folder(tmp_path), engine="spork")  # type: ignore[arg-type]
 
 

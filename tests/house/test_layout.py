@@ -18,12 +18,12 @@ FILES = (
     *("notebooks/weekly_report.ipynb", "strategy_kit/__init__.py", "strategy_kit/cli.py"),
 )
 HIDDEN = {".ci", ".gitattributes", ".gitignore"}
-TARGETS = ("report", "test", "lint", "lab", "sample", "grade", "coverage", "lock", "clean", "help")
+TARGETS = ("report", "test", "lint", "lab", "sample", "grade", "bench", "coverage", "lock", "clean", "help")
 
 
 def make(*arguments: str, **variables: str) -> str:
     """What make prints, with none of this process's own variables for make."""
-    own = {"DATA", "LANGUAGE", "MAKEFLAGS", "MAKELEVEL", "MFLAGS", "PYTHON", "WEEK"}
+    own = {"DATA", "LANGUAGE", "MAKEFLAGS", "MAKELEVEL", "MFLAGS", "PART", "PYTHON", "WEEK"}
     environment = {name: value for name, value in os.environ.items() if name not in own} | variables
     command = ["make", "--no-print-directory", *arguments]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)

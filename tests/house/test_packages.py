@@ -26,8 +26,13 @@ MARKER_WORDS = {
 }
 
 
-def lock() -> str:
-    return (ROOT / "requirements.lock").read_text(encoding="utf-8")
+LOCKS = ("requirements.lock", ".ci/spark.lock")
+"""What everyone installs, and what only the tests of one extra need."""
+SPARK = "spark"
+
+
+def lock(name: str = LOCKS[0]) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
 
 
 def entries(text: str) -> list[tuple[Requirement, list[str]]]:
@@ -37,11 +42,12 @@ def entries(text: str) -> list[tuple[Requirement, list[str]]]:
     return [(Requirement(row[0]), [digest.strip() for digest in row[1:]]) for row in rows]
 
 
-def wanted() -> list[Requirement]:
-    """Every requirement of pyproject.toml, those of its extras included."""
+def wanted(name: str = LOCKS[0]) -> list[Requirement]:
+    """What pyproject.toml asks of a lock file: all but the extra for Spark, or that alone."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    groups = [project["dependencies"], *project["optional-dependencies"].values()]
-    return [Requirement(line) for group in groups for line in group]
+    extras = project["optional-dependencies"]
+    groups = [project["dependencies"], *(extras[extra] for extra in extras if extra != SPARK)]
+    return [Requirement(line) for group in (groups if name == LOCKS[0] else [extras[SPARK]]) for line in group]
 
 
 def holds(marker: Marker | None, python: str, system: str) -> bool:
@@ -71,10 +77,19 @@ def out_of_step(needs: list[Requirement], text: str, python: str, system: str) -
     return found
 
 
+@pytest.mark.parametrize("name", LOCKS)
 @pytest.mark.parametrize("python", PYTHONS)
 @pytest.mark.parametrize("system", SYSTEMS)
-def test_the_lock_gives_what_pyproject_wants(python: str, system: str) -> None:
-    assert not out_of_step(wanted(), lock(), python, system)
+def test_the_lock_gives_what_pyproject_wants(name: str, python: str, system: str) -> None:
+    assert not out_of_step(wanted(name), lock(name), python, system)
+
+
+def test_the_locks_agree() -> None:
+    """Spark is added to what is installed already."""
+    pins = {(pin.name, str(pin.marker)): str(pin.specifier) for pin, _ in entries(lock())}
+    both = [pin for pin, _ in entries(lock(LOCKS[1])) if (pin.name, str(pin.marker)) in pins]
+    assert both
+    assert not [str(pin) for pin in both if str(pin.specifier) != pins[pin.name, str(pin.marker)]]
 
 
 def test_the_lock_holds_nothing_that_pyproject_no_longer_wants() -> None:
@@ -82,9 +97,10 @@ def test_the_lock_holds_nothing_that_pyproject_no_longer_wants() -> None:
     assert {canonicalize_name(name) for name in direct} == {canonicalize_name(need.name) for need in wanted()}
 
 
-def test_every_package_is_pinned_with_hashes() -> None:
-    pins = entries(lock())
-    assert len(pins) > len(wanted())
+@pytest.mark.parametrize("name", LOCKS)
+def test_every_package_is_pinned_with_hashes(name: str) -> None:
+    pins = entries(lock(name))
+    assert len(pins) > len(wanted(name))
     assert not [str(pin) for pin, _ in pins if not re.fullmatch(r"==[^*,]+", str(pin.specifier)) or pin.url]
     assert not [pin.name for pin, hashes in pins if not hashes or not all(map(HASH.fullmatch, hashes))]
 

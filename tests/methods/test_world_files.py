@@ -17,7 +17,7 @@ from strategy_kit.cli import main
 from strategy_kit.errors import ParameterError
 from strategy_kit.simulate import World, simulate
 from strategy_kit.simulate.market import PIECES, draw_market
-from strategy_kit.simulate.orders import draw_lines, draw_luck
+from strategy_kit.simulate.orders import draw_counts, draw_lines, draw_luck
 from strategy_kit.simulate.records import rework
 from strategy_kit.simulate.roster import PILOTS
 from strategy_kit.simulate.seasons import Clock
@@ -145,7 +145,7 @@ def test_orders_are_kept_and_added_as_often_as_expected() -> None:
     before, after = (draw_market(clock, 1500, np.random.default_rng(4), w) for w in (World(), world))
     rng = np.random.default_rng(5)
     luck = draw_luck(before, rng)
-    lines = draw_lines(before, luck, rng)
+    (lines,) = draw_lines(before, draw_counts(before, luck, rng), rng)
     count = lines["order"].max() + 1
     result = rework(before, lines, luck, after, key=6)[0]
     week = lines.drop_duplicates("order")["second"] // (7 * 86_400)
