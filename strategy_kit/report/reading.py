@@ -354,8 +354,7 @@ def _totals(shop: Dataset, since: dt.date, through: dt.date) -> Panel:
 
 def _width(totals: Panel, shop: Dataset) -> ReadingWidth | None:
     """Looks that nothing shows to be older than the outcomes may have been chosen by them: they buy no narrower interval."""
-    sealed = shop.plan_seal == "sealed_before"
-    plan = shop.plan if sealed else replace(shop.plan, horizon=None, looks=())
+    plan = shop.plan if shop.plan_seal == "sealed_before" else replace(shop.plan, horizon=None, looks=())
     try:
         return planning.reading_width(totals, plan)
     except DesignError:  # the contrast has refused already what cannot be compared: what is left is a short past
