@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from strategy_kit import formats
 from strategy_kit.errors import ParameterError, nearest
 from strategy_kit.health import read_totals
 
@@ -25,6 +26,17 @@ CHOSEN = {
 
 FEWEST = 10
 """Merchants that a cell of a page rests on at least; fewer are not shown."""
+
+
+def masked(count: int, *, zero: bool = False) -> str:
+    """Write a count, and only that it is small where it is; none is told as none where `zero` allows it.
+
+    Examples
+    --------
+    >>> masked(1200), masked(3), masked(0, zero=True)
+    ('1,200', '< 10', '0')
+    """
+    return formats.number(count) if count >= FEWEST or (zero and count == 0) else f"< {FEWEST}"
 
 
 @dataclass(frozen=True, slots=True)

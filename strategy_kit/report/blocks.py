@@ -166,10 +166,11 @@ def absent(name: str, question: str, sentence: str) -> Block:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]], caption: str) -> Block:
-    """Build a table; cells are HTML that was made from escaped text, the first of each row is its head."""
+    """Build a table; cells are text with **marks**, or HTML, and the first of each row is its head."""
     head = "".join(f'<th scope="col">{escape(column)}</th>' for column in columns)
     body = "".join(
-        f'<tr><th scope="row">{row[0]}</th>{"".join(f"<td>{cell}</td>" for cell in row[1:])}</tr>' for row in rows
+        f'<tr><th scope="row">{marked(row[0])}</th>{"".join(f"<td>{marked(cell)}</td>" for cell in row[1:])}</tr>'
+        for row in rows
     )
     return Block(
         f'<div class="sk-scroll"><table class="sk-table sk-measures"><thead><tr>{head}</tr></thead>'
@@ -180,16 +181,16 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], caption: str) -
 
 
 def listing(columns: Sequence[str], rows: Sequence[Sequence[str]], caption: str, numbers: Sequence[int] = ()) -> Block:
-    """Build a table of any columns; cells are HTML made from escaped text, those of `numbers` stand to the right.
+    """Build a table of any columns; cells are text with **marks**, or HTML, and those of `numbers` stand to the right.
 
     On a phone each row is a block whose cells bear their column's name.
     """
     kinds = [' class="sk-number"' if place in numbers else "" for place in range(len(columns))]
     head = "".join(f'<th scope="col"{kind}>{escape(name)}</th>' for name, kind in zip(columns, kinds, strict=True))
     body = "".join(
-        f'<tr><th scope="row">{row[0]}</th>'
+        f'<tr><th scope="row">{marked(row[0])}</th>'
         + "".join(
-            f'<td{kind} data-label="{escape(name)}">{cell}</td>'
+            f'<td{kind} data-label="{escape(name)}">{marked(cell)}</td>'
             for cell, name, kind in zip(row[1:], columns[1:], kinds[1:], strict=True)
         )
         + "</tr>"

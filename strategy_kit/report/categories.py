@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from strategy_kit import charts, formats
+from strategy_kit import formats
 from strategy_kit.charts.nested import nested_forest
 from strategy_kit.report import blocks, claims
 from strategy_kit.report.audience import FEWEST
-from strategy_kit.report.claims import Spread, in_percent, verb_for
-from strategy_kit.report.figures import _caption, _categories
+from strategy_kit.report.claims import Spread, in_percent
+from strategy_kit.report.figures import sides_counted
 from strategy_kit.report.page import measured
 from strategy_kit.report.sections import Section
 from strategy_kit.tables_to_panel import CATEGORY, sold_lines
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from strategy_kit.estimates import Estimates
-    from strategy_kit.report.claims import State
     from strategy_kit.report.reading import Reading
     from strategy_kit.report.words import Words
 
@@ -68,7 +67,7 @@ def categories(reading: Reading) -> Section:
     notes = [say("categories_pilots", listed=_verbs(reading, rows), level=f"{reading.level:.0%}")]
     notes += [] if new is None else [_further(say, new)]
     notes += [say("categories_few", n=formats.Count(few), fewest=FEWEST)] if few else []
-    note = (" " * (say.language == "en")).join(notes)
+    note = say.prose(*notes)
     return Section("categories", (blocks.section_head(*head, _title(reading, rows), note), _forest(reading, rows)))
 
 
@@ -136,13 +135,11 @@ def prediction(new: Estimates, widening: float) -> Spread:
 def merchants_of(reading: Reading) -> dict[str, int]:
     """Count merchants who sold in each category in the compared weeks."""
     shop = reading.shop
+    weeks = reading.totals.periods
     found = shop.engine.frame(
         f"select {CATEGORY} as category, count(distinct merchant_id) as n from order_lines where {sold_lines(shop)} "
         "and paid_at >= $first and paid_at < $next group by 1",
-        {
-            "first": reading.totals.periods[0].date(),
-            "next": (reading.totals.periods[-1] + pd.Timedelta(weeks=1)).date(),
-        },
+        {"first": weeks[0].date(), "next": (weeks[-1] + pd.Timedelta(weeks=1)).date()},
     )
     return dict(zip(found["category"], found["n"].astype(int), strict=True))
 
@@ -161,14 +158,12 @@ def _title(reading: Reading, rows: list[Row]) -> str:
 def _verbs(reading: Reading, rows: list[Row]) -> str:
     """Say of each pilot what its own interval, which holds for all pilots together, and the checks allow."""
     say, sentences = reading.words, []
-    states: list[State] = [check.state for check in reading.checks]
     for row in rows:
         if row.kind == "one":
-            verb = verb_for(row.spread, 1 - (1 - reading.level) / row.together, states)
             size = formats.percent(abs(expm1(row.spread.estimate)))
-            verb_told = claims.told(verb, row.spread, size, say)
-            sentences.append(say("categories_one", name=row.name, verb=verb_told))
-    return {"en": "; ", "zh": "；"}[say.language].join(sentences)
+            verb = reading.told(row.spread, size, together=row.together)
+            sentences.append(say("categories_one", name=row.name, verb=verb))
+    return say.clauses(sentences)
 
 
 def _further(say: Words, new: Estimates) -> str:
@@ -184,8 +179,7 @@ def interval_columns(
     ends = {f"{level:.0%}": ("conf_low", "conf_high"), "80%": ("low_80", "high_80"), "50%": ("low_50", "high_50")}
     return {
         words("column_interval_at", level=name): [
-            "" if np.isnan(low) else words("range_to", low=write(low), high=write(high))
-            for low, high in frame[list(pair)].to_numpy()
+            "" if np.isnan(low) else words.span(write(low), write(high)) for low, high in frame[list(pair)].to_numpy()
         ]
         for name, pair in ends.items()
     }
@@ -196,23 +190,35 @@ def signed_percent(share: float) -> str:
     return "" if np.isnan(share) else formats.percent(share, signed=True)
 
 
+def forest(
+    reading: Reading,
+    key: str,
+    frame: pd.DataFrame,
+    table: pd.DataFrame,
+    note: str,
+    draw: Callable[..., Any] = nested_forest,
+    **words: Any,
+) -> Any:
+    """Draw rows with nested bands under the words of a key, which may ask for `listed` and `interval`."""
+    say, listed = reading.words, "; ".join(frame["name"] + " " + frame["value"])
+    chart = draw(frame, labels={"note": "", "cut": say("nested_cut")})
+    words = {"listed": listed, "interval": claims.interval_name(reading.evidence, say), **words}
+    if f"{key}_alt" not in say:
+        words.setdefault("description", say("forest_alt", listed=listed))
+    return reading.figure(key, chart, table, note, **words)
+
+
+def nested_note(reading: Reading, n: str) -> str:
+    """Write n, and how the bands are read."""
+    return f"{n} · {reading.words('nested_note', level=f'{reading.level:.0%}')}"
+
+
 def _forest(reading: Reading, rows: list[Row]) -> Any:
-    say = reading.words
-    frame = percent_rows(rows, reading.level, say)
-    table = pd.DataFrame(
-        {say("column_category"): frame["name"], say("column_change"): frame["estimate"].map(signed_percent)}
-    )
+    say, frame = reading.words, percent_rows(rows, reading.level, reading.words)
+    table = pd.DataFrame({say("column_category"): frame["name"]})
+    table[say("column_change")] = frame["estimate"].map(signed_percent)
     table = table.assign(**interval_columns(frame, reading.level, signed_percent, say))
     if frame["also"].notna().any():
         table[say("column_pooled")] = frame["also"].map(signed_percent)
-    note = say("categories_note", level=f"{reading.level:.0%}")
-    interval = claims.interval_name(reading.evidence, say)
-    return charts.figure(
-        nested_forest(frame, labels={"note": "", "cut": say("nested_cut")}),
-        title=say("categories_figure"),
-        subtitle=say("categories_subtitle", measure=measured(reading), interval=interval),
-        caption=_caption(reading, f"{_categories(reading)} · {note}"),
-        description=say("categories_alt", listed="; ".join(frame["name"] + " " + frame["value"])),
-        table=table,
-        table_label=say("table_behind"),
-    )
+    note = f"{sides_counted(reading)} · {say('categories_note', level=f'{reading.level:.0%}')}"
+    return forest(reading, "categories", frame, table, note, measure=measured(reading))

@@ -13,7 +13,6 @@ from strategy_kit.report.claims import in_percent
 from strategy_kit.report.ledger import followed, read_ledger
 from strategy_kit.report.page import measured
 from strategy_kit.report.sections import Section
-from strategy_kit.report.words import marked
 
 if TYPE_CHECKING:
     from strategy_kit.report.blocks import Block
@@ -56,11 +55,11 @@ def _table(reading: Reading, last: Any) -> Block:
     if again is not None and last.week == pd.Timestamp(reading.monday) - pd.Timedelta(weeks=1):
         values[1] = in_percent(float(again.glance()["estimate"].iloc[0]))
     rows = [
-        [marked(measured(reading)), *map(marked, values), marked(_because(reading, values))],
-        [marked(say("recommendation")), marked(say(f"decision_{last.decision}")), "–",
-         marked(say(f"decision_{reading.claim.decision}")), marked(_decided(reading, last))],
+        [measured(reading), *values, _because(reading, values)],
+        [say("recommendation"), say(f"decision_{last.decision}"), "–",
+         say(f"decision_{reading.claim.decision}"), _decided(reading, last)],
     ]  # fmt: skip
-    heads = [say(f"column_{name}") for name in ("measure", "said", "again", "now", "because")]
+    heads = say.heads("measure", "said", "again", "now", "because")
     week = formats.period_name(last.week.date(), "week", say.language)
     return blocks.listing(heads, rows, say("changed_caption", week=week), numbers=(1, 2, 3))
 

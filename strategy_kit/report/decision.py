@@ -14,7 +14,7 @@ from strategy_kit.report.categories import prediction, single_pilots
 from strategy_kit.report.claims import in_percent
 from strategy_kit.report.measures import last_signal, signalled
 from strategy_kit.report.page import against_others, headline, measured
-from strategy_kit.report.reading import Reading, listed, study_verb
+from strategy_kit.report.reading import Reading, listed
 
 if TYPE_CHECKING:
     from strategy_kit.report.blocks import Block
@@ -93,7 +93,7 @@ def _worth(reading: Reading) -> tuple[str, str, str]:
         covered = gain > money.cost
         share = formats.percent(money.cost / gain) if covered else ""
         note = say("fact_cost_note", share=share) if covered else say("fact_cost_never")
-        return say("fact_cost"), money.amount(money.cost), note
+        return say("fact_cost"), reading.amount(money.cost), note
     n, total = map(formats.number, reading.rank)
     pilots, others = reading.contrast.clusters
     value = say("fact_rank_value", n=n, total=total)
@@ -122,12 +122,11 @@ def _dots(reading: Reading) -> str:
 
 def _extra(reading: Reading, low: float, middle: float, high: float) -> tuple[str, str]:
     """Write what was sold in addition and its interval, as money or as a count."""
-    say, currency = reading.words, reading.shop.description.currency
     if METRICS[reading.shop.plan.metric].unit == "currency":
-        sold = formats.money(middle, currency, say.language, signed=True, like=(low, high))
-        return sold, formats.money_range(low, high, currency, say.language)
-    ends = {"low": formats.number(low, signed=True), "high": formats.number(high, signed=True)}
-    return formats.number(middle, signed=True), say("range_to", **ends)
+        sold = reading.amount(middle, signed=True, like=(low, high))
+        return sold, reading.amounts(low, high)
+    low_told, middle_told, high_told = (formats.number(value, signed=True) for value in (low, middle, high))
+    return middle_told, reading.words.span(low_told, high_told)
 
 
 def _chance_point(reading: Reading) -> str:
@@ -154,7 +153,7 @@ def _groups_point(reading: Reading) -> str:
     for name, row in (("top", rows[0]), ("bottom", rows[-1])):
         low, high = map(in_percent, row.interval(reading.level))
         values |= {name: row.name, f"{name}_value": in_percent(row.spread.estimate)}
-        values[f"{name}_range"] = say("range_to", low=low, high=high)
+        values[f"{name}_range"] = say.span(low, high)
     return say("point_groups", **values)
 
 
@@ -189,10 +188,9 @@ def _study_point(reading: Reading) -> str:
     say, spread = reading.words, reading.study_spread
     if spread is None:
         return ""
-    currency = reading.shop.description.currency
-    effect = formats.money(abs(spread.estimate), currency, say.language, like=spread.interval(reading.level))
-    span = formats.money_range(*spread.interval(reading.level), currency, say.language)
-    verb = claims.told(study_verb(reading), spread, effect, say)
+    effect = reading.amount(abs(spread.estimate), like=spread.interval(reading.level))
+    span = reading.amounts(*spread.interval(reading.level))
+    verb = reading.told(spread, effect, limited=reading.uneven)
     return say("point_study", verb=verb, interval=claims.interval_name(reading.evidence, say), range=span)
 
 

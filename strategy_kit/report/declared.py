@@ -11,20 +11,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from strategy_kit import charts, did, formats, kpi, planning
-from strategy_kit.charts.nested import nested_forest
+from strategy_kit import did, formats, kpi, planning
 from strategy_kit.errors import DesignError
 from strategy_kit.kpi.control import counts_refunds, immature
 from strategy_kit.metrics import METRICS, Metric, fills_with_zero, parts
 from strategy_kit.panel import Panel
 from strategy_kit.planning.families import PRIMARY
-from strategy_kit.report import blocks, claims
-from strategy_kit.report.categories import Row, interval_columns, percent_rows, signed_percent
-from strategy_kit.report.claims import Spread, in_percent, verb_for
-from strategy_kit.report.figures import _caption, _categories
+from strategy_kit.report import blocks
+from strategy_kit.report.categories import Row, forest, interval_columns, percent_rows, signed_percent
+from strategy_kit.report.claims import Spread, in_percent
+from strategy_kit.report.figures import sides_counted
 from strategy_kit.report.money import not_begun
 from strategy_kit.report.reading import WEEK, listed
-from strategy_kit.report.reasons import reason_in
+from strategy_kit.report.reasons import attempt, reason_in
 from strategy_kit.report.sections import Section
 from strategy_kit.tables_to_panel import POOLED
 
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from strategy_kit.estimates import Estimates
-    from strategy_kit.report.claims import State
     from strategy_kit.report.reading import Reading
 
     Parts = tuple[np.ndarray, np.ndarray | None]
@@ -67,20 +65,13 @@ class Declared:
         """As `planning.all_metrics` has it, errors widened for all looks: in log points."""
         reading = self.reading
         given = {reading.shop.plan.metric: reading.contrast, **self.results}
-        wide = {
-            name: DesignError(fit) if isinstance(fit, str) else _widened(fit, reading.widening)
-            for name, fit in given.items()
-        }
+        wide = {name: _widened(fit, reading.widening) for name, fit in given.items()}
         return planning.all_metrics(wide, primary=reading.shop.plan.metric, families=self.families, level=reading.level)
 
     def spread(self, metric: str) -> Spread | None:
         """Return the effect on a metric as a distribution in log points; None where there is none."""
         fit = self.results.get(metric, self.reading.contrast)
-        if isinstance(fit, str):
-            return None
-        row = fit.glance().iloc[0]
-        value, error, freedom = (float(row[c]) for c in ("estimate", "std_error", "degrees_of_freedom"))
-        return Spread(value, error, freedom, self.reading.widening)
+        return None if isinstance(fit, str) else self.reading.overall(fit)
 
     @cached_property
     def rows(self) -> list[Row]:
@@ -114,7 +105,7 @@ def declared(reading: Reading) -> Section:
     counts = {"n": formats.Count(sum(row.kind == "clear" for row in further)), "all": formats.Count(len(further))}
     clear = any(row.kind == "clear" for row in further)
     title = say("declared_title" if clear else "declared_title_none", **counts)
-    note = (" " * (say.language == "en")).join(_notes(found))
+    note = say.prose(*_notes(found))
     return Section("declared", (blocks.section_head(*head, title, note), _forest(found)))
 
 
@@ -222,13 +213,8 @@ def _compared(reading: Reading, name: str, values: Parts) -> Estimates | str:
         top, below = (np.add.reduceat(part, [0, first], axis=1) for part in (top, below))
         start, periods = start.notna() * 2, pd.RangeIndex(1, 3)
     units = [str(unit) for unit in totals.units[known]]
-    try:
-        panel = Panel.from_matrix(
-            top / below, treated_from=start, periods=periods, units=units, category=units, name=name
-        )
-        return did.pilot_contrast(panel.logs())
-    except DesignError as reason:
-        return str(reason)
+    labels: Any = {"treated_from": start, "periods": periods, "units": units, "category": units, "name": name}
+    return attempt(lambda: did.pilot_contrast(Panel.from_matrix(top / below, **labels).logs()))
 
 
 def _name(reading: Reading, metric: str) -> str:
@@ -247,17 +233,14 @@ def _notes(found: Declared) -> list[str]:
     """Say what was declared, what each guardrail does, and which have no data."""
     reading, say = found.reading, found.reading.words
     notes = [say("declared_by_plan" if reading.shop.plan.families else "declared_by_nobody")]
-    states: list[State] = [check.state for check in reading.checks]
     told = []
     for row in found.rows:
         if row.block == "guardrails":
-            verb = verb_for(row.spread, 1 - (1 - reading.level) / row.together, states)
-            size = formats.percent(abs(expm1(row.spread.estimate)))
+            verb = reading.told(row.spread, formats.percent(abs(expm1(row.spread.estimate))), together=row.together)
             low, high = map(in_percent, row.interval(reading.level))
-            words = {"name": _name(reading, row.name), "verb": claims.told(verb, row.spread, size, say)}
-            told.append(say("declared_one", low=low, high=high, **words))
+            told.append(say("declared_one", name=_name(reading, row.name), verb=verb, low=low, high=high))
     if told:
-        notes.append(say("declared_guardrails", listed={"en": "; ", "zh": "；"}[say.language].join(told)))
+        notes.append(say("declared_guardrails", listed=say.clauses(told)))
     shown = {name for names in found.families.values() for name in names}
     if absent := [_name(reading, name) for name in GUARDRAILS if name not in shown and name not in METRICS]:
         notes.append(say("declared_without", listed=listed(say, absent)))
@@ -283,13 +266,5 @@ def _forest(found: Declared) -> Any:
     table = table.assign(**interval_columns(frame, reading.level, signed_percent, say))
     table[say("declared_p")] = ["" if np.isnan(p) else formats.number(p, 3) for p in found.table["p_adjusted"]]
     table[say("declared_note")] = reasons
-    note = say("declared_reading", level=f"{reading.level:.0%}")
-    return charts.figure(
-        nested_forest(frame, labels={"note": "", "cut": say("nested_cut")}),
-        title=say("declared_figure"),
-        subtitle=say("declared_subtitle", interval=claims.interval_name(reading.evidence, say)),
-        caption=_caption(reading, f"{_categories(reading)} · {note}"),
-        description=say("categories_alt", listed="; ".join(frame["name"] + " " + frame["value"])),
-        table=table,
-        table_label=say("table_behind"),
-    )
+    note = f"{sides_counted(reading)} · {say('declared_reading', level=f'{reading.level:.0%}')}"
+    return forest(reading, "declared", frame, table, note)

@@ -17,7 +17,7 @@ from strategy_kit.planning.power import FOUND
 from strategy_kit.report import blocks
 from strategy_kit.report.blocks import Block
 from strategy_kit.report.claims import Spread, in_percent
-from strategy_kit.report.figures import _since
+from strategy_kit.report.figures import latest
 from strategy_kit.report.sections import Section
 from strategy_kit.report.trust import MORE_WEEKS
 from strategy_kit.report.words import marked, plain
@@ -118,7 +118,7 @@ def merchants_break(reading: Reading) -> Sensitivity | None:
         return None
     try:
         study = did.event_study(did.group_time(reading.supported, control="not_yet", base="universal"))
-        study = _since(study, -AGES_BEFORE)
+        study = latest(study, -AGES_BEFORE, least=0)
         wide = replace(study, spread=study.covariance * reading.widening**2)
         ages = study.labels["age"].to_numpy()
         return sensitivity.relative_magnitudes(wide, magnitudes=0.0, ages=ages[ages >= 0].tolist(), level=reading.level)
@@ -162,7 +162,7 @@ def _drift(reading: Reading) -> str:
     else:
         edge = low if low > 0 else high
         verdict = say("doubts_drift_edge", side=say("doubts_more" if low > 0 else "doubts_less"), edge=in_percent(edge))
-    return (" " * (say.language == "en")).join([verdict, past])
+    return say.prose(verdict, past)
 
 
 def _break(reading: Reading) -> str:
@@ -171,8 +171,7 @@ def _break(reading: Reading) -> str:
         return say("doubts_break_absent")
     if np.isnan(found.breakdown):
         return say("doubts_break_none")
-    currency = reading.shop.description.currency
-    worst, average = (formats.money(abs(v), currency, say.language) for v in (found.worst_seen, found.estimate))
+    worst, average = (reading.amount(abs(v)) for v in (found.worst_seen, found.estimate))
     key = "doubts_break_endless" if np.isinf(found.breakdown) else "doubts_break_at"
     return say(key, ratio=formats.number(found.breakdown, 2), worst=worst, average=average)
 

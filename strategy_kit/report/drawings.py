@@ -74,29 +74,6 @@ def quantile_dots(
     )
 
 
-def sparkline(values: Array, usual: tuple[float, float], weeks: int, alt: str) -> str:
-    """Draw complete weeks, shaded by the range of the `weeks` before the last, which is a dot, filled when outside it."""
-    low, high = usual
-    width, height = 180, 36
-    bottom, top = min(values.min(), low), max(values.max(), high)
-    scale = (height - 10) / (top - bottom or 1.0)
-
-    def y(value: float) -> float:
-        return round(height - 5 - (value - bottom) * scale, 1)
-
-    xs = np.round(np.linspace(5, width - 8, len(values)), 1)
-    path = "M" + "L".join(f"{a} {y(v)}" for a, v in zip(xs, values, strict=True))
-    first = xs[max(len(values) - 1 - weeks, 0)]
-    outside = values[-1] < low or values[-1] > high
-    return (
-        f'<svg viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img" aria-label="{escape(alt)}">'
-        f'<rect x="{first}" y="{y(high)}" width="{xs[-1] - first:.1f}" height="{max(y(low) - y(high), 1):.1f}" fill="#DEE5EB"/>'
-        f'<path d="{path}" fill="none" stroke="{PILOT}" stroke-width="1.75"/>'
-        f'<circle cx="{xs[-1]}" cy="{y(values[-1])}" r="4" fill="{PILOT if outside else PAPER}" stroke="{PILOT}" '
-        'stroke-width="1.5"/></svg>'
-    )
-
-
 def _ticks(first: float, last: float) -> list[float]:
     raw = (last - first) / 5
     size = 10 ** np.floor(np.log10(raw))

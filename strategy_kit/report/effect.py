@@ -17,7 +17,7 @@ from strategy_kit.errors import DesignError, ParameterError, nearest
 from strategy_kit.metrics import METRICS, plain_metric
 from strategy_kit.report.audience import FEWEST
 from strategy_kit.report.claims import Check, Spread, told, verb_for
-from strategy_kit.report.figures import _since
+from strategy_kit.report.figures import latest
 from strategy_kit.report.reading import LEVEL, Reading
 from strategy_kit.report.reasons import reason_in
 
@@ -61,7 +61,7 @@ class Inside:
     @cached_property
     def study(self) -> Estimates:
         """Effects by week since the start, from twelve weeks before it on."""
-        return _since(did.event_study(self.effects), -AGES_BEFORE)
+        return latest(did.event_study(self.effects), -AGES_BEFORE, least=0)
 
     @cached_property
     def fits(self) -> dict[str, Estimates | str]:
@@ -120,13 +120,12 @@ class Inside:
         top = float(np.nanmax(ends, initial=0.0))
         digits = min(6, max(0, 2 - floor(log10(top)))) if 0 < top < np.inf else 0
         money = METRICS[self.outcome].unit == "currency"
-        about, say = self.reading.shop.description, self.reading.words
-        unit = f"\u00a0{formats.currency_unit(about.currency, say.language)}" * money
+        unit = f"\u00a0{self.reading.unit}" * money
         return formats.number(value, digits, signed=signed) + unit
 
     def span(self, low: float, high: float) -> str:
         """Write two ends."""
-        return self.reading.words("range_to", low=self.amount(low), high=self.amount(high))
+        return self.reading.words.span(self.amount(low), self.amount(high))
 
 
 def attempt(estimator: Callable[[Panel], Estimates], panel: Panel) -> Estimates | str:
@@ -171,7 +170,7 @@ def inside_pilots(reading: Reading, outcome: str = "gmv", control: Control = "no
         raise ParameterError(f"control is one of {', '.join(known)}, not {control!r}{nearest(control, known)}")
     if "support" not in shop.tables or shop.pilot.placebo:
         return ""
-    weeks = {"since": reading.totals.periods[0].date(), "through": reading.monday}
+    weeks = reading.window
     try:
         panel = shop.panel(outcome, categories=shop.pilot.categories, **weeks).collected().untreated_at_first()
         effects = did.group_time(panel, control=control, base="universal")

@@ -13,7 +13,7 @@ from strategy_kit.charts.bacon import LOOKS
 from strategy_kit.report import blocks
 from strategy_kit.report.effect import AGES_BEFORE, Inside, forbidden_share
 from strategy_kit.report.effect_page import cohorts, compared, percent_sentence
-from strategy_kit.report.figures import _caption, _categories
+from strategy_kit.report.figures import bands, sides_counted
 from strategy_kit.report.reading import LEVEL
 from strategy_kit.report.words import plain
 
@@ -31,7 +31,7 @@ def study(inside: Inside) -> Any:
     """Draw the effect by weeks since support started."""
     say, rows = inside.reading.words, inside.study.tidy(LEVEL)
     labels = {"value": _value(inside), "age": say("study_age"), "start": say("study_start")}
-    labels["nested"], labels["band"] = (part.strip() for part in say("study_note").split("|"))
+    labels |= bands(say)
     table = pd.DataFrame({say("column_age"): [formats.number(age, signed=True) for age in rows["age"]]})
     sides = {"n": rows["age"] >= 0, "m": rows["age"] < -1}
     clear = {name: formats.Count(_clear(rows[side]).sum()) for name, side in sides.items()}
@@ -67,7 +67,7 @@ def estimators(inside: Inside) -> Any:
     notes = [percent if isinstance(percent, str) else percent_sentence(inside, percent), *absent]
     span = inside.span(rows["estimate"].min(), rows["estimate"].max())
     title = say("estimators_title", n=formats.Count(len(rows)), range=span)
-    subtitle = plain((" " * (say.language == "en")).join([say("estimators_subtitle"), *notes]))
+    subtitle = plain(say.prose(say("estimators_subtitle"), *notes))
     table = _with_effects(inside, table, rows)
     return _inside(inside, charts.estimator_comparison(rows, labels=labels), (title, subtitle), table)
 
@@ -97,8 +97,7 @@ def pair_figures(reading: Reading, pair: Estimates | str) -> list[Any]:
         return [blocks.line(say("synthetic_absent", reason=pair))]
     paths, donors = pair.details["paths"], pair.details["unit_weights"]
     top = np.exp(paths[["treated", "synthetic"]].to_numpy().max())
-    scale = 1e4 if say.language == "zh" else 1e6 if top >= 1e6 else 1e3
-    unit = say(f"axis_{scale:.0f}", unit=formats.currency_unit(reading.shop.description.currency, say.language))
+    scale, unit = reading.scale(float(top))
     paths = paths.assign(**{side: np.exp(paths[side]) / scale for side in ("treated", "synthetic")})
     donors = donors.assign(group=[say.label(str(name)) for name in donors["group"]])
     shown = replace(pair, details={**pair.details, "paths": paths, "unit_weights": donors})
@@ -115,14 +114,14 @@ def pair_figures(reading: Reading, pair: Estimates | str) -> list[Any]:
         )
         drawn = charts.synthetic_pair(shown, cohort=cohort, labels=labels)
         title = say("synthetic_title", error=error), say("synthetic_subtitle", start=start)
-        figures.append(_figure(reading, drawn, title, table, _categories(reading)))
+        figures.append(_figure(reading, drawn, title, table, sides_counted(reading)))
     return figures
 
 
 def _value(inside: Inside) -> str:
     say = inside.reading.words
     name = say("effect_value", measure=say(f"metric_{inside.outcome}"))
-    unit = formats.currency_unit(inside.reading.shop.description.currency, say.language)
+    unit = inside.reading.unit
     return say("with_unit", name=name, unit=unit) if inside.outcome == "gmv" else name
 
 
@@ -146,8 +145,6 @@ def _inside(inside: Inside, chart: Any, words: tuple[str, str], table: pd.DataFr
 
 
 def _figure(reading: Reading, chart: Any, words: tuple[str, str], table: pd.DataFrame, count: str) -> Any:
-    say, (title, subtitle) = reading.words, words
-    behind: Any = {"table": table, "table_label": say("table_behind")}
-    described = say("label_and_note", label=title, note=subtitle)
-    caption = _caption(reading, count)
-    return charts.figure(chart, title=title, subtitle=subtitle, caption=caption, description=described, **behind)
+    title, subtitle = words
+    described = reading.words("label_and_note", label=title, note=subtitle)
+    return reading.figure("effect", chart, table, count, title=title, subtitle=subtitle, description=described)

@@ -12,7 +12,6 @@ from strategy_kit.report.claims import in_percent
 from strategy_kit.report.effect import COMPARED, Inside
 from strategy_kit.report.reading import LEVEL, listed
 from strategy_kit.report.review import opening
-from strategy_kit.report.words import marked
 
 if TYPE_CHECKING:
     from strategy_kit.estimates import Estimates
@@ -44,7 +43,7 @@ def merchants_head(reading: Reading, inside: Inside | str) -> Block:
     }
     note = say("inside_note", measure=measure, **{name: formats.Count(len(labels)) for name, labels in sizes.items()})
     if panel.notes:
-        note += " " * (say.language == "en") + say("inside_notes", notes=listed(say, panel.notes))
+        note = say.prose(note, say("inside_notes", notes=listed(say, panel.notes)))
     return blocks.section_head(*head, say("inside_title", measure=measure, verb=inside.told), note)
 
 
@@ -56,8 +55,8 @@ def cohorts(inside: Inside) -> Block:
     ]
     columns = [starts, sizes["n_units"].map(formats.number), sizes["share"].map(formats.percent)]
     columns += [sizes[name].map(formats.number) for name in ("periods_before", "periods_after")]
-    rows = [[*map(marked, row)] for row in zip(*columns, strict=True)]
-    heads = [say(f"column_{name}") for name in ("support_start", "size", "of_all", "weeks_before", "weeks_after")]
+    rows = [[*row] for row in zip(*columns, strict=True)]
+    heads = say.heads("support_start", "size", "of_all", "weeks_before", "weeks_after")
     return blocks.listing(heads, rows, say("cohorts_caption"), numbers=range(1, 5))
 
 
@@ -129,6 +128,6 @@ def provenance(reading: Reading) -> Block:
     say, about = reading.words, reading.shop.description
     window = f"{say.label(about.title or about.name)}; {reading.shop.data_from} – {reading.shop.data_through}"
     entries = [(say("prov_data"), window), (say("prov_source"), about.source or "–"),
-               (say("prov_method"), say("prov_method_text") + " " * (say.language == "en") + say("effect_method")),
+               (say("prov_method"), say.prose(say("prov_method_text"), say("effect_method"))),
                (say("prov_words"), say("prov_words_text"))]  # fmt: skip
     return blocks.provenance(say("section_provenance"), entries, say("prov_invented") if about.synthetic else "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from math import expm1
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,12 +14,16 @@ from strategy_kit import charts, formats
 from strategy_kit.metrics import METRICS
 from strategy_kit.report import blocks, claims
 from strategy_kit.report.audience import FEWEST
-from strategy_kit.report.claims import Spread, in_percent
+from strategy_kit.report.claims import in_percent
+from strategy_kit.report.common_figures import cohort_table
 from strategy_kit.report.page import against_others, kept_selling, measured, shown_cohorts
-from strategy_kit.report.reading import Reading, listed, study_verb
+from strategy_kit.report.reading import Reading, listed
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from strategy_kit.estimates import Estimates
+    from strategy_kit.report.words import Words
 
 _AGES_BEFORE = 12
 
@@ -59,16 +64,18 @@ def placebo_strip(reading: Reading) -> Any:
         say,
         [f"{name} {in_percent(value)}" for name, value in rows.loc[rows["treated"], ["group", "contrast"]].to_numpy()],
     )
-    return charts.figure(
+    return reading.figure(
+        "strip",
         chart,
-        title=say("strip_title", **counts),
-        subtitle=say(
-            "strip_subtitle", measure=measured(reading), start=start, weeks_before=before, weeks=reading.weeks_after
-        ),
-        caption=_caption(reading, _categories(reading)),
-        description=say("strip_alt", listed=pilots, average=average, **counts),
-        table=table,
-        table_label=say("table_behind"),
+        table,
+        sides_counted(reading),
+        **counts,
+        measure=measured(reading),
+        start=start,
+        weeks_before=before,
+        weeks=reading.weeks_after,
+        listed=pilots,
+        average=average,
     )
 
 
@@ -77,11 +84,10 @@ def event_study(reading: Reading) -> Any:
     say, study = reading.words, reading.study
     if isinstance(study, str):
         return blocks.line(say("study_impossible", reason=study) if study else say("study_absent"))
-    spread, verb = reading.study_spread, study_verb(reading)
-    assert spread is not None  # noqa: S101  # a study has one
+    spread = reading.mean(study)
+    verb = reading.verb(spread, limited=reading.uneven)
     title = say(f"study_title_{verb}", chance=claims.chance_of(verb, spread, say))
-    unit = formats.currency_unit(reading.shop.description.currency, say.language)
-    return effect_by_week(reading, study, title, say("study_subtitle", currency=unit))
+    return effect_by_week(reading, study, title, say("study_subtitle", currency=reading.unit))
 
 
 def effect_by_week(
@@ -96,79 +102,69 @@ def effect_by_week(
 
     `kind` says in which words: merchants start to be supported, or join, or their floor is loosened.
     """
-    say, currency = reading.words, reading.shop.description.currency
-    recent = _since(_kept(study, study.n_units >= FEWEST), -_AGES_BEFORE)
-    spread = Spread(*study.average, np.inf, reading.widening)
-    unit = formats.currency_unit(currency, say.language)
-    labels = {
-        "value": say("with_unit", name=say("column_estimate"), unit=unit),
-        "age": say(f"{kind}_age"),
-        "start": say(f"{kind}_start"),
+    say, spread = reading.words, reading.mean(study)
+    labels = {"value": say("with_unit", name=say("column_estimate"), unit=reading.unit)}
+    labels |= {"age": say(f"{kind}_age"), "start": say(f"{kind}_start")}
+    ends = spread.interval(reading.level)
+    told = {
+        "average": reading.amount(spread.estimate, signed=True, like=ends),
+        "interval": claims.interval_name(reading.evidence, say),
+        "range": reading.amounts(*ends),
     }
-    labels["nested"], labels["band"] = (part.strip() for part in say("study_note").split("|"))
-    rows = recent.tidy()
-    table = pd.DataFrame(
-        {
-            say("column_age"): [formats.number(age, signed=True) for age in rows["age"]],
-            say("column_estimate"): [formats.number(v, signed=True) for v in rows["estimate"]],
-            say("column_interval"): [
-                f"{formats.number(low, signed=True)} … {formats.number(high, signed=True)}"
-                for low, high in zip(rows["conf_low"], rows["conf_high"], strict=True)
-            ],
-        }
-    )
-    average = formats.money(spread.estimate, currency, say.language, signed=True, like=spread.interval(reading.level))
-    span = formats.money_range(*spread.interval(reading.level), currency, say.language)
+    shown = latest(study, -_AGES_BEFORE)
+    table = effects_table(say, shown.tidy(), partial(formats.number, signed=True), "{} … {}".format)
+    chart = charts.event_study(shown, labels=labels | bands(say))
     counts = dict(zip(("treated", "others"), map(formats.number, study.clusters), strict=True))
-    return charts.figure(
-        charts.event_study(recent, labels=labels),
-        title=title,
-        subtitle=subtitle,
-        caption=_caption(reading, say(f"{kind}_n", **counts)),
-        description=say("study_alt", average=average, interval=claims.interval_name(reading.evidence, say), range=span),
-        table=table,
-        table_label=say("table_behind"),
+    return reading.figure("study", chart, table, say(f"{kind}_n", **counts), title=title, subtitle=subtitle, **told)
+
+
+def bands(say: Words, key: str = "study_note") -> dict[str, str]:
+    """Name the shades and the broken lines of a study by age."""
+    return dict(zip(("nested", "band"), say(key).split(" | "), strict=True))
+
+
+def effects_table(
+    say: Words,
+    rows: pd.DataFrame,
+    write: Callable[[float], str],
+    span: Callable[[str, str], str],
+    age: str = "column_age",
+) -> pd.DataFrame:
+    """Return the table behind a study by age: estimates with the intervals of each age by itself."""
+    low, middle, high = ([*map(write, rows[name])] for name in ("conf_low", "estimate", "conf_high"))
+    ages = [formats.number(value, signed=True) for value in rows["age"]]
+    return pd.DataFrame(
+        {say(age): ages, say("column_estimate"): middle, say("column_interval"): [*map(span, low, high)]}
     )
 
 
 def kpi_trend(reading: Reading, metric: str = "gmv") -> Any:
     """Draw a weekly measure, an amount or a share, of pilots and others, incomplete weeks marked."""
-    say, currency = reading.words, reading.shop.description.currency
+    say, share, name = reading.words, METRICS[metric].unit == "share", reading.words(f"metric_{metric}")
     rows = reading.measures.assign(series=np.where(reading.measures["pilot"], "pilot", "other"))
     rows = rows[rows["week"] >= reading.totals.periods[0]].astype({metric: float})
-    if METRICS[metric].unit == "share":
-        scale, unit = 0.01, "%"
-    else:
-        scale = 1e4 if say.language == "zh" else 1e6 if rows[metric].max() >= 1e6 else 1e3
-        unit = say(f"axis_{scale:.0f}", unit=formats.currency_unit(currency, say.language))
-    shown = rows.assign(**{metric: rows[metric] / scale})
+    scale, unit = (0.01, "%") if share else reading.scale(rows[metric].max())
+    told: Callable[[float], str] = formats.percent if share else reading.amount
+    chart, table = sides_by_week(reading, rows, metric, say("with_unit", name=name, unit=unit), told, scale)
     complete = rows[rows["week"] == pd.Timestamp(reading.monday)].set_index("series")[metric]
-    labels = {
-        "value": say("with_unit", name=say(f"metric_{metric}"), unit=unit),
-        "incomplete": say("incomplete"),
-        "start": say("pilot_starts"),
-        "pilot": say("series_pilot"),
-        "other": say("series_other"),
-    }
-    wide = rows.pivot_table(index="week", columns="series", values=metric)
+    words = {side: told(float(complete[side])) for side in ("pilot", "other")}
+    words |= {"measure": name, "definition": getattr(METRICS[metric], say.language), "currency": unit}
+    return reading.figure("trend", chart, table, sides_counted(reading), **words)
 
-    def told(value: float) -> str:
-        return formats.percent(value) if unit == "%" else formats.money(value, currency, say.language)
 
+def sides_by_week(
+    reading: Reading, rows: pd.DataFrame, measure: str, axis: str, write: Callable[[float], str], scale: float = 1.0
+) -> tuple[Any, pd.DataFrame]:
+    """Return the chart of a measure by week of the series pilot and other, and the table behind it."""
+    say, start = reading.words, reading.shop.pilot.starts_on
+    wide = rows.pivot_table(index="week", columns="series", values=measure)
+    sides = {side: say(f"series_{side}") for side in ("pilot", "other") if side in wide}
     table = pd.DataFrame({say("column_week"): pd.DatetimeIndex(wide.index).strftime("%Y-%m-%d")})
-    table = table.assign(**{say(f"series_{name}"): [told(v) for v in wide[name]] for name in ("pilot", "other")})
-    chart = charts.kpi_trend(
-        shown, metric=metric, period="week", series="series", labels=labels, start=reading.shop.pilot.starts_on
-    )
-    return charts.figure(
-        chart,
-        title=say("trend_title", measure=say(f"metric_{metric}")),
-        subtitle=say("trend_subtitle", definition=getattr(METRICS[metric], say.language), currency=unit),
-        caption=_caption(reading, _categories(reading)),
-        description=say("trend_alt", **{name: told(float(complete[name])) for name in ("pilot", "other")}),
-        table=table,
-        table_label=say("table_behind"),
-    )
+    table = table.assign(**{name: [write(value) for value in wide[side]] for side, name in sides.items()})
+    labels = {"value": axis, "incomplete": say("incomplete"), "start": say("pilot_starts"), **sides}
+    shown = rows.assign(**{measure: rows[measure] / scale})
+    chart = charts.kpi_trend(shown, metric=measure, period="week", series="series", labels=labels, start=start)
+    return chart, table
 
 
 def cohort_triangle(reading: Reading) -> Any:
@@ -183,34 +179,16 @@ def cohort_triangle(reading: Reading) -> Any:
         "value": say("cohort_value"),
         "cohort": f"{say('cohort_cohort')} · {say('column_size')}",
     }
-    share = frame["value"] / frame["cohort_size"]
-    wide = frame.assign(share=share).pivot_table(index=["cohort", "cohort_size"], columns="age", values="share")
-    table = pd.DataFrame(
-        {
-            say("column_cohort"): pd.DatetimeIndex(wide.index.get_level_values(0)).strftime("%Y-%m"),
-            say("column_size"): [formats.number(n) for n in wide.index.get_level_values(1)],
-            **{str(age): ["" if np.isnan(v) else formats.percent(v, 0) for v in wide[age]] for age in wide.columns},
-        }
-    )
-    return charts.figure(
-        charts.triangle(frame, labels=labels),
-        title=say("cohort_figure"),
-        subtitle=say("cohort_subtitle"),
-        caption=_caption(reading, say("cohort_n", n=formats.Count(len(wide)))),
-        description=say(
-            "cohort_alt", n=formats.Count(len(wide)), age=formats.Count(kept[0]), low=kept[1], high=kept[2]
-        ),
-        table=table,
-        table_label=say("table_behind"),
-    )
+    table = cohort_table(say, frame, say("column_size"), "%Y-%m")
+    chart = charts.triangle(frame, labels=labels)
+    note = say("cohort_n", n=formats.Count(len(table)))
+    words = {"n": formats.Count(len(table)), "age": formats.Count(kept[0]), "low": kept[1], "high": kept[2]}
+    return reading.figure("cohort", chart, table, note, **words)
 
 
-def _since(study: Any, age: int) -> Any:
-    """Keep the ages from `age` on."""
-    return _kept(study, (study.labels["age"] >= age).to_numpy())
-
-
-def _kept(study: Any, held: np.ndarray) -> Any:
+def latest(study: Estimates, age: int, *, least: int = FEWEST) -> Estimates:
+    """Keep the ages from `age` on that rest on at least so many units."""
+    held = (study.labels["age"] >= age).to_numpy() & (study.n_units >= least)
     return replace(
         study,
         labels=study.labels[held].reset_index(drop=True),
@@ -220,19 +198,7 @@ def _kept(study: Any, held: np.ndarray) -> Any:
     )
 
 
-def _categories(reading: Reading) -> str:
+def sides_counted(reading: Reading) -> str:
+    """Write how many categories are compared with how many."""
     pilots, others = reading.contrast.clusters
     return reading.words("n_categories", pilots=pilots, others=others)
-
-
-def _caption(reading: Reading, n: str) -> str:
-    say, about = reading.words, reading.shop.description
-    marks = [say("synthetic")] * about.synthetic + [say("placebo_mark")] * reading.shop.pilot.placebo
-    mark = "".join(f"{word} · " for word in marks)
-    return say(
-        "caption",
-        mark=mark,
-        dataset=say.label(about.title or about.name),
-        week=formats.week_span(reading.monday, say.language),
-        n=n,
-    )

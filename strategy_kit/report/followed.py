@@ -9,8 +9,9 @@ import pandas as pd
 
 from strategy_kit import charts, cohort, formats
 from strategy_kit.errors import DesignError
-from strategy_kit.report import blocks
+from strategy_kit.report import blocks, common_figures
 from strategy_kit.report.audience import FEWEST
+from strategy_kit.report.common_figures import cohort_table
 
 if TYPE_CHECKING:
     from strategy_kit.report.blocks import Block
@@ -61,25 +62,11 @@ def retention_map(review: Review, unit: Literal["merchant", "buyer"] = "merchant
     }
     labels = {"age": say(f"ages_{review.period}"), "value": say("cohort_value")}
     labels["cohort"] = f"{say('cohort_cohort')} · {say(f'heads_{unit}')}"
-    wide = frame.assign(share=frame["value"] / frame["cohort_size"])
-    wide = wide.pivot_table(index=["cohort", "cohort_size"], columns="age", values="share")
-    table = pd.DataFrame(
-        {
-            say("column_cohort"): pd.DatetimeIndex(wide.index.get_level_values(0)).strftime("%Y-%m-%d"),
-            say(f"heads_{unit}"): [formats.number(n) for n in wide.index.get_level_values(1)],
-            **{str(a): ["" if np.isnan(v) else formats.percent(v, 0) for v in wide[a]] for a in wide.columns},
-        }
-    )
+    table = cohort_table(say, frame, say(f"heads_{unit}"), "%Y-%m-%d")
     title = say(f"kept_title_{unit}", **words)
-    return charts.figure(
-        charts.triangle(frame, share=True, labels=labels),
-        title=title,
-        subtitle=say(f"kept_subtitle_{unit}"),
-        caption=review.caption(say("kept_note", n=formats.Count(len(wide)), fewest=FEWEST)),
-        description=title,
-        table=table,
-        table_label=say("table_behind"),
-    )
+    note = say("kept_note", n=formats.Count(len(table)), fewest=FEWEST)
+    chart = charts.triangle(frame, share=True, labels=labels)
+    return review.figure("kept", chart, table, note, title=title, subtitle=say(f"kept_subtitle_{unit}"))
 
 
 def retention_curves(review: Review, unit: Literal["merchant", "buyer"] = "merchant") -> Any:
@@ -115,15 +102,8 @@ def _curves(review: Review, frame: pd.DataFrame, kind: tuple[str, str], *, perce
         }
     )
     labels = {"value": say(f"{name}_axis_{unit}"), "age": say(f"ages_{review.period}"), "average": say("average_line")}
-    return charts.figure(
-        charts.retention_curves(rows, percent=percent, labels=labels),
-        title=title,
-        subtitle=say(f"{name}_subtitle"),
-        caption=review.caption(say(f"{name}_note")),
-        description=title,
-        table=table,
-        table_label=say("table_behind"),
-    )
+    chart = charts.retention_curves(rows, percent=percent, labels=labels)
+    return review.figure(name, chart, table, say(f"{name}_note"), title=title)
 
 
 def _common_age(seen: pd.DataFrame) -> int:
@@ -144,35 +124,15 @@ def survival(review: Review) -> Any:
     found = found[(found["at_risk"] >= FEWEST) & found["survival"].notna()]
     if len(found) <= 1:
         return blocks.line(say("kept_absent_merchant"))
-    ends = [(found["survival"] + sign * 1.96 * found["std_error"]).clip(0, 1) for sign in (-1, 1)]
-    rows = found.assign(value=found["survival"], low=ends[0], high=ends[1], series="average")
     last = found.iloc[-1]
     step = say(f"step_{review.period}", n=formats.Count(int(last["age"])))
     title = say("survival_title", share=formats.percent(last["survival"], 0), step=step)
     money = {name: [review.told("gmv", v) for v in found[f"value_per_{name}"]] for name in ("member", "survivor")}
-    table = pd.DataFrame(
-        {
-            say("column_ages"): [str(age) for age in found["age"]],
-            say("column_risk"): [formats.number(n) for n in found["at_risk"]],
-            say("column_exits"): [formats.number(n) for n in found["exits"]],
-            say("survival_axis"): [formats.percent(v) for v in found["survival"]],
-            say("column_per_member"): money["member"],
-            say("column_per_survivor"): money["survivor"],
-        }
-    )
     labels = {"value": say("survival_axis"), "age": say(f"ages_{review.period}"), "average": say("survival_line")}
+    chart, table = common_figures.survival(review, found, labels)
+    table = table.assign(**{say(f"column_per_{name}"): told for name, told in money.items()})
     both = {"member": money["member"][-1], "survivor": money["survivor"][-1], "step": step}
-    return charts.figure(
-        charts.retention_curves(
-            rows[["age", "value", "low", "high", "series"]], labels=labels | {"interval": say("shaded")}
-        ),
-        title=title,
-        subtitle=say("survival_subtitle", **both),
-        caption=review.caption(say("survival_note")),
-        description=title,
-        table=table,
-        table_label=say("table_behind"),
-    )
+    return review.figure("survival", chart, table, say("survival_note"), title=title, **both)
 
 
 def supported(review: Review) -> Any:
@@ -191,7 +151,7 @@ def supported(review: Review) -> Any:
     if len(heads) <= 1:
         return blocks.line(say("supported_few"))
     scale = 1e4 if say.language == "zh" and found["value"].max() >= 1e4 else 1.0
-    unit = formats.currency_unit(shop.description.currency, say.language)
+    unit = review.unit
     unit = say("axis_10000", unit=unit) if scale > 1 else unit
     labels = {"supported": say("supported_line"), "not supported": say("others_line")}
     labels |= {"value": say("with_unit", name=say("supported_axis"), unit=unit), "age": say(f"ages_{review.period}")}
@@ -200,14 +160,6 @@ def supported(review: Review) -> Any:
     for group in ("supported", "not supported"):
         table[labels[group]] = [review.told("gmv", value) for value in wide[group]]
     rows = found.assign(series=found["group"], value=found["value"] / scale)[["age", "value", "series"]]
-    return charts.figure(
-        charts.retention_curves(rows, percent=False, labels=labels),
-        title=say("supported_title"),
-        subtitle=say("supported_subtitle"),
-        caption=review.caption(
-            say("supported_note", n=formats.Count(heads["supported"]), m=formats.Count(heads["not supported"]))
-        ),
-        description=say("supported_title"),
-        table=table,
-        table_label=say("table_behind"),
-    )
+    chart = charts.retention_curves(rows, percent=False, labels=labels)
+    note = say("supported_note", n=formats.Count(heads["supported"]), m=formats.Count(heads["not supported"]))
+    return review.figure("supported", chart, table, note)

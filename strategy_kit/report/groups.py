@@ -17,7 +17,7 @@ from strategy_kit.periods import months_later, next_start
 from strategy_kit.report import blocks
 from strategy_kit.report.review import Review
 from strategy_kit.report.sections import Section
-from strategy_kit.report.words import marked
+from strategy_kit.report.words import Html
 
 if TYPE_CHECKING:
     from strategy_kit.report.blocks import Block
@@ -32,7 +32,7 @@ def mix_head(review: Review) -> Block:
     say, found = review.words, review.mix
     change = float(found[["rate_effect", "mix_effect"]].to_numpy().sum())
     amounts = {"change": change, "rate": float(found["rate_effect"].sum()), "mix": float(found["mix_effect"].sum())}
-    told = {name: review.money(value) for name, value in amounts.items()}
+    told = {name: review.amount(value, signed=True) for name, value in amounts.items()}
     title = say("mix_title", kind=say(f"kind_{review.by}"), **told)
     return blocks.section_head(say("section_mix"), say("question_mix"), title)
 
@@ -43,20 +43,20 @@ def mix_table(review: Review) -> Block:
     found = found.reindex(found[["rate_effect", "mix_effect"]].abs().max(axis=1).sort_values(ascending=False).index)
     rows = [
         [
-            marked(say("overlap") if row.group == "overlap" else say.label(str(row.group))),
-            *(marked(formats.percent(share)) for share in (row.weight_before, row.weight_after)),
-            *(marked(review.told("average_order_value", rate)) for rate in (row.rate_before, row.rate_after)),
-            *(marked(review.money(effect)) for effect in (row.rate_effect, row.mix_effect)),
+            say("overlap") if row.group == "overlap" else say.label(str(row.group)),
+            *(formats.percent(share) for share in (row.weight_before, row.weight_after)),
+            *(review.told("average_order_value", rate) for rate in (row.rate_before, row.rate_after)),
+            *(review.amount(effect, signed=True) for effect in (row.rate_effect, row.mix_effect)),
         ]
         for row in found.rename(columns={review.by: "group"}).head(MOST_GROUPS).itertuples()
     ]
     if len(rest := found.iloc[MOST_GROUPS:]):
         weights = [formats.percent(rest[f"weight_{side}"].sum()) for side in ("before", "after")]
-        effects = [review.money(rest[f"{part}_effect"].sum()) for part in ("rate", "mix")]
-        rows.append([marked(say("other_groups", n=formats.Count(len(rest)))), *weights, "–", "–", *effects])
+        effects = [review.amount(rest[f"{part}_effect"].sum(), signed=True) for part in ("rate", "mix")]
+        rows.append([say("other_groups", n=formats.Count(len(rest))), *weights, "–", "–", *effects])
     first, last = review.names
     heads = [say(f"column_{review.by}"), *(say("column_share", period=p) for p in (first, last)), first, last]
-    heads += [say("column_rate"), say("column_mix")]
+    heads += say.heads("rate", "mix")
     return blocks.listing(heads, rows, say("mix_caption"), numbers=range(1, 7))
 
 
@@ -78,7 +78,7 @@ def ladder(review: Review) -> Any:
     days = {"before": formats.day(before, say.language), "after": formats.day(after, say.language)}
     labels = {name: say(f"move_{name}") for name in moves}
     labels |= {
-        "value": say("ladder_value", unit=formats.currency_unit(shop.description.currency, say.language)),
+        "value": say("ladder_value", unit=review.unit),
         "none": names[0],
         "before": say("ladder_year", day=before),
     }
@@ -93,15 +93,10 @@ def ladder(review: Review) -> Any:
         .reset_index()
         .rename(columns={"band_before": say("ladder_from")})
     )
-    return charts.figure(
-        charts.ladder_transitions(found, labels=labels),
-        title=say("ladder_title", **moves),
-        subtitle=say("ladder_subtitle", **days),
-        caption=review.caption(say("ladder_note") if (after - before).days < 365 else say("ladder_note_apart")),
-        description=say("ladder_title", **moves),
-        table=table.set_axis([str(name) for name in table.columns], axis=1),
-        table_label=say("table_behind"),
-    )
+    chart = charts.ladder_transitions(found, labels=labels)
+    behind = table.set_axis([str(name) for name in table.columns], axis=1)
+    note = say("ladder_note") if (after - before).days < 365 else say("ladder_note_apart")
+    return review.figure("ladder", chart, behind, note, **moves, **days)
 
 
 def _rungs(language: formats.Language) -> list[str]:
@@ -163,16 +158,10 @@ def yardsticks(review: Review, by: str | None = None) -> Any:
 def definitions(review: Review) -> Block:
     """Return the definition and unit of every metric that the kit ships; of a ratio its parts."""
     say = review.words
-    rows = []
-    for name, metric in METRICS.items():
-        made = "" if metric.sql else f"{metric.numerator} ÷ {metric.denominator}"
-        rows.append(
-            [
-                f"<code>{name}</code>",
-                marked(getattr(metric, say.language)),
-                marked(say.label(metric.unit)),
-                marked(made),
-            ]
-        )
-    heads = [say(f"column_{name}") for name in ("name", "definition", "unit", "parts")]
+    rows = [
+        [Html(f"<code>{name}</code>"), getattr(metric, say.language), say.label(metric.unit),
+         "" if metric.sql else f"{metric.numerator} ÷ {metric.denominator}"]
+        for name, metric in METRICS.items()
+    ]  # fmt: skip
+    heads = say.heads("name", "definition", "unit", "parts")
     return blocks.listing(heads, rows, say("definitions_caption"))

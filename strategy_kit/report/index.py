@@ -16,7 +16,7 @@ from strategy_kit.formats import Language
 from strategy_kit.periods import parse_week
 from strategy_kit.report import blocks
 from strategy_kit.report.history import Point, history
-from strategy_kit.report.words import Words, marked
+from strategy_kit.report.words import Html, Words, marked
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -126,7 +126,7 @@ def _history(claims: Mapping[str, Any], say: Words) -> list[str]:
     drawn = [history(points, width, say("index_threshold", threshold=limit)) for width in _WIDTHS]
     columns = [say(f"index_column_{name}") for name in ("effect", "low", "high", "threshold")]
     rows = [
-        [escape(name), *(formats.percent(v, 2, signed=True) for v in (p.estimate or 0.0, p.low, p.high, p.threshold))]
+        [name, *(formats.percent(v, 2, signed=True) for v in (p.estimate or 0.0, p.low, p.high, p.threshold))]
         for name, p in zip(names, known, strict=True)
     ]
     behind = blocks.listing([say("column_week"), *columns], rows, "", numbers=range(1, 5)).html
@@ -168,23 +168,18 @@ def _row(label: str, claim: Any, record: Mapping[str, Any], say: Words) -> list[
     if claim is not None:
         if isinstance(claim["decision"], str) and claim["decision"]:
             decided = claim["decision"]
-            decision = f"<strong>{escape(say(f'decision_{decided}'))}</strong>"
+            decision = f"**{say(f'decision_{decided}')}**"
         language = claim["language"] if claim["language"] in _CODES else say.language
         there = f' lang="{_CODES[language]}"' * (language != say.language)
-        headline = f"<span{there}>{marked(claim['headline'])}</span>"
+        headline = Html(f"<span{there}>{marked(claim['headline'])}</span>")
         if numbers := _numbers(claim):
             estimate, low, high = (formats.percent(value, signed=True) for value in numbers)
             level = formats.percent(claim["level"], 0)
-            effect = escape(say("index_effect", effect=estimate, level=level, low=low, high=high))
+            effect = say("index_effect", effect=estimate, level=level, low=low, high=high)
         if claim["edition"] > 1:
             name += f" · {say('index_edition_number', n=int(claim['edition']))}"
-    return [
-        escape(name),
-        decision,
-        headline,
-        effect,
-        "<br>".join(_link(label, page, say) for page in record["notebooks"]),
-    ]
+    links = Html("<br>".join(_link(label, page, say) for page in record["notebooks"]))
+    return [name, decision, headline, effect, links]
 
 
 def _link(label: str, page: Mapping[str, Any], say: Words) -> str:

@@ -13,8 +13,7 @@ from strategy_kit.lasting_growth.grounds import ALL
 from strategy_kit.periods import months_later
 from strategy_kit.report import blocks
 from strategy_kit.report.audience import FEWEST
-from strategy_kit.report.review import _scale
-from strategy_kit.report.words import marked
+from strategy_kit.report.common_figures import survival, waterfall
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -22,12 +21,6 @@ if TYPE_CHECKING:
     from strategy_kit.report.blocks import Block
     from strategy_kit.report.review import Review
     from strategy_kit.report.words import Words
-
-
-def _figure(review: Review, chart: Any, title: str, notes: tuple[str, str], table: pd.DataFrame) -> Any:
-    """Put the words around a chart; notes are subtitle and the note of the caption."""
-    words = {"title": title, "subtitle": notes[0], "caption": review.caption(notes[1]), "description": title}
-    return charts.figure(chart, **words, table=table, table_label=review.words("table_behind"))
 
 
 def side_names(say: Words) -> dict[str, str]:
@@ -46,22 +39,12 @@ def step_names(say: Words) -> dict[str, str]:
 
 def falls(review: Review, now: pd.DataFrame, month: str) -> Any:
     """Draw a month's ladder from paid GMV down to that of buyers who came back."""
-    say, currency, names = review.words, review.shop.description.currency, step_names(review.words)
-    scale, unit = _scale(review, float(now["amount"]["paid"]))
-    level = (now["kind"] == "level").to_numpy()
-    texts = [
-        formats.money(v, currency, say.language, signed=not at) for v, at in zip(now["amount"], level, strict=True)
-    ]
-    steps = [names[str(step)] for step in now.index]
-    frame = pd.DataFrame({"step": steps, "amount": now["amount"].to_numpy() / scale, "kind": now["kind"].to_numpy()})
-    labels = {"value": say("with_unit", name=say("metric_gmv"), unit=unit), "cut": say("axis_cut")}
-    shares = [formats.percent(share) for share in now["share"]]
-    table = pd.DataFrame({say("column_step"): steps, say("metric_gmv"): texts, say("lg_of_paid"): shares})
+    say, names = review.words, step_names(review.words)
+    steps, amounts = [names[str(step)] for step in now.index], [*map(float, now["amount"])]
+    chart, table, _ = waterfall(review, steps, amounts, [*now["kind"]], say("metric_gmv"), float(now["amount"]["paid"]))
+    table[say("lg_of_paid")] = [formats.percent(share) for share in now["share"]]
     parts = {name: formats.percent(abs(float(now["share"][name])), 0) for name in ("settled", "net", "repeat")}
-    chart = charts.growth_waterfall(frame.assign(text=texts), labels=labels)
-    return _figure(
-        review, chart, say("lg_falls_title", **parts), (say("lg_falls_subtitle", month=month), say("adds_up")), table
-    )
+    return review.figure("lg_falls", chart, table, say("adds_up"), month=month, **parts)
 
 
 def kept_path(review: Review, rungs: pd.DataFrame) -> Any:
@@ -80,13 +63,13 @@ def kept_path(review: Review, rungs: pd.DataFrame) -> Any:
     start = review.shop.pilot.starts_on if review.shop.description.pilot else None
     chart = charts.kpi_trend(rows, metric="percent", period="month", series="series", labels=labels, start=start)
     first, last = (formats.percent(float(wide[sides[0]].iloc[at]), 0) for at in (0, -1))
-    title = say("lg_kept_title", side=names[sides[0]], first=first, last=last)
-    return _figure(review, chart, title, (say("lg_kept_subtitle"), say("lg_description")), table)
+    words = {"side": names[sides[0]], "first": first, "last": last}
+    return review.figure("lg_kept", chart, table, say("lg_description"), **words)
 
 
 def growth(review: Review, rungs: pd.DataFrame) -> Block:
     """Return what the growth of paid GMV was made of, from a year before where the ladder reaches so far."""
-    say, currency = review.words, review.shop.description.currency
+    say = review.words
     months = sorted({month.date() for month in rungs["month"]})
     if len(months) < 2:
         return blocks.line(say("lg_growth_none"))
@@ -98,9 +81,8 @@ def growth(review: Review, rungs: pd.DataFrame) -> Block:
     row: Any
     for row in found.itertuples():
         share = formats.percent(row.share, signed=True)
-        amount = formats.money(row.change, currency, say.language, signed=True)
-        cells = (f"{sides[row.side]} · {named[row.part]}", amount, share)
-        rows.append([marked(cell) for cell in cells])
+        amount = review.amount(row.change, signed=True)
+        rows.append([f"{sides[row.side]} · {named[row.part]}", amount, share])
     aid = float(found[(found["side"] == ALL) & (found["part"] == "subsidy")]["share"].iloc[0])
     ends = {"before": formats.period_name(before, "month", say.language),
             "after": formats.period_name(months[-1], "month", say.language)}  # fmt: skip
@@ -125,23 +107,15 @@ def buyers(review: Review, found: pd.DataFrame, measure: str) -> Any:
     ]  # fmt: skip
 
     def told(value: float, *, signed: bool = False) -> str:
-        currency = review.shop.description.currency
-        return (
-            formats.percent(value, signed=signed)
-            if share
-            else formats.money(value, currency, say.language, signed=signed)
-        )
+        return formats.percent(value, signed=signed) if share else review.amount(value, signed=signed)
 
-    unit = formats.currency_unit(review.shop.description.currency, say.language)
-    axis = say("lg_retention_axis") if share else say("with_unit", name=say("lg_spend_axis"), unit=unit)
+    axis = say("lg_retention_axis") if share else say("with_unit", name=say("lg_spend_axis"), unit=review.unit)
     labels = {**names, "value": axis, "age": say("ages_month"), "interval": say("shaded")}
     table = pd.DataFrame({say("column_ages"): [str(age) for age in rows["age"]]})
     table = table.assign(**{name: [told(value) for value in rows[group]] for group, name in names.items()})
     table[say("column_change")] = [told(value, signed=True) for value in rows["difference"]]
     spans = zip(rows["conf_low"], rows["conf_high"], strict=True)
-    table[say("column_interval")] = [
-        say("range_to", low=told(low, signed=True), high=told(high, signed=True)) for low, high in spans
-    ]
+    table[say("column_interval")] = [say.span(told(low, signed=True), told(high, signed=True)) for low, high in spans]
     last: Any = rows.iloc[-1]
     words = {"age": say("step_month", n=formats.Count(int(last["age"]))), "mine": told(last["subsidised"]),
              "theirs": told(last["others"])}  # fmt: skip
@@ -151,7 +125,7 @@ def buyers(review: Review, found: pd.DataFrame, measure: str) -> Any:
         "n": formats.Count(int(rows["buyers_subsidised"].max())),
         "m": formats.Count(int(rows["buyers_others"].max())),
     }
-    return _figure(review, chart, title, (say("lg_buyers_subtitle"), say("lg_buyers_caption", **counts)), table)
+    return review.figure("lg_buyers", chart, table, say("lg_buyers_caption", **counts), title=title)
 
 
 def lift_words(say: Words, row: Any) -> dict[str, str]:
@@ -162,8 +136,8 @@ def lift_words(say: Words, row: Any) -> dict[str, str]:
 
 def festival(review: Review, weeks: pd.DataFrame, found: pd.DataFrame, last: Any) -> Any:
     """Draw the last block against what ordinary weeks lead to expect."""
-    say, currency = review.words, review.shop.description.currency
-    scale, unit = _scale(review, float(weeks["sold"].max()))
+    say = review.words
+    scale, unit = review.scale(float(weeks["sold"].max()))
     shown = weeks.assign(sold=weeks["sold"] / scale, expected=weeks["expected"] / scale)
     parts = {"ordinary": say("lg_ordinary"), "festival": say.label(str(last["festival"])), "trough": say("lg_trough")}
     labels = {
@@ -176,15 +150,14 @@ def festival(review: Review, weeks: pd.DataFrame, found: pd.DataFrame, last: Any
         {say("column_week"): weeks["week"].dt.strftime("%Y-%m-%d"), say("lg_part"): weeks["part"].map(parts)}
     )
     for name in ("sold", "expected"):
-        table[labels[name]] = [formats.money(value, currency, say.language) for value in weeks[name]]
+        table[labels[name]] = [review.amount(value) for value in weeks[name]]
     mine = found[found["side"] == ALL].tail(3).set_index("part")["lift"]  # blocks stand in order of time
     over = {
         name: formats.percent(float(mine[part]), signed=True)
         for name, part in (("lift", "festival"), ("trough", "trough"))
     }
-    title = say("lg_festival_title", festival=parts["festival"], **over)
-    return _figure(review, charts.festival_block(shown, labels=labels), title,
-                   (say("lg_festival_subtitle"), say("lg_festival_caption")), table)  # fmt: skip
+    chart, note = charts.festival_block(shown, labels=labels), say("lg_festival_caption")
+    return review.figure("lg_festival", chart, table, note, festival=parts["festival"], **over)
 
 
 def festival_table(review: Review, found: pd.DataFrame) -> Block:
@@ -199,12 +172,7 @@ def festival_table(review: Review, found: pd.DataFrame) -> Block:
         lifts = [
             formats.percent(float(parts.loc[part, "lift"]), signed=True) for part in ("festival", "trough", "block")
         ]
-        rows.append(
-            [
-                marked(cell)
-                for cell in (name, *lifts, lift_words(say, block)["range"], formats.percent(block["given_back"], 0))
-            ]
-        )
+        rows.append([name, *lifts, lift_words(say, block)["range"], formats.percent(block["given_back"], 0)])
         del ends
     heads = [
         say("lg_festival"),
@@ -219,18 +187,17 @@ def festival_table(review: Review, found: pd.DataFrame) -> Block:
 
 def vintages(review: Review, found: pd.DataFrame) -> Any:
     """Draw monthly GMV by the quarter in which products were first sold."""
-    say, currency = review.words, review.shop.description.currency
+    say = review.words
     wide = found.pivot_table(index="month", columns="vintage", values="gmv").fillna(0.0)
-    scale, unit = _scale(review, float(wide.sum(axis=1).max()))
+    scale, unit = review.scale(float(wide.sum(axis=1).max()))
     labels = {"value": say("with_unit", name=say("metric_gmv"), unit=unit), "established": say("lg_established")}
     table = pd.DataFrame({say("lg_month"): pd.DatetimeIndex(wide.index).strftime("%Y-%m")})
     for name in wide:
-        table[labels.get(str(name), str(name))] = [formats.money(v, currency, say.language) for v in wide[name]]
+        table[labels.get(str(name), str(name))] = [review.amount(v) for v in wide[name]]
     last = wide.iloc[-1]
     younger = 1 - float(last.get("established", 0.0)) / float(last.sum())
-    title = say("lg_vintage_title", share=formats.percent(younger, 0))
     chart = charts.vintage_areas(found.assign(gmv=found["gmv"] / scale), labels=labels)
-    return _figure(review, chart, title, (say("lg_vintage_subtitle"), say("adds_up")), table)
+    return review.figure("lg_vintage", chart, table, say("adds_up"), share=formats.percent(younger, 0))
 
 
 def product_share(review: Review, share: pd.DataFrame) -> Block:
@@ -239,8 +206,10 @@ def product_share(review: Review, share: pd.DataFrame) -> Block:
     last = share[share["month"] == share["month"].max()]
     rows = [
         [
-            marked(names[str(row.side)]),
-            *map(marked, (formats.percent(row.share), formats.number(row.skus_new), formats.number(row.skus))),
+            names[str(row.side)],
+            formats.percent(row.share),
+            formats.number(row.skus_new),
+            formats.number(row.skus),
         ]
         for row in last.itertuples()
     ]
@@ -259,29 +228,12 @@ def products_left(review: Review, until: dt.date) -> Any:
     left_out, found = found.attrs["left_out"], found[found["at_risk"] >= FEWEST]
     if len(found) < 2:
         return blocks.line(say("lg_young"))
-    ends = [(found["survival"] + sign * 1.96 * found["std_error"]).clip(0, 1) for sign in (-1, 1)]
-    rows = pd.DataFrame(
-        {"age": found["age"], "value": found["survival"], "low": ends[0], "high": ends[1], "series": "average"}
-    )
     last: Any = found.iloc[-1]
     step = say("step_month", n=formats.Count(int(last["age"])))
-    table = pd.DataFrame(
-        {
-            say("column_ages"): [str(age) for age in found["age"]],
-            say("column_risk"): [formats.number(n) for n in found["at_risk"]],
-            say("column_exits"): [formats.number(n) for n in found["exits"]],
-            say("lg_still_sells"): [formats.percent(v) for v in found["survival"]],
-        }
-    )
-    labels = {
-        "value": say("lg_still_sells"),
-        "age": say("ages_month"),
-        "average": say("lg_new_products"),
-        "interval": say("shaded"),
-    }
-    title = say("lg_left_title", share=formats.percent(last["survival"], 0), step=step)
-    note = say("lg_left_note", n=formats.Count(left_out["left_censored"]))
-    return _figure(review, charts.retention_curves(rows, labels=labels), title, (say("lg_left_subtitle"), note), table)
+    labels = {"value": say("lg_still_sells"), "age": say("ages_month"), "average": say("lg_new_products")}
+    chart, table = survival(review, found, labels)
+    note, share = say("lg_left_note", n=formats.Count(left_out["left_censored"])), formats.percent(last["survival"], 0)
+    return review.figure("lg_left", chart, table, note, share=share, step=step)
 
 
 def _named(say: Words, group: str) -> str:
@@ -292,9 +244,8 @@ def _named(say: Words, group: str) -> str:
 def percentiles(review: Review, found: pd.DataFrame) -> Any:
     """Draw the percentile ladder of all merchants, of new ones and by region."""
     say = review.words
-    unit = formats.currency_unit(review.shop.description.currency, say.language)
     labels = {
-        "value": say("with_unit", name=say("lg_percentile_axis"), unit=unit),
+        "value": say("with_unit", name=say("lg_percentile_axis"), unit=review.unit),
         "mean": say("lg_mean"),
         "p50": say("lg_median"),
     }
@@ -309,8 +260,8 @@ def percentiles(review: Review, found: pd.DataFrame) -> Any:
     table = pd.DataFrame({say("lg_group"): shown["group"]})
     for name in columns:
         table[name if name != "mean" else labels["mean"]] = [review.told("gmv", v) for v in found[name]]
-    return _figure(review, charts.percentile_ladder(shown, labels=labels), title,
-                   (say("lg_percentile_subtitle"), say("lg_percentile_caption")), table)  # fmt: skip
+    chart = charts.percentile_ladder(shown, labels=labels)
+    return review.figure("lg_percentile", chart, table, say("lg_percentile_caption"), title=title)
 
 
 def percentile_table(review: Review, found: pd.DataFrame) -> Block:
@@ -321,8 +272,10 @@ def percentile_table(review: Review, found: pd.DataFrame) -> Block:
         money = [review.told("gmv", float(value)) for value in (row.p50, row.mean, row.p50_active)]
         rows.append(
             [
-                marked(_named(say, str(row.group))),
-                *map(marked, (formats.number(row.merchants), formats.percent(row.without_sale, 0), *money)),
+                _named(say, str(row.group)),
+                formats.number(row.merchants),
+                formats.percent(row.without_sale, 0),
+                *money,
             ]
         )
     heads = [

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from strategy_kit import charts, formats, levers
+from strategy_kit.charts.nested import nested_forest
 from strategy_kit.errors import DesignError
-from strategy_kit.report import blocks, claims
-from strategy_kit.report.audience import FEWEST
-from strategy_kit.report.categories import Row, interval_columns, percent_rows, signed_percent
-from strategy_kit.report.claims import Spread, verb_for
-from strategy_kit.report.figures import _caption
+from strategy_kit.report import claims
+from strategy_kit.report.audience import FEWEST, masked
+from strategy_kit.report.categories import Row, forest, interval_columns, percent_rows, signed_percent
+from strategy_kit.report.claims import Spread
 from strategy_kit.report.levers_worth import (
     bundled,
-    clauses,
     counted,
     curve_of_cost,
     left_out,
@@ -25,19 +25,15 @@ from strategy_kit.report.levers_worth import (
     summed,
     worth,
 )
+from strategy_kit.report.programme_page import Parts, ProgrammePage
 from strategy_kit.report.reading import listed
-from strategy_kit.report.review import opening, provenance
-from strategy_kit.report.sections import Section
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from strategy_kit.estimates import Estimates
     from strategy_kit.report.reading import Reading
 
 _SEEN = ("impressions", "clicks", "seen_orders")
 _HEARD = ("refunded", "sales", "complaints", "heard_orders", "minutes", "answered_orders", "buyers", "repeat_buyers")
-SMALL = "small"
 _NAMES = {
     "impressions": "levers_impressions",
     "click_rate": "levers_click_rate",
@@ -50,72 +46,24 @@ _NAMES = {
 }
 
 
-def masthead(reading: Reading) -> Section:
-    """Return the head of the page with its marks."""
-    return opening(reading, reading.words("product_review"), reading.words("title_levers"))
+PAGE = ProgrammePage("levers", "levers", "support")
+needs = PAGE.section("needs")(ranked)
+concentration = PAGE.section("concentration")(curve_of_cost)
+returns = PAGE.section("returns")(worth)
+masthead, foot = PAGE.masthead, PAGE.foot
 
 
-def funnel(reading: Reading) -> Section:
-    """Return what each lever did to exposure, clicks and orders, and to refunds, complaints, answers and repeat buyers."""
-    return _section(reading, "funnel", lambda: _funnel(reading))
-
-
-def overlap(reading: Reading) -> Section:
-    """Return which levers come together, and which of them cannot be told apart."""
-    return _section(reading, "overlap", lambda: _overlap(reading))
-
-
-def returns(reading: Reading) -> Section:
-    """Return what each lever cost and returned."""
-    return _section(reading, "returns", lambda: worth(reading))
-
-
-def concentration(reading: Reading) -> Section:
-    """Return who got the money against who gained."""
-    return _section(reading, "concentration", lambda: curve_of_cost(reading))
-
-
-def needs(reading: Reading, band: str = SMALL) -> Section:
-    """Return how levers rank among merchants of one size."""
-    return _section(reading, "needs", lambda: ranked(reading, band))
-
-
-def foot(reading: Reading) -> Section:
-    """Return the foot of the page."""
-    return Section("provenance", (provenance(reading, "levers_method"),))
-
-
+@PAGE.answer
 def answer(reading: Reading) -> str:
     """Return one sentence for the weekly page."""
-    say = reading.words
-    if "support" not in reading.shop.tables:
-        return say("levers_absent")
-    try:
-        found = levers.returns(summed(reading, ("sales",)))
-    except DesignError as reason:
-        return say("levers_impossible", reason=reason)
-    return say("levers_answer", listed=returned(reading, found))
-
-
-def _section(reading: Reading, name: str, parts: Callable[[], tuple[Any, ...]]) -> Section:
-    """Show a section, or the one line that says why it has nothing to show."""
-    say = reading.words
-    head = say(f"section_levers_{name}"), say(f"question_levers_{name}")
-    if "support" not in reading.shop.tables:
-        return Section(name, (blocks.absent(*head, say("levers_absent")),))
-    try:
-        title, note, *shown = parts()
-    except DesignError as reason:
-        return Section(name, (blocks.absent(*head, say("levers_impossible", reason=reason)),))
-    return Section(name, (blocks.section_head(*head, title, note), *shown))
+    return reading.words("levers_answer", listed=returned(reading, levers.returns(summed(reading, ("sales",)))))
 
 
 def _told(reading: Reading, row: Row) -> str:
     """Say a change with its verb, for all rows told together; levers were chosen, which limits every verb."""
-    level = 1 - (1 - reading.level) / row.together
-    verb = verb_for(row.spread, level, [*(check.state for check in reading.checks), "limits"])
     size = claims.in_percent(row.spread.estimate).lstrip("+\u2212")
-    return reading.words("levers_told", lever=row.name, verb=claims.told(verb, row.spread, size, reading.words))
+    verb = reading.told(row.spread, size, together=row.together, limited=True)
+    return reading.words("levers_told", lever=row.name, verb=verb)
 
 
 def _rows(reading: Reading, found: Estimates, kind: str, *, single: bool = False) -> list[Row]:
@@ -139,16 +87,23 @@ def _percents(reading: Reading, found: Estimates, kind: str, name: str) -> Any:
     table[say("column_change")] = frame["estimate"].map(signed_percent)
     table = table.assign(**interval_columns(frame, reading.level, signed_percent, say))
     told = "; ".join(frame["block"] + ", " + frame["name"] + " " + frame["value"])
-    return charts.figure(
-        charts.nested_forest(frame, shared=False, labels={"note": "", "cut": say("nested_cut")}),
-        title=say(f"levers_{name}_figure"), subtitle=say("levers_subtitle", interval=claims.interval_name(reading.evidence, say)),
-        caption=_caption(reading, counted(reading, found)), description=say(f"levers_{name}_alt", listed=told),
-        table=table, table_label=say("table_behind"),
-    )  # fmt: skip
+    subtitle = say("levers_subtitle", interval=claims.interval_name(reading.evidence, say))
+    note = counted(reading, found)
+    return forest(
+        reading,
+        f"levers_{name}",
+        frame,
+        table,
+        note,
+        partial(nested_forest, shared=False),
+        subtitle=subtitle,
+        listed=told,
+    )
 
 
-def _funnel(reading: Reading) -> tuple[Any, ...]:
-    """Return the funnel where there is traffic, and what service is judged by in any case."""
+@PAGE.section("funnel")
+def funnel(reading: Reading) -> Parts:
+    """Return what each lever did to exposure, clicks and orders, and to refunds, complaints, answers and repeat buyers."""
     say, heard = reading.words, summed(reading, _HEARD)
     cared = levers.care(heard)
     rest = [_percents(reading, cared, "measure", "care"), left_out(reading, heard, cared)]
@@ -158,10 +113,10 @@ def _funnel(reading: Reading) -> tuple[Any, ...]:
         repeat = [
             row for row in _rows(reading, cared, "measure", single=True) if row.block == say("levers_repeat_share")
         ]
-        title = say("levers_care_title", listed=clauses(reading, [_told(reading, row) for row in repeat]))
+        title = say("levers_care_title", listed=say.clauses([_told(reading, row) for row in repeat]))
         return title, say("levers_no_funnel", reason=reason), *rest
     orders = [row for row in _rows(reading, found, "step", single=True) if row.block == say("levers_orders")]
-    title = say("levers_funnel_title", listed=clauses(reading, [_told(reading, row) for row in orders]))
+    title = say("levers_funnel_title", listed=say.clauses([_told(reading, row) for row in orders]))
     points = found.labels.assign(points=100 * found.estimate).pivot_table("points", "bundle", "step", sort=False)
     steps = points[~points.index.str.contains("+", regex=False)].dropna()
     told = [
@@ -171,13 +126,15 @@ def _funnel(reading: Reading) -> tuple[Any, ...]:
     ]  # fmt: skip
     return (
         title,
-        say("levers_funnel_note", listed=clauses(reading, told)),
+        say("levers_funnel_note", listed=say.clauses(told)),
         _percents(reading, found, "step", "funnel"),
         *rest,
     )
 
 
-def _overlap(reading: Reading) -> tuple[Any, ...]:
+@PAGE.section("overlap")
+def overlap(reading: Reading) -> Parts:
+    """Return which levers come together, and which of them cannot be told apart."""
     say = reading.words
     pairs: Any = levers.overlap(reading.shop, through=reading.monday, least=FEWEST)
     one = pairs[pairs["lever"] < pairs["other"]]
@@ -191,7 +148,7 @@ def _overlap(reading: Reading) -> tuple[Any, ...]:
     columns = ["merchants", "alone", "only_these", "same_day"]
     rows = [
         [bundled(reading, row.lever if row.lever == row.other else f"{row.lever} + {row.other}"),
-         *(_masked(int(getattr(row, name))) for name in columns), say("levers_yes" if row.told_apart else "levers_no")]
+         *(masked(int(getattr(row, name))) for name in columns), say("levers_yes" if row.told_apart else "levers_no")]
         for row in pairs[pairs["lever"] <= pairs["other"]].itertuples()
     ]  # fmt: skip
     heads = [say(f"column_levers_{name}") for name in ("bundle", *columns, "told_apart")]
@@ -201,13 +158,7 @@ def _overlap(reading: Reading) -> tuple[Any, ...]:
         pairs.assign(merchants=count.where(count >= FEWEST)),
         labels=names | {"few": f"< {FEWEST}", "value": say("levers_overlap_axis")},
     )
-    figure = charts.figure(
-        chart, title=say("levers_overlap_figure"), subtitle=say("levers_overlap_subtitle", least=FEWEST),
-        caption=_caption(reading, say("levers_overlap_n", least=FEWEST)), description=chart.description,
-        table=pd.DataFrame(rows, columns=heads), table_label=say("table_behind"),
-    )  # fmt: skip
+    table = pd.DataFrame(rows, columns=heads)
+    note = say("levers_overlap_n", least=FEWEST)
+    figure = reading.figure("levers_overlap", chart, table, note, description=chart.description, least=FEWEST)
     return title, say("levers_overlap_note"), figure
-
-
-def _masked(count: int) -> str:
-    return formats.number(count) if count >= FEWEST else f"< {FEWEST}"

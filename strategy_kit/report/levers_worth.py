@@ -2,39 +2,35 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from strategy_kit import charts, did, formats, levers
+from strategy_kit.charts.nested import nested_forest
 from strategy_kit.report import blocks, claims
 from strategy_kit.report.audience import FEWEST
-from strategy_kit.report.categories import Row, interval_columns, nested_rows
+from strategy_kit.report.categories import Row, forest, interval_columns, nested_rows
 from strategy_kit.report.claims import Spread
-from strategy_kit.report.figures import _caption
 from strategy_kit.report.reading import listed
-from strategy_kit.report.words import marked
 
 if TYPE_CHECKING:
     from strategy_kit.estimates import Estimates
     from strategy_kit.report.reading import Reading
 
+SMALL = "small"
+
 
 def summed(reading: Reading, measures: tuple[str, ...]) -> levers.Windows:
     """Sum measures of the reading's weeks before and after each merchant's support."""
-    since = reading.totals.periods[0].date()
-    return levers.windows(reading.shop, since=since, through=reading.monday, measures=measures)
+    return levers.windows(reading.shop, **reading.window, measures=measures)
 
 
 def bundled(reading: Reading, bundle: str) -> str:
     """Name a bundle in the page's language."""
     return " + ".join(reading.words.label(lever) for lever in bundle.split(" + "))
-
-
-def clauses(reading: Reading, told: list[str]) -> str:
-    """Join clauses by the semicolon of the language."""
-    return {"en": "; ", "zh": "；"}[reading.words.language].join(told)
 
 
 def counted(reading: Reading, found: Estimates) -> str:
@@ -48,7 +44,7 @@ def left_out(reading: Reading, found: levers.Windows, kept: Estimates) -> Any:
     say = reading.words
     counts = {**found.left_out, "few": len(found.supported) - kept.clusters[0]}
     told = [say(f"levers_left_{why}", n=formats.Count(n), least=FEWEST) for why, n in counts.items() if n]
-    return blocks.line(say("levers_left", listed=clauses(reading, told) if told else say("levers_left_nobody")))
+    return blocks.line(say("levers_left", listed=say.clauses(told) if told else say("levers_left_nobody")))
 
 
 def ratio(value: float) -> str:
@@ -79,7 +75,7 @@ def worth(reading: Reading) -> tuple[Any, ...]:
     """Tell what each bundle cost and returned."""
     say, windows = reading.words, summed(reading, ("sales",))
     found = levers.returns(windows)
-    unit = formats.currency_unit(reading.shop.description.currency, say.language)
+    unit = reading.unit
     rows = _yields(reading, found)
     rows.append(Row(say("levers_all"), "average", Spread(*found.average, np.inf, reading.widening)))
 
@@ -89,18 +85,16 @@ def worth(reading: Reading) -> tuple[Any, ...]:
     frame, money = nested_rows(rows, reading.level, value), found.details["money"]
     sums = [*money[["merchants", "cost", "gain"]].to_numpy(), money[["merchants", "cost", "gain"]].sum().to_numpy()]
     table = pd.DataFrame(
-        [[row.name, formats.number(n), _money(reading, cost), _money(reading, gain), ratio(row.spread.estimate)]
+        [[row.name, formats.number(n), reading.amount(cost), reading.amount(gain), ratio(row.spread.estimate)]
          for row, (n, cost, gain) in zip(rows, sums, strict=True)],
-        columns=[say(f"column_levers_{name}") for name in ("bundle", "merchants", "cost", "gain", "return")],
+        columns=say.heads("levers_bundle", "levers_merchants", "levers_cost", "levers_gain", "levers_return"),
     )  # fmt: skip
     table = table.assign(**interval_columns(frame, reading.level, ratio, say))
-    figure = charts.figure(
-        charts.nested_forest(frame, unit=ratio, labels={"note": "", "cut": say("nested_cut")}),
-        title=say("levers_returns_figure", unit=unit),
-        subtitle=say("levers_subtitle", interval=claims.interval_name(reading.evidence, say)),
-        caption=_caption(reading, counted(reading, found)), table=table, table_label=say("table_behind"),
-        description=say("levers_returns_alt", listed="; ".join(frame["name"] + " " + frame["value"])),
-    )  # fmt: skip
+    subtitle = say("levers_subtitle", interval=claims.interval_name(reading.evidence, say))
+    words: Any = {"subtitle": subtitle, "unit": unit}
+    figure = forest(
+        reading, "levers_returns", frame, table, counted(reading, found), partial(nested_forest, unit=ratio), **words
+    )
     title = say("levers_returns_title", unit=unit, listed=returned(reading, found))
     return title, say("levers_returns_note"), figure, left_out(reading, windows, found)
 
@@ -125,30 +119,30 @@ def curve_of_cost(reading: Reading) -> tuple[Any, ...]:
     span = (
         say("levers_area", **told) if area["form"] == "bounded" else say("levers_area_open", estimate=told["estimate"])
     )
-    spans = [
-        say("range_to", low=_money(reading, row.gain_low), high=_money(reading, row.gain_high))
-        for row in curve.itertuples()
-    ]
+    spans = [say.span(reading.amount(row.gain_low), reading.amount(row.gain_high)) for row in curve.itertuples()]
     rows = [
-        [name, formats.number(row.merchants), formats.percent(row.cost_share, 0), _money(reading, row.gain), gained,
+        [name, formats.number(row.merchants), formats.percent(row.cost_share, 0), reading.amount(row.gain), gained,
          formats.percent(row.gain_so_far, 0)]
         for name, gained, row in zip(names, spans, curve.itertuples(), strict=True)
     ]  # fmt: skip
-    heads = [
-        say(f"column_levers_{name}")
-        for name in ("cell", "merchants", "cost_share", "gain", "gain_interval", "gain_so_far")
-    ]
+    heads = say.heads(
+        "levers_cell",
+        "levers_merchants",
+        "levers_cost_share",
+        "levers_gain",
+        "levers_gain_interval",
+        "levers_gain_so_far",
+    )
     labels = {name: say(f"levers_curve_{name}") for name in ("cost", "gain", "even")}
-    figure = charts.figure(
-        charts.concentration_curve(drawn, labels=labels),
-        title=say("levers_curve_figure"), subtitle=span, caption=_caption(reading, say("levers_curve_n", least=FEWEST)),
-        description=say("levers_curve_alt", listed="; ".join(f"{row[0]} {row[2]}, {row[5]}" for row in rows)),
-        table=pd.DataFrame(rows, columns=heads), table_label=say("table_behind"),
-    )  # fmt: skip
+    chart = charts.concentration_curve(drawn, labels=labels)
+    table = pd.DataFrame(rows, columns=heads)
+    note = say("levers_curve_n", least=FEWEST)
+    words = {"subtitle": span, "listed": "; ".join(f"{row[0]} {row[2]}, {row[5]}" for row in rows)}
+    figure = reading.figure("levers_curve", chart, table, note, **words)
     return title, say("levers_curve_text", span=span, least=FEWEST), figure
 
 
-def ranked(reading: Reading, band: str) -> tuple[Any, ...]:
+def ranked(reading: Reading, band: str = SMALL) -> tuple[Any, ...]:
     """Tell how levers rank among merchants of one size."""
     say, windows = reading.words, summed(reading, ("sales",))
     effects = levers.sales(windows, size_band=band)
@@ -170,30 +164,27 @@ def ranked(reading: Reading, band: str) -> tuple[Any, ...]:
         )
         ends = map(ratio, Spread(part["value"], part["error"], np.inf, reading.widening).interval(reading.level))
         back = dict(zip(("low", "high"), ends, strict=True))
-        rows.append([marked(names[row.bundle]), *map(marked, (
-            formats.number(row.n_units), claims.in_percent(row.estimate), say("range_to", low=low, high=high),
-            _money(reading, part["cost"] / part["merchants"]), ratio(part["value"]), say("range_to", **back)))])  # fmt: skip
-    heads = [
-        say(f"column_levers_{name}")
-        for name in ("bundle", "merchants", "effect", "interval", "cost_each", "return", "interval")
-    ]
+        rows.append([names[row.bundle], *(
+            formats.number(row.n_units), claims.in_percent(row.estimate), say.span(low, high),
+            reading.amount(part["cost"] / part["merchants"]), ratio(part["value"]), say("range_to", **back))])  # fmt: skip
+    heads = say.heads(
+        "levers_bundle",
+        "levers_merchants",
+        "levers_effect",
+        "levers_interval",
+        "levers_cost_each",
+        "levers_return",
+        "levers_interval",
+    )
     listing = blocks.listing(heads, rows, say("levers_needs_caption"), numbers=range(1, 7))
     chart = charts.rank_intervals(
         ranks, labels=names | {name: say(f"levers_rank_{name}") for name in ("value", "note", "to")}
     )
     table = pd.DataFrame(
-        [[names[row.bundle], str(row.rank), say("range_to", low=str(row.rank_low), high=str(row.rank_high))]
+        [[names[row.bundle], str(row.rank), say.span(str(row.rank_low), str(row.rank_high))]
          for row in ranks.sort_values("rank").itertuples()],
-        columns=[say(f"column_levers_{name}") for name in ("bundle", "rank", "interval")],
+        columns=say.heads("levers_bundle", "levers_rank", "levers_interval"),
     )  # fmt: skip
-    figure = charts.figure(
-        chart, title=say("levers_needs_figure", band=say.label(band)),
-        subtitle=say("levers_needs_subtitle", level=f"{reading.level:.0%}"),
-        caption=_caption(reading, counted(reading, effects)), description=chart.description,
-        table=table, table_label=say("table_behind"),
-    )  # fmt: skip
+    words = {"description": chart.description, "band": say.label(band), "level": f"{reading.level:.0%}"}
+    figure = reading.figure("levers_needs", chart, table, counted(reading, effects), **words)
     return title, say("levers_needs_note"), figure, listing
-
-
-def _money(reading: Reading, amount: float) -> str:
-    return formats.money(amount, reading.shop.description.currency, reading.words.language)

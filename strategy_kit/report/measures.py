@@ -13,7 +13,7 @@ from strategy_kit.charts.theme import HAIR, OTHER, PAPER, PILOT, TINTS
 from strategy_kit.kpi.control import counts_refunds, immature
 from strategy_kit.metrics import METRICS
 from strategy_kit.report import blocks
-from strategy_kit.report.words import marked
+from strategy_kit.report.words import Html
 
 if TYPE_CHECKING:
     from strategy_kit.report.blocks import Block
@@ -54,17 +54,17 @@ def table(reading: Reading) -> Block:
     """Return the pilots' measures with their limits, and what the process says in words."""
     say = reading.words
     rows = [_row(reading, name) for name in reading.controls]
-    columns = [say(f"column_{c}") for c in ("measure", "weeks", "value", "range", "words")]
+    columns = say.heads("measure", "weeks", "value", "range", "words")
     return blocks.table(columns, rows, say("measures_caption", week=formats.week_span(reading.monday, say.language)))
 
 
 def written(reading: Reading, name: str, *values: float) -> list[str]:
     """Write values of a metric in one unit."""
-    currency, language, unit = reading.shop.description.currency, reading.words.language, METRICS[name].unit
+    unit = METRICS[name].unit
     if unit == "share":
         return [formats.percent(value) for value in values]
     if unit.startswith("currency"):
-        return [formats.money(value, currency, language, like=values) for value in values]
+        return [reading.amount(value, like=values) for value in values]
     return [formats.number(value) for value in values]
 
 
@@ -85,10 +85,10 @@ def _row(reading: Reading, name: str) -> list[str]:
     words = say(f"process_{signal}", cause=_cause(reading, rows))
     label = say(f"metric_{name}")
     if isinstance(rows, str):
-        return [marked(label), "", *map(marked, (*written(reading, name, value), "–", say("process_short")))]
+        return [label, "", *written(reading, name, value), "–", say("process_short")]
     shown, *ends = written(reading, name, value, low, high)
     line = _line(rows[rows["complete"]].tail(SHOWN_WEEKS), f"{label}: {words.replace('**', '')}")
-    return [marked(label), line, marked(shown), marked(say("range_to", low=ends[0], high=ends[1])), marked(words)]
+    return [label, line, shown, say.span(ends[0], ends[1]), words]
 
 
 def _cause(reading: Reading, rows: pd.DataFrame | str) -> str:
@@ -97,7 +97,7 @@ def _cause(reading: Reading, rows: pd.DataFrame | str) -> str:
     return reading.words.label(str(rows.loc[rows["week"] == pd.Timestamp(reading.monday), "cause"].iloc[-1]))
 
 
-def _line(rows: pd.DataFrame, alt: str) -> str:
+def _line(rows: pd.DataFrame, alt: str) -> Html:
     """Draw weeks against their limits; festival weeks, around their own average, are open; signals are filled."""
     centre, half = (
         float(value) for value in (rows["centre"].iloc[-1], rows["upper"].iloc[-1] - rows["centre"].iloc[-1])
@@ -117,7 +117,7 @@ def _line(rows: pd.DataFrame, alt: str) -> str:
         else f'<circle cx="{x}" cy="{y}" r="3" fill="{PILOT}"/>'
         for x, y, is_festival, signal, ok in zip(xs, ys, festival, rows["signal"], seen, strict=True) if signal and ok
     ]  # fmt: skip
-    return (
+    return Html(
         f'<svg viewBox="0 0 {_WIDE} {_HIGH}" width="{_WIDE}" height="{_HIGH}" role="img" aria-label="{escape(alt)}">'
         f'<rect x="0" y="{top}" width="{_WIDE}" height="{bottom - top:.1f}" fill="{TINTS[0.95]}"/>'
         f'<path d="M0 {_HIGH / 2}H{_WIDE}" stroke="{HAIR}"/><path d="{path}" fill="none" stroke="{PILOT}" stroke-width="1.5"/>'

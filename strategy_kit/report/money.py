@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from strategy_kit import charts, did, formats
+from strategy_kit import did, formats
 from strategy_kit.charts.nested import nested_forest
 from strategy_kit.errors import DesignError
 from strategy_kit.inference import Student
@@ -16,9 +17,9 @@ from strategy_kit.overseas import LEVER
 from strategy_kit.panel import Panel
 from strategy_kit.report import blocks, claims
 from strategy_kit.report.audience import FEWEST
-from strategy_kit.report.categories import BOUNDS, Row, interval_columns, nested_rows
-from strategy_kit.report.claims import Spread, verb_for
-from strategy_kit.report.figures import _caption, _categories
+from strategy_kit.report.categories import BOUNDS, Row, forest, interval_columns, nested_note, nested_rows
+from strategy_kit.report.claims import Spread
+from strategy_kit.report.figures import sides_counted
 from strategy_kit.report.reading import WEEK
 from strategy_kit.report.sections import Section
 from strategy_kit.tables_to_panel import CATEGORY, POOLED, sold_lines
@@ -26,7 +27,6 @@ from strategy_kit.tables_to_panel import CATEGORY, POOLED, sold_lines
 if TYPE_CHECKING:
     from strategy_kit.estimates import Estimates
     from strategy_kit.formats import Language
-    from strategy_kit.report.claims import State
     from strategy_kit.report.reading import Reading
 
 SALES = ("supported", "rivals", "category")
@@ -69,20 +69,13 @@ class Money:
     def verb(self, rung: str) -> str:
         """Say what the rung's interval and the checks allow."""
         spread = self.spread(rung)
-        states: list[State] = [check.state for check in self.reading.checks]
-        verb = verb_for(spread, self.reading.level, states)
-        return claims.told(verb, spread, self.amount(abs(spread.estimate), like=self._beside(rung)), self.reading.words)
-
-    def amount(self, value: float, *, like: tuple[float, ...] = (), signed: bool = False) -> str:
-        """Write money."""
-        about, say = self.reading.shop.description, self.reading.words
-        return formats.money(value, about.currency, say.language, signed=signed, like=like)
+        return self.reading.told(spread, self.reading.amount(abs(spread.estimate), like=self._beside(rung)))
 
     def range(self, rung: str) -> str:
         """Write the interval of a rung, all rungs of sales, and all of the platform, in one unit."""
         ends, like = self.spread(rung).interval(self.reading.level), self._beside(rung)
-        low, high = (self.amount(end, like=like, signed=True) for end in ends)
-        return self.reading.words("range_to", low=low, high=high)
+        low, high = (self.reading.amount(end, like=like, signed=True) for end in ends)
+        return self.reading.words.span(low, high)
 
     def _beside(self, rung: str) -> tuple[float, ...]:
         """Return the ends of the rungs that stand on the same scale."""
@@ -113,7 +106,7 @@ def money(reading: Reading) -> Section:
     head = say("section_money"), say("question_money")
     if isinstance(found, str):
         return Section("money", (blocks.absent(*head, found),))
-    note = (" " * (say.language == "en")).join([_sales_sentence(found), say("money_beyond"), cost_sentence(found)])
+    note = say.prose(_sales_sentence(found), say("money_beyond"), cost_sentence(found))
     title = say("money_title", verb=found.verb("category"))
     return Section("money", (blocks.section_head(*head, title, note), _figure(found)))
 
@@ -254,7 +247,7 @@ def cost_sentence(found: Money) -> str:
     say, returned = found.reading.words, found.returned
     if found.cost is None:
         return say("money_revenue", verb=found.verb("revenue")) if "revenue" in found.rungs else say("money_no_cost")
-    cost = found.amount(found.cost)
+    cost = found.reading.amount(found.cost)
     if returned is not None:
         ends = {"low": formats.number(returned["conf_low"], 2), "high": formats.number(returned["conf_high"], 2)}
         span = say("money_return_range", **ends)  # a known cost has no error, so that the interval is bounded
@@ -262,7 +255,7 @@ def cost_sentence(found: Money) -> str:
             claims.in_hundred(float(returned["break_even"]), say),
             formats.number(returned["estimate"], 2),
         )
-        unit = formats.currency_unit(found.reading.shop.description.currency, say.language)
+        unit = found.reading.unit
         named = {"interval": claims.interval_name(found.reading.evidence, say), "span": span, "unit": unit}
         return say("money_return", cost=cost, estimate=estimate, chance=chance, **named)
     gain = found.spread("category").estimate
@@ -296,15 +289,9 @@ def _figure(found: Money) -> Any:
     ]
     table = pd.DataFrame({say("money_rung"): frame["name"], unit: frame["estimate"].map(write)})
     table = table.assign(**interval_columns(frame, reading.level, write, say))
-    interval, note = claims.interval_name(reading.evidence, say), say("nested_note", level=f"{reading.level:.0%}")
-    return charts.figure(
-        nested_forest(frame, unit=write, shared=False, labels={"note": "", "cut": say("nested_cut")}),
-        title=say("money_figure"),
-        subtitle=say("money_subtitle", weeks=formats.Count(reading.weeks_after), interval=interval),
-        caption=_caption(reading, f"{_categories(reading)} · {note}"),
-        description=say("money_alt", unit=unit, listed="; ".join(frame["name"] + " " + frame["value"])),
-        table=table,
-        table_label=say("table_behind"),
+    note, weeks = nested_note(reading, sides_counted(reading)), formats.Count(reading.weeks_after)
+    return forest(
+        reading, "money", frame, table, note, partial(nested_forest, unit=write, shared=False), weeks=weeks, unit=unit
     )
 
 
@@ -312,7 +299,7 @@ def _unit(found: Money) -> tuple[float, str, int]:
     """Return the unit of the chart: its size, its name and the decimals that tell three figures of the largest amount."""
     reading, say = found.reading, found.reading.words
     ends = [abs(end) for rung in found.rungs for end in found.spread(rung).interval(reading.level)]
-    largest, currency = max(ends), formats.currency_unit(reading.shop.description.currency, say.language)
+    largest, currency = max(ends), reading.unit
     for least, scale, digits in _UNITS[say.language]:
         if largest >= least:
             return scale, say(f"axis_{scale:.0f}", unit=currency), digits

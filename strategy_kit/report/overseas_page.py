@@ -12,19 +12,24 @@ import pandas as pd
 from strategy_kit import charts, did, formats, overseas
 from strategy_kit.charts.nested import nested_forest
 from strategy_kit.errors import DesignError
-from strategy_kit.report import blocks, claims
-from strategy_kit.report.audience import FEWEST
-from strategy_kit.report.categories import Row, interval_columns, nested_rows, percent_rows, signed_percent
-from strategy_kit.report.claims import Spread, in_percent, verb_for
-from strategy_kit.report.figures import _caption, _kept, _since, effect_by_week
+from strategy_kit.report import blocks
+from strategy_kit.report.audience import FEWEST, masked
+from strategy_kit.report.categories import (
+    Row,
+    forest,
+    interval_columns,
+    nested_note,
+    nested_rows,
+    percent_rows,
+    signed_percent,
+)
+from strategy_kit.report.claims import Spread, in_percent
+from strategy_kit.report.figures import effect_by_week, latest
 from strategy_kit.report.overseas_trade import currency_parts
-from strategy_kit.report.review import opening, provenance
-from strategy_kit.report.sections import Section
-from strategy_kit.report.words import marked
+from strategy_kit.report.programme_page import Parts, ProgrammePage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
+    from strategy_kit.charts.forest import Unit
     from strategy_kit.estimates import Estimates
     from strategy_kit.panel import Panel
     from strategy_kit.report.reading import Reading
@@ -43,57 +48,9 @@ class Compared(NamedTuple):
     studies: dict[str, Estimates]
 
 
-def masthead(reading: Reading) -> Section:
-    """Return the head of the page with its marks."""
-    return opening(reading, reading.words("product_review"), reading.words("title_overseas"))
-
-
-def joining(reading: Reading) -> Section:
-    """Return what joining did to a merchant's sales, against those that join later and against all others."""
-    return _section(reading, "joining", lambda: _joining(reading))
-
-
-def split(reading: Reading) -> Section:
-    """Return what joining did at home and abroad, which add up to the total."""
-    return _section(reading, "split", lambda: _split(reading))
-
-
-def currency(reading: Reading) -> Section:
-    """Return growth of sales abroad at the rates of a base month and at current ones, and sales by market."""
-    return _section(reading, "currency", lambda: currency_parts(reading))
-
-
-def margin(reading: Reading) -> Section:
-    """Return what joining did to what the platform keeps after subsidies and the cost of the programme."""
-    return _section(reading, "margin", lambda: _margin(reading))
-
-
-def overlap(reading: Reading) -> Section:
-    """Return who has overseas support, domestic support or both, with the effect of each."""
-    return _section(reading, "overlap", lambda: _overlap(reading))
-
-
-def naive(reading: Reading) -> Section:
-    """Return how much faster joiners grew than the market beside the effect, and why the first is none."""
-    return _section(reading, "naive", lambda: _naive(reading))
-
-
-def foot(reading: Reading) -> Section:
-    """Return the foot of the page."""
-    return Section("provenance", (provenance(reading, "os_method"),))
-
-
-def _section(reading: Reading, name: str, parts: Callable[[], tuple[Any, ...]]) -> Section:
-    """Show a section, or the one line that says why it has nothing to show."""
-    say = reading.words
-    head = say(f"section_os_{name}"), say(f"question_os_{name}")
-    if "support" not in reading.shop.tables and name != "currency":
-        return Section(name, (blocks.absent(*head, say("os_impossible", reason=say("os_support"))),))
-    try:
-        title, note, *shown = parts()
-    except DesignError as reason:
-        return Section(name, (blocks.absent(*head, say("os_impossible", reason=reason)),))
-    return Section(name, (blocks.section_head(*head, title, note), *shown))
+PAGE = ProgrammePage("overseas", "os", "support")
+currency = PAGE.section("currency", always=True)(currency_parts)
+masthead, foot = PAGE.masthead, PAGE.foot
 
 
 def _window(reading: Reading, *, every_lever: bool = False) -> dict[str, dt.date]:
@@ -123,10 +80,6 @@ def compared(reading: Reading, panels: dict[str, Panel]) -> Compared:
         return Compared(panels, "all", {name: _studied(reading, panel) for name, panel in panels.items()})
 
 
-def _spread(reading: Reading, study: Estimates) -> Spread:
-    return Spread(*study.average, np.inf, reading.widening)
-
-
 def _in_log(reading: Reading, panel: Panel) -> Spread | None:
     """Return the effect in log points of what would have been sold, or None where it has none."""
     try:
@@ -136,30 +89,20 @@ def _in_log(reading: Reading, panel: Panel) -> Spread | None:
     return Spread(float(np.log1p(value)), error / (1 + value), np.inf, reading.widening)
 
 
-def _verb(reading: Reading, spread: Spread, effect: str) -> str:
-    """Choose the verb; merchants choose to join, which limits every claim here."""
-    states = [check.state for check in reading.checks]
-    return claims.told(verb_for(spread, reading.level, [*states, "limits"]), spread, effect, reading.words)
-
-
-def _money(reading: Reading, value: float, *, signed: bool = True, like: tuple[float, ...] = ()) -> str:
-    about = reading.shop.description.currency
-    return formats.money(value, about, reading.words.language, signed=signed, like=like)
-
-
 def _money_verb(reading: Reading, spread: Spread) -> str:
-    size = _money(reading, abs(spread.estimate), signed=False, like=spread.interval(reading.level))
-    return _verb(reading, spread, size)
+    """Choose the verb; merchants choose to join, which limits every claim here."""
+    size = reading.amount(abs(spread.estimate), like=spread.interval(reading.level))
+    return reading.told(spread, size, limited=True)
 
 
 def _span(reading: Reading, spread: Spread) -> str:
     ends = spread.interval(reading.level)
-    return reading.words("range_to", low=_money(reading, ends[0], like=ends), high=_money(reading, ends[1], like=ends))
+    return reading.words.span(*(reading.amount(end, signed=True, like=ends) for end in ends))
 
 
 def _forest(reading: Reading, rows: list[Row], key: str, n: str, *, percent: bool = False) -> Any:
     """Draw effects below each other, in money or in percent, with the table behind them."""
-    say, write = reading.words, signed_percent if percent else partial(_money, reading)
+    say, write = reading.words, signed_percent if percent else partial(reading.amount, signed=True)
 
     def told(estimate: float, low: float, high: float) -> str:
         return say("nested_value", estimate=write(estimate), low=write(low), high=write(high))
@@ -168,14 +111,18 @@ def _forest(reading: Reading, rows: list[Row], key: str, n: str, *, percent: boo
     bare = frame["conf_low"].isna()
     frame.loc[bare, "value"] = frame.loc[bare, "estimate"].map(write)
     table = pd.DataFrame({say("column_measure"): frame["name"], say("column_estimate"): frame["estimate"].map(write)})
+    table = table.assign(**interval_columns(frame, reading.level, write, say))
+    unit: Unit = "%" if percent else partial(reading.amount, signed=True)
     listed = "; ".join(frame["name"] + " " + frame["value"])
-    note = say("nested_note", level=f"{reading.level:.0%}")
-    return charts.figure(
-        nested_forest(frame, unit="%" if percent else write, labels={"note": "", "cut": say("nested_cut")}),
-        title=say(f"os_{key}_figure"), subtitle=say(f"os_{key}_subtitle"), description=listed,
-        caption=_caption(reading, f"{n} · {note}"), table=table.assign(**interval_columns(frame, reading.level, write, say)),
-        table_label=say("table_behind"),
-    )  # fmt: skip
+    return forest(
+        reading,
+        f"os_{key}",
+        frame,
+        table,
+        nested_note(reading, n),
+        partial(nested_forest, unit=unit),
+        description=listed,
+    )
 
 
 def _counts(reading: Reading, study: Estimates) -> str:
@@ -183,11 +130,13 @@ def _counts(reading: Reading, study: Estimates) -> str:
     return reading.words("os_n", **counts)
 
 
-def _joining(reading: Reading) -> tuple[Any, ...]:
+@PAGE.section("joining")
+def joining(reading: Reading) -> Parts:
+    """Return what joining did to a merchant's sales, against those that join later and against all others."""
     say, panels = reading.words, overseas.sales_panels(reading.shop, **_window(reading))
     found = compared(reading, {"total": panels["total"]})
     study = found.studies["total"]
-    title = say("os_joining_title", verb=_money_verb(reading, _spread(reading, study)))
+    title = say("os_joining_title", verb=_money_verb(reading, reading.mean(study)))
     sides, lines = [(f"os_{found.against}", found)], []
     if found.against == "later":
         try:
@@ -197,49 +146,42 @@ def _joining(reading: Reading) -> tuple[Any, ...]:
             lines.append(blocks.line(say("os_all_impossible", reason=reason)))
     rows = []
     for key, part in sides:
-        spread, log = _spread(reading, part.studies["total"]), _in_log(reading, part.panels["total"])
+        spread, log = reading.mean(part.studies["total"]), _in_log(reading, part.panels["total"])
         share = ["–"] * 2
         if log is not None:
             low, high = map(in_percent, log.interval(reading.level))
-            share = [in_percent(log.estimate), say("range_to", low=low, high=high)]
+            share = [in_percent(log.estimate), say.span(low, high)]
         counts = [formats.number(n) for n in part.studies["total"].clusters]
-        rows.append([say(key), _money(reading, spread.estimate), _span(reading, spread), *share, *counts])
-    heads = [
-        say(f"column_os_{name}")
-        for name in ("against", "money", "span", "percent", "percent_span", "treated", "others")
-    ]
-    cells = [[marked(cell) for cell in row] for row in rows]
-    table = blocks.listing(heads, cells, say("os_joining_caption", level=f"{reading.level:.0%}"), numbers=range(1, 7))
-    unit = formats.currency_unit(reading.shop.description.currency, say.language)
-    subtitle = say(f"os_joining_{found.against}", unit=unit)
+        rows.append([say(key), reading.amount(spread.estimate, signed=True), _span(reading, spread), *share, *counts])
+    heads = say.heads("os_against", "os_money", "os_span", "os_percent", "os_percent_span", "os_treated", "os_others")
+    table = blocks.listing(heads, rows, say("os_joining_caption", level=f"{reading.level:.0%}"), numbers=range(1, 7))
+    subtitle = say(f"os_joining_{found.against}", unit=reading.unit)
     figure = effect_by_week(reading, study, say("os_joining_figure"), subtitle, kind="joiners")
     return title, say(f"os_note_{found.against}"), figure, table, *lines
 
 
-def _split(reading: Reading) -> tuple[Any, ...]:
+@PAGE.section("split")
+def split(reading: Reading) -> Parts:
+    """Return what joining did at home and abroad, which add up to the total."""
     say = reading.words
     found = compared(reading, overseas.sales_panels(reading.shop, **_window(reading)))
-    spreads = {name: _spread(reading, found.studies[name]) for name in SIDES}
+    spreads = {name: reading.mean(found.studies[name]) for name in SIDES}
     verbs = {name: _money_verb(reading, spreads[name]) for name in SIDES[1:]}
     note = say("os_split_note", range=_span(reading, spreads["domestic"]), against=say(f"os_{found.against}"))
     rows = [Row(say(f"os_{name}"), "average" if name == "total" else "one", spreads[name]) for name in SIDES]
-    unit = formats.currency_unit(reading.shop.description.currency, say.language)
+    subtitle = say(f"os_joining_{found.against}", unit=reading.unit)
     paths = [
-        effect_by_week(reading, found.studies[name], say(f"os_split_{name}"), say(f"os_joining_{found.against}", unit=unit),
-                       kind="joiners")
+        effect_by_week(reading, found.studies[name], say(f"os_split_{name}"), subtitle, kind="joiners")
         for name in SIDES[1:]
-    ]  # fmt: skip
-    forest = _forest(reading, rows, "split", _counts(reading, found.studies["total"]))
-    return say("os_split_title", **verbs), note, forest, _stacked(reading, found), *paths
+    ]
+    figure = _forest(reading, rows, "split", _counts(reading, found.studies["total"]))
+    return say("os_split_title", **verbs), note, figure, _stacked(reading, found), *paths
 
 
 def _stacked(reading: Reading, found: Compared) -> Any:
     """Draw home and abroad on each other by weeks since joining; weeks that rest on fewer than ten joiners are left out."""
     say, about = reading.words, reading.shop.description
-    shown = {
-        name: _since(_kept(study, study.n_units >= FEWEST), -AGES_BEFORE).tidy()
-        for name, study in found.studies.items()
-    }
+    shown = {name: latest(study, -AGES_BEFORE).tidy() for name, study in found.studies.items()}
     values = {"filled": "overseas", "hollow": "domestic", "total": "total"}
     frame = pd.DataFrame({part: shown[name]["estimate"].to_numpy() for part, name in values.items()})
     frame.insert(0, "age", shown["total"]["age"].to_numpy())
@@ -247,21 +189,21 @@ def _stacked(reading: Reading, found: Compared) -> Any:
     labels = {part: say(f"os_{name}") for part, name in values.items()}
     labels |= {"value": say("with_unit", name=say("column_estimate"), unit=unit), "age": say("joiners_age"),
                "start": say("joiners_start")}  # fmt: skip
-    means = {name: _money(reading, study.average[0]) for name, study in found.studies.items()}
+    means = {name: reading.amount(study.average[0], signed=True) for name, study in found.studies.items()}
     table = pd.DataFrame({say("column_age"): frame["age"].map(lambda age: formats.number(age, signed=True))})
     table = table.assign(**{labels[part]: frame[part].map(lambda v: formats.number(v, signed=True)) for part in values})
-    return charts.figure(
-        charts.stacked_effects(frame, labels=labels), title=say("os_stacked_figure", **means),
-        subtitle=say(f"os_joining_{found.against}", unit=unit), description=say("os_stacked_alt", **means),
-        caption=_caption(reading, f"{_counts(reading, found.studies['total'])} · {say('os_stacked_note')}"), table=table,
-        table_label=say("table_behind"),
-    )  # fmt: skip
+    chart = charts.stacked_effects(frame, labels=labels)
+    note = f"{_counts(reading, found.studies['total'])} · {say('os_stacked_note')}"
+    words = {"subtitle": say(f"os_joining_{found.against}", unit=unit)}
+    return reading.figure("os_stacked", chart, table, note, **words, **means)
 
 
-def _margin(reading: Reading) -> tuple[Any, ...]:
+@PAGE.section("margin")
+def margin(reading: Reading) -> Parts:
+    """Return what joining did to what the platform keeps after subsidies and the cost of the programme."""
     say, panels = reading.words, overseas.margin_panels(reading.shop, **_window(reading))
     found = compared(reading, panels)
-    spreads = {name: _spread(reading, found.studies[name]) for name in SIDES}
+    spreads = {name: reading.mean(found.studies[name]) for name in SIDES}
     rows = [Row(say(f"os_{name}"), "average" if name == "total" else "one", spreads[name]) for name in SIDES]
     title = say("os_margin_title", verb=_money_verb(reading, spreads["overseas"]))
     note = say("os_margin_note", range=_span(reading, spreads["overseas"]), against=say(f"os_{found.against}"))
@@ -270,7 +212,9 @@ def _margin(reading: Reading) -> tuple[Any, ...]:
     return title, note, _forest(reading, rows, "margin", _counts(reading, found.studies["total"])), *lines
 
 
-def _overlap(reading: Reading) -> tuple[Any, ...]:
+@PAGE.section("overlap")
+def overlap(reading: Reading) -> Parts:
+    """Return who has overseas support, domestic support or both, with the effect of each."""
     say = reading.words
     panels, table = overseas.overlap_panels(reading.shop, **_window(reading, every_lever=True))
     counts: Any = table.set_index(["domestic", "overseas"])["merchants"]
@@ -280,20 +224,21 @@ def _overlap(reading: Reading) -> tuple[Any, ...]:
     for name in ("overseas", "domestic", "both"):
         told[name] = say("os_cell_none", reason=say("os_nobody"))
         try:
-            spreads |= {name: _spread(reading, _studied(reading, panels[name]))} if name in panels else {}
+            spreads |= {name: reading.mean(_studied(reading, panels[name]))} if name in panels else {}
         except DesignError as reason:
             told[name] = say("os_cell_none", reason=reason)
         if name in spreads:
             span = _span(reading, spreads[name])
-            told[name] = say("os_cell", value=_money(reading, spreads[name].estimate), range=span)
+            told[name] = say("os_cell", value=reading.amount(spreads[name].estimate, signed=True), range=span)
     texts = {(False, False): say("os_cell_base"), (False, True): told["overseas"], (True, False): told["domestic"],
              (True, True): told["both"]}  # fmt: skip
+    tiles = {cell: masked(int(counts[cell]), zero=True) for cell in texts}
     cells = [
-        [marked(say("os_with_domestic" if here else "os_without_domestic")),
-         *(marked(say("os_tile", n=_masked(int(counts[here, abroad])), effect=texts[here, abroad])) for abroad in (False, True))]
+        [say("os_with_domestic" if here else "os_without_domestic"),
+         *(say("os_tile", n=tiles[here, abroad], effect=texts[here, abroad]) for abroad in (False, True))]
         for here in (False, True)
     ]  # fmt: skip
-    heads = [say(f"column_os_{name}") for name in ("tile", "without", "with")]
+    heads = say.heads("os_tile", "os_without", "os_with")
     shown = [blocks.listing(heads, cells, say("os_overlap_caption", least=FEWEST))]
     rows = [Row(say(f"os_only_{name}"), "one", spread) for name, spread in spreads.items()]
     figure = [_forest(reading, rows, "overlap", say("os_overlap_n"))] if rows else []
@@ -310,14 +255,12 @@ def _interaction(reading: Reading, spreads: dict[str, Spread]) -> Any:
     both, one, other = (spreads[name] for name in ("both", "overseas", "domestic"))
     value = both.estimate - one.estimate - other.estimate
     spread = Spread(value, both.std_error + one.std_error + other.std_error, np.inf, reading.widening)
-    return blocks.line(say("os_interaction", value=_money(reading, value), range=_span(reading, spread)))
+    return blocks.line(say("os_interaction", value=reading.amount(value, signed=True), range=_span(reading, spread)))
 
 
-def _masked(count: int) -> str:
-    return formats.number(count) if count == 0 or count >= FEWEST else f"< {FEWEST}"
-
-
-def _naive(reading: Reading) -> tuple[Any, ...]:
+@PAGE.section("naive")
+def naive(reading: Reading) -> Parts:
+    """Return how much faster joiners grew than the market beside the effect, and why the first is none."""
     say = reading.words
     grown: Any = overseas.naive_growth(reading.shop, **_window(reading)).set_index("group")
     if grown.loc["joiners", "merchants"] < FEWEST:
@@ -338,19 +281,21 @@ def _naive(reading: Reading) -> tuple[Any, ...]:
     drawn += [Row(say(f"os_{name}"), "one", spread) for name, spread in fits.items() if spread is not None]
     best = fits["later"] or fits["all"]
     verb = (
-        say("verb_cannot_tell") if best is None else _verb(reading, best, in_percent(abs(best.estimate), signed=False))
+        say("verb_cannot_tell")
+        if best is None
+        else reading.told(best, in_percent(abs(best.estimate), signed=False), limited=True)
     )
     title = say("os_naive_title", joiners=told["joiners"], market=told["market"], verb=verb)
     lines = [say("os_naive_why", joiners=before["joiners_before"], others=before["others_before"])]
     if growth["market"] > 0 and growth["joiners"] > 0:
         lines.insert(0, say("os_naive_times", times=formats.number(growth["joiners"] / growth["market"], 1)))
     cells = [
-        [marked(say(f"os_group_{name}")), *map(marked, (formats.number(row.merchants), _money(reading, row.before, signed=False),
-         _money(reading, row.after, signed=False), signed_percent(row.growth), signed_percent(row.growth_before)))]
+        [say(f"os_group_{name}"), *(formats.number(row.merchants), reading.amount(row.before),
+         reading.amount(row.after), signed_percent(row.growth), signed_percent(row.growth_before))]
         for name, row in zip(grown.index, grown.itertuples(), strict=True)
     ]  # fmt: skip
-    heads = [say(f"column_os_{name}") for name in ("group", "merchants", "before", "after", "growth", "growth_before")]
+    heads = say.heads("os_group", "os_merchants", "os_before", "os_after", "os_growth", "os_growth_before")
     table = blocks.listing(heads, cells, say("os_naive_caption"), numbers=range(1, 6))
     n = say("os_naive_n", n=formats.Count(int(grown.loc["joiners", "merchants"])))
-    note = (" " * (say.language == "en")).join(lines)
+    note = say.prose(*lines)
     return title, note, _forest(reading, drawn, "naive", n, percent=True), table

@@ -12,8 +12,6 @@ from strategy_kit.errors import DesignError
 from strategy_kit.report import blocks
 from strategy_kit.report.audience import FEWEST
 from strategy_kit.report.categories import signed_percent
-from strategy_kit.report.figures import _caption
-from strategy_kit.report.words import marked
 
 if TYPE_CHECKING:
     from strategy_kit.report.reading import Reading
@@ -78,7 +76,7 @@ def _between(reading: Reading, sales: pd.DataFrame) -> dict[str, str]:
 
 
 def _amount(reading: Reading, value: float, *, signed: bool = False) -> str:
-    return formats.money(value, reading.shop.description.currency, reading.words.language, signed=signed)
+    return reading.amount(value, signed=signed)
 
 
 def _paths(reading: Reading, sales: pd.DataFrame, told: dict[str, str]) -> Any:
@@ -92,12 +90,9 @@ def _paths(reading: Reading, sales: pd.DataFrame, told: dict[str, str]) -> Any:
     labels |= {name: say(f"os_rates_{name}") for name in rates}
     table = pd.DataFrame({say("column_os_month"): whole["month"].dt.strftime("%Y-%m")})
     table = table.assign(**{labels[name]: [_amount(reading, value) for value in whole[name]] for name in rates})
-    return charts.figure(
-        charts.kpi_trend(long, metric="value", period="month", series="rates", labels=labels),
-        title=say("os_currency_figure", **months), subtitle=say("os_currency_subtitle", **months),
-        description=say("os_currency_alt", **told, **months), caption=_caption(reading, say("os_currency_n", n=formats.Count(
-            int(whole["merchants"].iloc[-1])))), table=table, table_label=say("table_behind"),
-    )  # fmt: skip
+    chart = charts.kpi_trend(long, metric="value", period="month", series="rates", labels=labels)
+    note = say("os_currency_n", n=formats.Count(int(whole["merchants"].iloc[-1])))
+    return reading.figure("os_currency", chart, table, note, **months, **told)
 
 
 def _table(reading: Reading, found: pd.DataFrame) -> Any:
@@ -105,10 +100,10 @@ def _table(reading: Reading, found: pd.DataFrame) -> Any:
     say = reading.words
     shown: Any = found[found["merchants"] >= FEWEST]
     rows = [
-        [marked(say("os_every_market") if row.market == "all" else say.label(row.market)), *map(marked, (
+        [say("os_every_market") if row.market == "all" else say.label(row.market), *(
             formats.number(row.merchants), _amount(reading, row.before),
             _amount(reading, row.volume, signed=True), _amount(reading, row.currency, signed=True),
-            signed_percent(row.growth_constant), signed_percent(row.growth)))]
+            signed_percent(row.growth_constant), signed_percent(row.growth))]
         for row in shown.itertuples()
     ]  # fmt: skip
     names = (
@@ -130,13 +125,13 @@ def _markets(reading: Reading, sold: pd.DataFrame) -> Any:
     say = reading.words
     shown: Any = sold[sold["merchants"] >= FEWEST]
     rows = [
-        [marked(say.label(str(row.market))), *map(marked, (
+        [say.label(str(row.market)), *(
             formats.number(row.merchants), _amount(reading, row.gmv), formats.percent(row.gmv / sold["gmv"].sum(), 0),
             signed_percent(row.gmv / row.before - 1 if row.before > 0 else float("nan")) or "–",
-            "–" if pd.isna(row.kept) else _amount(reading, row.kept, signed=True)))]
+            "–" if pd.isna(row.kept) else _amount(reading, row.kept, signed=True))]
         for row in shown.itertuples()
     ]  # fmt: skip
-    heads = [say(f"column_os_{name}") for name in ("market", "merchants", "gmv", "share", "year", "kept")]
+    heads = say.heads("os_market", "os_merchants", "os_gmv", "os_share", "os_year", "os_kept")
     weeks = _weeks(reading)
     span = (weeks["through"] - weeks["since"]).days // 7 + 1
     counts = {"weeks": formats.Count(span), "n": formats.Count(len(sold) - len(shown))}

@@ -48,18 +48,14 @@ def trend(read: Review, weekly: pd.DataFrame, metric: str) -> Section:
     ends = [
         f"{words[name]} {read.told(metric, value)}" for name, value in zip(last["series"], last[metric], strict=True)
     ]
-    currency = formats.currency_unit(read.shop.description.currency, say.language)
+    currency = read.unit
     priced = METRICS[metric].unit.startswith("currency")
     value = say("with_unit", name=unit, unit=currency) if priced else unit
     labels = {**words, "value": value, "incomplete": say("incomplete")}
     chart = charts.kpi_trend(rows, metric=metric, period="week", series="series", labels=labels)
-    drawn = charts.figure(
-        chart,
-        title=say("own_trend_title", measure=unit),
-        subtitle=say("own_trend_subtitle", definition=getattr(METRICS[metric], say.language)),
-        caption=read.caption(say("own_trend_note", n=formats.Count(complete["week"].nunique()))),
-        description=say("own_trend_alt", measure=unit, listed=listed(say, ends)),
-    )
+    note = say("own_trend_note", n=formats.Count(complete["week"].nunique()))
+    told = {"measure": unit, "definition": getattr(METRICS[metric], say.language), "listed": listed(say, ends)}
+    drawn = read.figure("own_trend", chart, None, note, **told)
     return Section("trend", (drawn,))
 
 
@@ -107,12 +103,6 @@ def _strip(read: Review, contrast: Estimates, measure: str) -> Any:
     treated, others = (groups[groups["treated"] == side] for side in (True, False))
     told = [f"{name} {in_percent(value)}" for name, value in zip(treated["group"], treated["contrast"], strict=True)]
     ends = {"low": in_percent(others["contrast"].min()), "high": in_percent(others["contrast"].max())}
-    return charts.figure(
-        chart,
-        title=say("own_strip_title", measure=measure),
-        subtitle=say("own_strip_subtitle"),
-        caption=read.caption(say("n_categories", pilots=counts[0], others=counts[1])),
-        description=say(
-            "own_strip_alt", measure=measure, listed=listed(say, told), average=in_percent(contrast.average[0]), **ends
-        ),
-    )
+    note = say("n_categories", pilots=counts[0], others=counts[1])
+    words = {"measure": measure, "listed": listed(say, told), "average": in_percent(contrast.average[0])}
+    return read.figure("own_strip", chart, None, note, **words, **ends)

@@ -12,7 +12,7 @@ from strategy_kit.report import blocks, claims
 from strategy_kit.report.audience import FEWEST
 from strategy_kit.report.reading import Reading, listed
 from strategy_kit.report.review import opening
-from strategy_kit.report.words import marked, plain
+from strategy_kit.report.words import plain
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -119,8 +119,8 @@ def glossary(reading: Reading) -> tuple[Block, Block]:
     """Return the terms of the page, and the warning about a letter word with two meanings."""
     say = reading.words
     terms = ("interval", "chance", "complete", "pilot", "special", "aac")
-    rows = [[marked(say(f"term_{term}")), marked(say(f"meaning_{term}"))] for term in terms]
-    heads = [say("column_term"), say("column_meaning")]
+    rows = [[say(f"term_{term}"), say(f"meaning_{term}")] for term in terms]
+    heads = say.heads("term", "meaning")
     return (
         blocks.section_head(say("section_glossary"), say("question_glossary"), say("glossary_title")),
         blocks.listing(heads, rows, say("glossary_caption")),

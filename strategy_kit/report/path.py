@@ -13,7 +13,7 @@ from strategy_kit.errors import DesignError
 from strategy_kit.kpi.control import festival_days
 from strategy_kit.report import blocks
 from strategy_kit.report.claims import in_percent
-from strategy_kit.report.figures import _caption, _categories
+from strategy_kit.report.figures import sides_counted
 from strategy_kit.report.page import measured
 from strategy_kit.report.reading import listed
 
@@ -52,14 +52,19 @@ def pilot_path(reading: Reading) -> Any:
         }
     )
     note = say("path_together" if together else "path_single")
-    return charts.figure(
-        charts.effect_timeline(rows, events, labels=labels),
+    chart = charts.effect_timeline(rows, events, labels=labels)
+    counted = f"{sides_counted(reading)} · {note}"
+    return reading.figure(
+        "path",
+        chart,
+        table,
+        counted,
         title=title,
-        subtitle=say("path_subtitle", measure=measured(reading), weeks=formats.Count((widest["age"] < 0).sum())),
-        caption=_caption(reading, f"{_categories(reading)} · {note}"),
-        description=say("path_alt", average=in_percent(path.average[0]), listed=names or "–", **counts),
-        table=table,
-        table_label=say("table_behind"),
+        measure=measured(reading),
+        weeks=formats.Count((widest["age"] < 0).sum()),
+        average=in_percent(path.average[0]),
+        listed=names or "–",
+        **counts,
     )
 
 

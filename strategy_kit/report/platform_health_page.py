@@ -15,10 +15,9 @@ from strategy_kit.errors import DesignError
 from strategy_kit.platform_health import Scenario
 from strategy_kit.report import blocks, claims
 from strategy_kit.report.audience import FEWEST
-from strategy_kit.report.figures import _caption
-from strategy_kit.report.review import opening, provenance
-from strategy_kit.report.sections import Section
-from strategy_kit.report.words import marked
+from strategy_kit.report.common_figures import waterfall
+from strategy_kit.report.figures import bands, latest
+from strategy_kit.report.programme_page import Parts, ProgrammePage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,30 +42,24 @@ _STEPS = ("ph_step_before", "ph_step_growth", "ph_step_mix", "ph_step_rate", "ph
           "ph_step_support", "ph_step_kept")  # fmt: skip
 
 
-def masthead(reading: Reading) -> Section:
-    """Return the head of the page with its marks."""
-    return opening(reading, reading.words("product_review"), reading.words("title_platform_health"))
+PAGE = ProgrammePage("platform_health", "ph")
+masthead, foot = PAGE.masthead, PAGE.foot
 
 
-def foot(reading: Reading) -> Section:
-    """Return the foot of the page."""
-    return Section("provenance", (provenance(reading, "ph_method"),))
-
-
-def bridge(reading: Reading) -> Section:
+@PAGE.section("bridge")
+def bridge(reading: Reading) -> Parts:
     """Return what platform revenue of equally many weeks before and after the start differs by, and the pass-through."""
-    say, head = reading.words, (reading.words("ph_bridge"), reading.words("ph_bridge_question"))
-    try:
-        parts, weeks = bridged(reading)
-    except DesignError as reason:
-        return absent(reading, "bridge", str(reason))
+    say = reading.words
+    parts, weeks = bridged(reading)
     sums: Any = parts.sum(numeric_only=True)
-    told = {name: amount(reading, float(sums[name])) for name in platform_health.BRIDGE}
+    told = {name: reading.amount(float(sums[name]), signed=True) for name in platform_health.BRIDGE}
     change = float(sums["fees_after"] - sums["fees_before"])
-    title = say("ph_bridge_title", total=amount(reading, change), weeks=formats.Count(weeks), growth=told["growth"])
-    note = (" " * (say.language == "en")).join([say("ph_bridge_note"), passed(reading)])
+    title = say(
+        "ph_bridge_title", total=reading.amount(change, signed=True), weeks=formats.Count(weeks), growth=told["growth"]
+    )
+    note = say.prose(say("ph_bridge_note"), passed(reading))
     figure = _steps(reading, sums, say("ph_steps_title", **told))
-    return Section("bridge", (blocks.section_head(*head, title, note), figure))
+    return title, note, figure
 
 
 def bridged(reading: Reading) -> tuple[pd.DataFrame, int]:
@@ -98,31 +91,26 @@ def passed(reading: Reading) -> str:
     return say("ph_pass", level=f"{reading.level:.0%}", **{k: formats.percent(row[c], 2) for k, c in ends.items()})
 
 
-def payback(reading: Reading) -> Section:
+@PAGE.section("payback")
+def payback(reading: Reading) -> Parts:
     """Return what support has brought the platform by weeks since its start, less its cost, and when that turns."""
-    say, head = reading.words, (reading.words("ph_payback"), reading.words("ph_payback_question"))
-    try:
-        curve, study, cost = repaid(reading)
-    except DesignError as reason:
-        return absent(reading, "payback", str(reason))
+    say = reading.words
+    curve, study, cost = repaid(reading)
     title = say(_STATES[state_of(reading, curve)][0], **_last(reading, curve))
     note = " ".join(text for text in (say("ph_payback_note"), claims.limits(reading.evidence, say)) if text)
     scenarios = [Scenario(weeks=AHEAD, persistence=kept, supported=going) for kept in KEPT for going in (True, False)]
     rows = [_scenario(reading, study, cost, scenario) for scenario in scenarios]
     heads = [say(f"ph_column_{name}") for name in ("scenario", "left", "range", "turn")]
     table = blocks.listing(heads, rows, say("ph_scenarios", weeks=formats.Count(AHEAD)), numbers=(1, 2))
-    return Section("payback", (blocks.section_head(*head, title, note), _curve(reading, curve, title), table))
+    return title, note, _curve(reading, curve, title), table
 
 
 def repaid(reading: Reading) -> tuple[Estimates, Estimates, pd.DataFrame]:
     """Return the curve of net contribution, the study it adds up (as wide as all looks need), and cost by age."""
     panels = _panels(reading)
     panel = panels.get("contribution", panels["fees"])
-    study = _study(reading, panel)
-    held = (study.n_units >= FEWEST) & (study.labels["age"] >= 0).to_numpy()
-    wide = study.covariance[np.ix_(held, held)] * reading.widening**2
-    study = replace(study, labels=study.labels[held].reset_index(drop=True), estimate=study.estimate[held], spread=wide,
-                    n_units=study.n_units[held])  # fmt: skip
+    study = latest(_study(reading, panel), 0)
+    study = replace(study, spread=study.covariance * reading.widening**2)
     cost = platform_health.cost_by_age(reading.shop, through=reading.monday, among=panel.units)
     return platform_health.net_contribution(study, cost), study, cost
 
@@ -140,6 +128,7 @@ def state_of(reading: Reading, curve: Estimates) -> str:
     return "cannot_tell" if "blocks" in reading.evidence.states or (limited and state == "paid_back") else state
 
 
+@PAGE.answer
 def answer(reading: Reading) -> str:
     """Return one sentence for the weekly page.
 
@@ -149,34 +138,17 @@ def answer(reading: Reading) -> str:
     >>> answer(sk.report.read_week(sk.open_dataset("data/sample"))).startswith("Platform revenue moved by ")
     True
     """
-    say = reading.words
-    try:
-        sums: Any = bridged(reading)[0].sum(numeric_only=True)
-        curve = repaid(reading)[0]
-    except DesignError as reason:
-        return say("ph_absent", reason=str(reason))
+    say, sums = reading.words, bridged(reading)[0].sum(numeric_only=True)
+    curve = repaid(reading)[0]
     state = state_of(reading, curve)
-    change = amount(reading, float(sums["fees_after"] - sums["fees_before"]))
-    growth = amount(reading, float(sums["growth"]))
+    change = reading.amount(float(sums["fees_after"] - sums["fees_before"]), signed=True)
+    growth = reading.amount(float(sums["growth"]), signed=True)
     return say("ph_answer", total=change, growth=growth, state=say(_STATES[state][1]), **_last(reading, curve))
 
 
-def absent(reading: Reading, name: str, reason: str) -> Section:
-    """Return a section that is one line, saying why."""
-    say = reading.words
-    return Section(
-        name, (blocks.absent(say(f"ph_{name}"), say(f"ph_{name}_question"), say("ph_absent", reason=reason)),)
-    )
-
-
-def amount(reading: Reading, value: float, *, signed: bool = True, like: tuple[float, ...] = ()) -> str:
-    """Write money."""
-    return formats.money(value, reading.shop.description.currency, reading.words.language, signed=signed, like=like)
-
-
 def _panels(reading: Reading) -> dict[str, Panel]:
-    shop, since = reading.shop, reading.totals.periods[0].date()
-    panels = platform_health.revenue_panels(shop, since=since, through=reading.monday, categories=shop.pilot.categories)
+    asked = {**reading.window, "categories": reading.shop.pilot.categories}
+    panels = platform_health.revenue_panels(reading.shop, **asked)
     return {name: panel.untreated_at_first() for name, panel in panels.items()}
 
 
@@ -189,10 +161,12 @@ def _study(reading: Reading, panel: Panel) -> Estimates:
 
 def _last(reading: Reading, curve: Estimates) -> dict[str, Any]:
     row: Any = curve.tidy(reading.level).iloc[-1]
-    span = formats.money_range(
-        row["band_low"], row["band_high"], reading.shop.description.currency, reading.words.language
-    )
-    return {"weeks": formats.Count(len(curve.labels)), "value": amount(reading, row["estimate"]), "range": span}
+    span = reading.amounts(row["band_low"], row["band_high"])
+    return {
+        "weeks": formats.Count(len(curve.labels)),
+        "value": reading.amount(row["estimate"], signed=True),
+        "range": span,
+    }
 
 
 def _scenario(reading: Reading, study: Estimates, cost: pd.DataFrame, scenario: Scenario) -> list[str]:
@@ -203,31 +177,30 @@ def _scenario(reading: Reading, study: Estimates, cost: pd.DataFrame, scenario: 
     ages = [say("ph_beyond") if np.isnan(at) else str(int(at)) for at in (row["age_low"], row["age"], row["age_high"])]
     turn = say("ph_turn", low=ages[0], age=ages[1], high=ages[2])
     name = say(f"ph_scenario_{'on' if scenario.supported else 'off'}", kept=formats.percent(scenario.persistence, 0))
-    return [marked(text) for text in (name, told["value"], told["range"], turn)]
+    return [name, told["value"], told["range"], turn]
 
 
 def _curve(reading: Reading, curve: Estimates, title: str) -> Any:
     say, rows = reading.words, curve.tidy(reading.level)
-    unit = formats.currency_unit(reading.shop.description.currency, say.language)
-    labels = {"value": say("with_unit", name=say("ph_contribution"), unit=unit), "age": say("ph_age"), "start": ""}
-    labels["nested"], labels["band"] = (part.strip() for part in say("study_note").split("|"))
-    spans = [formats.money_range(low, high, reading.shop.description.currency, say.language)
+    labels = {
+        "value": say("with_unit", name=say("ph_contribution"), unit=reading.unit),
+        "age": say("ph_age"),
+        "start": "",
+    }
+    labels |= bands(say)
+    spans = [reading.amounts(low, high)
              for low, high in zip(rows["band_low"], rows["band_high"], strict=True)]  # fmt: skip
     table = pd.DataFrame({say("column_age"): rows["age"].astype(str),
-                          say("ph_contribution"): rows["estimate"].map(partial(amount, reading)),
+                          say("ph_contribution"): rows["estimate"].map(partial(reading.amount, signed=True)),
                           say("ph_column_range"): spans})  # fmt: skip
     counts = dict(zip(("treated", "others"), map(formats.number, curve.clusters), strict=True))
-    return charts.figure(charts.event_study(curve, labels=labels), title=title, subtitle=say("ph_payback_subtitle"),
-                         caption=_caption(reading, say("ph_n", **counts)),
-                         description=say("ph_payback_alt", **_last(reading, curve)),
-                         table=table, table_label=say("table_behind"))  # fmt: skip
+    chart = charts.event_study(curve, labels=labels)
+    return reading.figure("ph_payback", chart, table, say("ph_n", **counts), title=title, **_last(reading, curve))
 
 
 def _steps(reading: Reading, sums: Any, title: str) -> Any:
     say = reading.words
     levels = [float(sums["fees_before"]), float(sums["fees_after"])]
-    scale = 1e4 if say.language == "zh" else 1e6 if max(levels) >= 1e6 else 1e3
-    unit = say(f"axis_{scale:.0f}", unit=formats.currency_unit(reading.shop.description.currency, say.language))
     names: Sequence[str] = platform_health.BRIDGE
     values = [
         levels[0],
@@ -238,11 +211,5 @@ def _steps(reading: Reading, sums: Any, title: str) -> Any:
     values += [levels[1] + sum(values[5:])]
     steps = [say(name) for name in _STEPS]
     kinds = ["level", "change", "change", "change", "level", "change", "change", "level"]
-    texts = [amount(reading, value, signed=kind == "change") for value, kind in zip(values, kinds, strict=True)]
-    frame = pd.DataFrame({"step": steps, "amount": np.array(values) / scale, "kind": kinds, "text": texts})
-    labels = {"value": say("with_unit", name=say("ph_revenue"), unit=unit), "cut": say("axis_cut")}
-    told = "; ".join(f"{step} {text}" for step, text in zip(steps, texts, strict=True))
-    return charts.figure(charts.growth_waterfall(frame, labels=labels), title=title, subtitle=say("ph_bridge_subtitle"),
-                         caption=_caption(reading, say("adds_up")), description=told,
-                         table=pd.DataFrame({say("column_step"): steps, say("ph_revenue"): texts}),
-                         table_label=say("table_behind"))  # fmt: skip
+    chart, table, told = waterfall(reading, steps, values, kinds, say("ph_revenue"), max(levels))
+    return reading.figure("ph_bridge", chart, table, say("adds_up"), title=title, description=told)

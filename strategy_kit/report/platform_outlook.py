@@ -12,18 +12,17 @@ import pandas as pd
 from strategy_kit import charts, cohort, did, formats, platform_health, surrogate
 from strategy_kit.charts.nested import nested_forest
 from strategy_kit.errors import DesignError
-from strategy_kit.report import blocks, claims
+from strategy_kit.report import blocks
 from strategy_kit.report.audience import FEWEST
 from strategy_kit.report.categories import Row, interval_columns, nested_rows
-from strategy_kit.report.claims import Spread, in_percent, verb_for
-from strategy_kit.report.figures import _caption, _categories
-from strategy_kit.report.platform_health_page import absent, amount
+from strategy_kit.report.claims import Spread, in_percent
+from strategy_kit.report.figures import bands, sides_by_week, sides_counted
+from strategy_kit.report.platform_health_page import PAGE
 from strategy_kit.report.reasons import reason_in
-from strategy_kit.report.sections import Section
-from strategy_kit.report.words import marked
 
 if TYPE_CHECKING:
     from strategy_kit.estimates import Estimates
+    from strategy_kit.report.programme_page import Parts
     from strategy_kit.report.reading import Reading
 
 FIRST, YEAR = 8, 52
@@ -32,18 +31,16 @@ SILENCE = 8
 LAGS, LEADS = 6, 3
 
 
-def long_run(reading: Reading) -> Section:
+@PAGE.section("surrogate")
+def long_run(reading: Reading) -> Parts:
     """Return what the first weeks say of twelve-month value, under two readings of them, and which metric says most."""
-    say, head = reading.words, (reading.words("ph_surrogate"), reading.words("ph_surrogate_question"))
-    try:
-        panels = _histories(reading)
-        found = {past: _projected(reading, panels, past) for past in (0, FIRST)}
-        card = surrogate.scorecard(panels, weeks=FIRST, horizon=YEAR)
-    except DesignError as reason:
-        return absent(reading, "surrogate", str(reason))
+    say = reading.words
+    panels = _histories(reading)
+    found = {past: _projected(reading, panels, past) for past in (0, FIRST)}
+    card = surrogate.scorecard(panels, weeks=FIRST, horizon=YEAR)
     if found[0][1].clusters[0] < FEWEST:
         few = say("ph_few", n=formats.Count(found[0][1].clusters[0]), fewest=FEWEST)
-        return absent(reading, "surrogate", few)
+        raise DesignError(few)
     best = say(f"metric_{card['metric'].iloc[0]}")
     title = say(
         "ph_surrogate_title",
@@ -52,52 +49,46 @@ def long_run(reading: Reading) -> Section:
         share=formats.percent(card["r_squared"].iloc[0], 0),
     )
     note = say("ph_surrogate_note", weeks=formats.Count(FIRST), n=formats.Count(int(card["merchants"].iloc[0])))
-    return Section(
-        "surrogate", (blocks.section_head(*head, title, note), _values(reading, found), _card(reading, card))
-    )
+    return title, note, _values(reading, found), _card(reading, card)
 
 
-def search(reading: Reading) -> Section:
+@PAGE.section("search")
+def search(reading: Reading) -> Parts:
     """Return whether consumers find what they buy in less time in the pilots than elsewhere."""
-    say, head = reading.words, (reading.words("ph_search"), reading.words("ph_search_question"))
-    try:
-        weekly = platform_health.search_cost(reading.shop)
-        since = reading.totals.periods[0].date()
-        panels = [platform_health.search_panel(reading.shop, name, since=since, through=reading.monday)
-                  for name in ("minutes_per_purchase", "queries_per_purchase", "conversion")]  # fmt: skip
-        contrasts = [did.pilot_contrast(panel) for panel in panels]
-    except DesignError as reason:
-        return absent(reading, "search", str(reason))
+    say = reading.words
+    weekly = platform_health.search_cost(reading.shop)
+    since = reading.totals.periods[0].date()
+    panels = [platform_health.search_panel(reading.shop, name, since=since, through=reading.monday)
+              for name in ("minutes_per_purchase", "queries_per_purchase", "conversion")]  # fmt: skip
+    contrasts = [did.pilot_contrast(panel) for panel in panels]
     told = [_verb(reading, contrast) for contrast in contrasts]
     title = say("ph_search_title", verb=told[0])
     note = say("ph_search_note", queries=told[1], conversion=told[2], range=_range(reading, contrasts[0]))
-    return Section("search", (blocks.section_head(*head, title, note), _minutes(reading, weekly, title)))
+    return title, note, _minutes(reading, weekly, title)
 
 
-def trust(reading: Reading) -> Section:
+@PAGE.section("trust")
+def trust(reading: Reading) -> Parts:
     """Return whether merchants stay, complain less, and whether experience comes before growth."""
-    say, head, shop = reading.words, (reading.words("ph_trust"), reading.words("ph_trust_question")), reading.shop
-    window = {"since": reading.totals.periods[0].date(), "through": reading.monday}
-    try:
-        merchants = shop.panel(categories=shop.pilot.categories, **window).collected().untreated_at_first()
-        gone = platform_health.exits_panel(merchants, silence=SILENCE)
-        effect = did.overall(did.group_time(gone, control="not_yet"))
-    except DesignError as reason:
-        return absent(reading, "trust", str(reason))
+    say, shop = reading.words, reading.shop
+    window = reading.window
+    merchants = shop.panel(categories=shop.pilot.categories, **window).collected().untreated_at_first()
+    gone = platform_health.exits_panel(merchants, silence=SILENCE)
+    effect = did.overall(did.group_time(gone, control="not_yet"))
     if effect.clusters[0] < FEWEST:
-        return absent(reading, "trust", say("ph_few", n=formats.Count(effect.clusters[0]), fewest=FEWEST))
-    spread = _normal(reading, effect)
-    verb = verb_for(spread, reading.level, [check.state for check in reading.checks] + ["limits"] * gone.uneven)
+        raise DesignError(say("ph_few", n=formats.Count(effect.clusters[0]), fewest=FEWEST))
+    spread = reading.mean(effect)
     points = partial(_points, reading)
-    title = say("ph_trust_title", verb=claims.told(verb, spread, points(abs(spread.estimate), signed=False), say))
+    title = say(
+        "ph_trust_title", verb=reading.told(spread, points(abs(spread.estimate), signed=False), limited=gone.uneven)
+    )
     low, high = map(points, spread.interval(reading.level))
     rows = [
         say("ph_trust_note", low=low, high=high, silence=formats.Count(SILENCE)),
         _complaints(reading),
         say("ph_cutoff"),
     ]
-    parts = (blocks.section_head(*head, title, " ".join(rows)), _survival(reading), _lead_lag(reading))
-    return Section("trust", tuple(part for part in parts if part is not None))
+    return title, " ".join(rows), _survival(reading), _lead_lag(reading)
 
 
 def _histories(reading: Reading) -> dict[str, Any]:
@@ -119,11 +110,11 @@ def _projected(reading: Reading, panels: dict[str, Any], past: int) -> tuple[sur
 
 
 def _values(reading: Reading, found: dict[int, Any]) -> Any:
-    say, write = reading.words, partial(amount, reading)
+    say, write = reading.words, partial(reading.amount, signed=True)
     early, error = surrogate.first_weeks(found[0][2], FIRST)
     spreads = {"ph_first": Spread(FIRST * early, FIRST * error, np.inf, reading.widening)}
     names = {0: "ph_lasting", FIRST: "ph_fresh"}
-    spreads |= {names[past]: _normal(reading, row[1]) for past, row in found.items()}
+    spreads |= {names[past]: reading.mean(row[1]) for past, row in found.items()}
     weeks = formats.Count(FIRST)
     rows = [
         Row(say(name, weeks=weeks), "one" if name == "ph_first" else "prediction", spread)
@@ -135,18 +126,17 @@ def _values(reading: Reading, found: dict[int, Any]) -> Any:
     table = table.assign(**interval_columns(frame, reading.level, write, say))
     fits = [row[0].calibration().attrs for row in found.values()]
     held = {f"slope_{at}": formats.number(fit["slope"], 2) for at, fit in enumerate(fits)}
-    return charts.figure(nested_forest(frame, unit=write, labels={"cut": say("nested_cut")}),
-                         title=say("ph_values_title", weeks=weeks),
-                         subtitle=say("ph_values_subtitle"), caption=_caption(reading, say("ph_values_caption", **held)),
-                         description="; ".join(frame["name"] + " " + frame["value"]), table=table,
-                         table_label=say("table_behind"))  # fmt: skip
+    chart = nested_forest(frame, unit=write, labels={"cut": say("nested_cut")})
+    note = say("ph_values_caption", **held)
+    words = {"description": "; ".join(frame["name"] + " " + frame["value"]), "weeks": weeks}
+    return reading.figure("ph_values", chart, table, note, **words)
 
 
 def _card(reading: Reading, card: pd.DataFrame) -> Any:
     say = reading.words
     cells: list[Any] = list(card.itertuples(index=False))
     rows = [
-        [marked(say(f"metric_{row.metric}")), formats.percent(row.r_squared, 0), formats.number(row.rank_correlation, 2),
+        [say(f"metric_{row.metric}"), formats.percent(row.r_squared, 0), formats.number(row.rank_correlation, 2),
          formats.percent(row.reliability, 0), str(row.weeks_needed)]
         for row in cells
     ]  # fmt: skip
@@ -155,41 +145,22 @@ def _card(reading: Reading, card: pd.DataFrame) -> Any:
 
 
 def _verb(reading: Reading, contrast: Estimates) -> str:
-    spread = _spread(reading, contrast)
-    verb = verb_for(spread, reading.level, [check.state for check in reading.checks])
-    return claims.told(verb, spread, in_percent(abs(spread.estimate), signed=False), reading.words)
-
-
-def _spread(reading: Reading, contrast: Estimates) -> Spread:
-    row: Any = contrast.glance().iloc[0]
-    return Spread(float(row["estimate"]), float(row["std_error"]), float(row["degrees_of_freedom"]), reading.widening)
+    spread = reading.overall(contrast)
+    return reading.told(spread, in_percent(abs(spread.estimate), signed=False))
 
 
 def _range(reading: Reading, contrast: Estimates) -> str:
-    low, high = map(in_percent, _spread(reading, contrast).interval(reading.level))
-    return reading.words("range_to", low=low, high=high)
+    low, high = map(in_percent, reading.overall(contrast).interval(reading.level))
+    return reading.words.span(low, high)
 
 
 def _minutes(reading: Reading, weekly: pd.DataFrame, title: str) -> Any:
-    say, measure = reading.words, "minutes_per_purchase"
+    say, measure, write = reading.words, "minutes_per_purchase", partial(formats.number, digits=1)
     shown = weekly[(weekly["week"] >= reading.totals.periods[0]) & (weekly["week"] <= pd.Timestamp(reading.monday))]
     shown = shown.assign(series=np.where(shown["pilot"], "pilot", "other"), complete=True)
-    wide = shown.pivot_table(index="week", columns="series", values=measure)
-    labels = {"value": say("ph_minutes"), "incomplete": say("incomplete"), "start": say("pilot_starts")}
-    labels |= {name: say(f"series_{name}") for name in ("pilot", "other")}
-    table = pd.DataFrame({say("column_week"): pd.DatetimeIndex(wide.index).strftime("%Y-%m-%d")})
-    table = table.assign(**{labels[name]: [formats.number(v, 1) for v in wide[name]] for name in ("pilot", "other")})
-    chart = charts.kpi_trend(
-        shown, metric=measure, period="week", series="series", labels=labels, start=reading.shop.pilot.starts_on
-    )
-    last = {name: formats.number(float(wide[name].iloc[-1]), 1) for name in ("pilot", "other")}
-    return charts.figure(chart, title=title, subtitle=say("ph_search_subtitle"), caption=_caption(reading, _categories(reading)),
-                         description=say("ph_search_alt", **last), table=table, table_label=say("table_behind"))  # fmt: skip
-
-
-def _normal(reading: Reading, found: Estimates) -> Spread:
-    value, error = found.average
-    return Spread(value, error, np.inf, reading.widening)
+    chart, table = sides_by_week(reading, shown, measure, say("ph_minutes"), write)
+    last = {side: table[say(f"series_{side}")].iloc[-1] for side in ("pilot", "other")}
+    return reading.figure("ph_search", chart, table, sides_counted(reading), title=title, **last)
 
 
 def _points(reading: Reading, share: float, *, signed: bool = True) -> str:
@@ -197,15 +168,14 @@ def _points(reading: Reading, share: float, *, signed: bool = True) -> str:
 
 
 def _complaints(reading: Reading) -> str:
-    say, window = reading.words, {"since": reading.totals.periods[0].date(), "through": reading.monday}
+    say, window = reading.words, reading.window
     try:
         contrast = did.pilot_contrast(platform_health.complaints_panel(reading.shop, **window))
     except DesignError as reason:
         return say("ph_complaints_absent", reason=str(reason))
-    spread = _spread(reading, contrast)
-    verb = verb_for(spread, reading.level, [check.state for check in reading.checks])
+    spread = reading.overall(contrast)
     size = say("ph_per_thousand", n=formats.number(1000 * abs(spread.estimate), 1))
-    return say("ph_complaints", verb=claims.told(verb, spread, size, say))
+    return say("ph_complaints", verb=reading.told(spread, size))
 
 
 def _survival(reading: Reading) -> Any:
@@ -219,20 +189,16 @@ def _survival(reading: Reading) -> Any:
         return blocks.line(say("ph_survival_few", fewest=FEWEST))
     last: Any = curve.iloc[-1]
     told = {"age": formats.Count(int(last["age"])), "share": formats.percent(last["survival"], 0)}
-    table = pd.DataFrame(
-        {
-            say("ph_months"): curve["age"].astype(str),
-            say("ph_surviving"): curve["survival"].map(partial(formats.percent, digits=1)),
-        }
-    )
+    table = pd.DataFrame({say("ph_months"): curve["age"].astype(str)})
+    table[say("ph_surviving")] = curve["survival"].map(partial(formats.percent, digits=1))
     labels = {"value": say("ph_surviving"), "age": say("ph_months")}
-    return charts.figure(charts.retention_curves(curve, labels=labels), title=say("ph_survival_title", **told),
-                         caption=_caption(reading, say("ph_survival_n", n=formats.Count(int(curve["at_risk"].iloc[0])))),
-                         description=say("ph_survival_title", **told), table=table, table_label=say("table_behind"))  # fmt: skip
+    chart = charts.retention_curves(curve, labels=labels)
+    note = say("ph_survival_n", n=formats.Count(int(curve["at_risk"].iloc[0])))
+    return reading.figure("ph_survival", chart, table, note, **told)
 
 
 def _lead_lag(reading: Reading) -> Any:
-    say, window = reading.words, {"since": reading.totals.periods[0].date(), "through": reading.monday}
+    say, window = reading.words, reading.window
     try:
         sales, score, _ = platform_health.experience_panel(reading.shop, **window)
         found = platform_health.lead_lag(sales, score, lags=LAGS, leads=LEADS)
@@ -246,11 +212,10 @@ def _lead_lag(reading: Reading) -> Any:
     told = {"sum": formats.percent(total, signed=True), "low": low, "high": high, "p": formats.number(placebo, 3)}
     drawn = replace(found, labels=found.labels.rename(columns={"lag": "age"}))
     labels = {"value": say("ph_lead_value"), "age": say("ph_lag"), "start": say("ph_same_week")}
-    labels["nested"], labels["band"] = (part.strip() for part in say("study_note").split("|"))
+    labels |= bands(say)
     rows = found.tidy(reading.level)
     table = pd.DataFrame({say("ph_lag"): [formats.number(v, signed=True) for v in rows["lag"]],
                           say("column_estimate"): [formats.percent(v, signed=True) for v in rows["estimate"]]})  # fmt: skip
-    return charts.figure(charts.event_study(drawn, percent=True, labels=labels), title=say("ph_lead_title", **told),
-                         subtitle=say("ph_lead_subtitle"),
-                         caption=_caption(reading, say("ph_lead_n", n=formats.Count(found.clusters[0]))),
-                         description=say("ph_lead_title", **told), table=table, table_label=say("table_behind"))  # fmt: skip
+    chart = charts.event_study(drawn, percent=True, labels=labels)
+    note = say("ph_lead_n", n=formats.Count(found.clusters[0]))
+    return reading.figure("ph_lead", chart, table, note, **told)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,17 +10,13 @@ import pandas as pd
 
 from strategy_kit import charts, did, formats, prices
 from strategy_kit.errors import DesignError
-from strategy_kit.report import blocks, claims
+from strategy_kit.report import blocks
 from strategy_kit.report.audience import FEWEST
-from strategy_kit.report.claims import Spread, in_percent, verb_for
-from strategy_kit.report.figures import _caption, _categories, _kept, _since
-from strategy_kit.report.review import opening, provenance
-from strategy_kit.report.sections import Section
-from strategy_kit.report.words import marked
+from strategy_kit.report.claims import Spread, in_percent
+from strategy_kit.report.figures import bands, effects_table, latest, sides_by_week, sides_counted
+from strategy_kit.report.programme_page import Parts, ProgrammePage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from strategy_kit.estimates import Estimates
     from strategy_kit.report.reading import Reading
 
@@ -29,85 +26,25 @@ _SIDES = ("supported", "beside", "elsewhere")
 _COMPONENTS = ("depth", "relative_price", "std_dev", "new_share", "service")
 
 
-def masthead(reading: Reading) -> Section:
-    """Return the head of the page with its marks."""
-    return opening(reading, reading.words("product_review"), reading.words("title_prices"))
+PAGE = ProgrammePage("prices", "prices", "prices")
+masthead, foot = PAGE.masthead, PAGE.foot
 
 
-def index(reading: Reading) -> Section:
-    """Return what the same products cost from week to week, pilot categories against the others."""
-    return _section(reading, "index", lambda: _index(reading))
-
-
-def fairness(reading: Reading) -> Section:
-    """Return who sells good goods at a fair price, and what quality goes with in the price."""
-    return _section(reading, "fairness", lambda: _fairness(reading))
-
-
-def discount(reading: Reading) -> Section:
-    """Return how deep discounts are, whether they and the spread of prices changed, and what else competition is fought with."""
-    return _section(reading, "discount", lambda: _discount(reading))
-
-
-def drift(reading: Reading) -> Section:
-    """Return whether supported merchants drifted to low prices."""
-    return _section(reading, "drift", lambda: _drift(reading))
-
-
-def foot(reading: Reading) -> Section:
-    """Return the foot of the page."""
-    return Section("provenance", (provenance(reading, "prices_method"),))
-
-
+@PAGE.answer
 def answer(reading: Reading) -> str:
     """Return one sentence for the weekly page."""
-    say = reading.words
-    if "prices" not in reading.shop.tables:
-        return say("prices_absent")
-    try:
-        shares = _good_and_fair(_quadrants(reading))
-        study = _study(reading)
-    except DesignError as reason:
-        return say("prices_impossible", reason=reason)
-    return say("prices_answer", verb=_verb(reading, study), **shares)
-
-
-def _section(reading: Reading, name: str, parts: Callable[[], tuple[Any, ...]]) -> Section:
-    """Show a section, or the one line that says why it has nothing to show."""
-    say = reading.words
-    head = say(f"section_prices_{name}"), say(f"question_prices_{name}")
-    if name != "discount" and "prices" not in reading.shop.tables:
-        return Section(name, (blocks.absent(*head, say("prices_absent")),))
-    try:
-        title, note, *shown = parts()
-    except DesignError as reason:
-        return Section(name, (blocks.absent(*head, say("prices_impossible", reason=reason)),))
-    return Section(name, (blocks.section_head(*head, title, note), *shown))
-
-
-def _window(reading: Reading) -> dict[str, Any]:
-    return {"since": reading.totals.periods[0].date(), "through": reading.monday}
+    shares = _good_and_fair(_quadrants(reading))
+    return reading.words("prices_answer", verb=_verb(reading, _study(reading)), **shares)
 
 
 def _after(reading: Reading) -> dict[str, Any]:
     return {"since": reading.totals.cohorts.min().date(), "through": reading.monday}
 
 
-def _spread(reading: Reading, found: Estimates) -> Spread:
-    """Read an overall estimate as the headline is read."""
-    row: Any = found.glance().iloc[0]
-    value, error, freedom = (float(row[name]) for name in ("estimate", "std_error", "degrees_of_freedom"))
-    return Spread(value, error, freedom, reading.widening)
-
-
-def _told(reading: Reading, spread: Spread, effect: str, *, limited: bool = False) -> str:
-    states = [check.state for check in reading.checks]
-    verb = verb_for(spread, reading.level, [*states, "limits"] if limited else states)
-    return claims.told(verb, spread, effect, reading.words)
-
-
-def _index(reading: Reading) -> tuple[Any, ...]:
-    say, asked = reading.words, _window(reading)
+@PAGE.section("index")
+def index(reading: Reading) -> Parts:
+    """Return what the same products cost from week to week, pilot categories against the others."""
+    say, asked = reading.words, reading.window
     found = prices.price_index(reading.shop, **asked)
     market = "market_price" in reading.shop.columns("prices")
     beside = prices.price_index(reading.shop, of="market_price", **asked) if market else None
@@ -125,7 +62,7 @@ def _index(reading: Reading) -> tuple[Any, ...]:
             formats.number(row["items"]),
             formats.percent(share),
         ]
-        rows.append([marked(say(f"series_{name}")), *map(marked, cells)])
+        rows.append([say(f"series_{name}"), *cells])
     names = ("group", "geks", "dummy", "chained", "market", "chain_drift", "items", "matched")
     counts = {name: formats.Count(int(found[name].sum())) for name in ("entered", "left", "free")}
     heads = [say(f"column_prices_{name}") for name in names]
@@ -136,20 +73,11 @@ def _index(reading: Reading) -> tuple[Any, ...]:
 
 def _lines(reading: Reading, rows: pd.DataFrame, name: str) -> Any:
     """Draw a measure by week, pilots against others."""
-    say = reading.words
-    wide = rows.pivot_table(index="week", columns="group", values="value")
-    last = {group: formats.number(wide[group].iloc[-1], 1) if group in wide else "–" for group in _GROUPS}
-    table = pd.DataFrame({say("column_week"): pd.DatetimeIndex(wide.index).strftime("%Y-%m-%d")})
-    table = table.assign(**{say(f"series_{g}"): [formats.number(v, 1) for v in wide[g]] for g in _GROUPS if g in wide})
-    labels = {"value": say(f"prices_{name}_axis"), "incomplete": say("incomplete"), "start": say("pilot_starts"),
-              **{group: say(f"series_{group}") for group in rows["group"].unique()}}  # fmt: skip
-    chart = charts.kpi_trend(rows.assign(complete=True), metric="value", period="week", series="group", labels=labels,
-                             start=reading.shop.pilot.starts_on)  # fmt: skip
-    return charts.figure(
-        chart, title=say(f"prices_{name}_figure", **last), subtitle=say(f"prices_{name}_subtitle"),
-        description=say(f"prices_{name}_alt", **last), caption=_caption(reading, _categories(reading)),
-        table=table, table_label=say("table_behind"),
-    )  # fmt: skip
+    say, write = reading.words, partial(formats.number, digits=1)
+    rows = rows.rename(columns={"group": "series"}).assign(complete=True)
+    chart, table = sides_by_week(reading, rows, "value", say(f"prices_{name}_axis"), write)
+    words = {group: table.iloc[-1].get(say(f"series_{group}"), "–") for group in _GROUPS}
+    return reading.figure(f"prices_{name}", chart, table, sides_counted(reading), **words)
 
 
 def _quadrants(reading: Reading) -> pd.DataFrame:
@@ -165,7 +93,9 @@ def _good_and_fair(found: pd.DataFrame) -> dict[str, str]:
     return {side: formats.percent(float(corner[side]), 0) for side in ("supported", "beside")}
 
 
-def _fairness(reading: Reading) -> tuple[Any, ...]:
+@PAGE.section("fairness")
+def fairness(reading: Reading) -> Parts:
+    """Return who sells good goods at a fair price, and what quality goes with in the price."""
     say, found = reading.words, _quadrants(reading)
     shares, sides = _good_and_fair(found), found.drop_duplicates("side").set_index("side")
     merchants = {str(name): formats.Count(int(n)) for name, n in sides["merchants"].items()}
@@ -174,19 +104,15 @@ def _fairness(reading: Reading) -> tuple[Any, ...]:
     rows: Any = found
     cells = [
         (counts[row.side], labels[row.quality], labels[row.price], formats.percent(row.share),
-         say("range_to", low=formats.percent(row.conf_low), high=formats.percent(row.conf_high)))
+         say.span(formats.percent(row.conf_low), formats.percent(row.conf_high)))
         for row in rows.itertuples()
     ]  # fmt: skip
-    heads = [
-        say(f"column_{name}") for name in ("prices_side", "prices_quality", "prices_price", "prices_share", "interval")
-    ]
+    heads = say.heads("prices_side", "prices_quality", "prices_price", "prices_share", "interval")
     lost = formats.Count(int(sides["left_out"].sum()))
-    figure = charts.figure(
-        charts.price_quadrants(found, labels=labels | counts), title=say("prices_quadrant_figure", **shares),
-        subtitle=say("prices_quadrant_subtitle"), description=say("prices_quadrant_alt", **shares),
-        caption=_caption(reading, say("prices_quadrant_n", n=formats.Count(int(sides["product_weeks"].sum())), out=lost)),
-        table=pd.DataFrame(cells, columns=heads), table_label=say("table_behind"),
-    )  # fmt: skip
+    chart = charts.price_quadrants(found, labels=labels | counts)
+    table = pd.DataFrame(cells, columns=heads)
+    note = say("prices_quadrant_n", n=formats.Count(int(sides["product_weeks"].sum())), out=lost)
+    figure = reading.figure("prices_quadrant", chart, table, note, **shares)
     return say("prices_fairness_title", **shares), say("prices_fairness_note"), figure, _hedonic(reading)
 
 
@@ -202,9 +128,7 @@ def _hedonic(reading: Reading) -> Any:
     rows = []
     for row in tidy.itertuples():
         low, middle, high = (in_percent(step[row.term] * v) for v in (row.conf_low, row.estimate, row.conf_high))
-        rows.append(
-            [marked(say(f"prices_hedonic_{row.term}")), marked(middle), marked(say("range_to", low=low, high=high))]
-        )
+        rows.append([say(f"prices_hedonic_{row.term}"), middle, say.span(low, high)])
     fit: Any = found.details["fit"].iloc[0]
     counts = {"n": formats.Count(int(fit["product_weeks"])), "merchants": formats.Count(int(fit["merchants"]))}
     counts |= {"out": formats.Count(int(fit["left_out"]))}
@@ -216,13 +140,15 @@ def _hedonic(reading: Reading) -> Any:
     return blocks.listing(heads, rows, say("prices_hedonic_caption", **counts), numbers=range(1, 3))
 
 
-def _discount(reading: Reading) -> tuple[Any, ...]:
-    say, asked = reading.words, _window(reading)
+@PAGE.section("discount", always=True)
+def discount(reading: Reading) -> Parts:
+    """Return how deep discounts are, whether they and the spread of prices changed, and what else competition is fought with."""
+    say, asked = reading.words, reading.window
     rows = prices.discounts(reading.shop, **asked)
     unlisted = formats.Count(int(rows["unlisted"].sum()))
-    spread = _spread(reading, did.pilot_contrast(prices.category_prices(reading.shop, "discount_depth", **asked)))
+    spread = reading.overall(did.pilot_contrast(prices.category_prices(reading.shop, "discount_depth", **asked)))
     title = say(
-        "prices_discount_title", verb=_told(reading, spread, _points(reading, abs(spread.estimate), signed=False))
+        "prices_discount_title", verb=reading.told(spread, _points(reading, abs(spread.estimate), signed=False))
     )
     note = say("prices_discount_note", range=_span(reading, spread), out=unlisted)
     figure = _lines(reading, rows.assign(value=100 * rows["depth"]), "discount")
@@ -234,18 +160,18 @@ def _dispersed(reading: Reading) -> Any:
     if "prices" not in reading.shop.tables:
         return blocks.line(say("prices_absent"))
     try:
-        panel = prices.category_prices(reading.shop, "dispersion", **_window(reading))
-        spread = _spread(reading, did.pilot_contrast(panel))
+        panel = prices.category_prices(reading.shop, "dispersion", **reading.window)
+        spread = reading.overall(did.pilot_contrast(panel))
     except DesignError as reason:
         return blocks.line(say("prices_impossible", reason=reason))
-    verb = _told(reading, spread, _points(reading, abs(spread.estimate), signed=False))
+    verb = reading.told(spread, _points(reading, abs(spread.estimate), signed=False))
     return blocks.line(say("prices_dispersion_line", verb=verb, range=_span(reading, spread)))
 
 
 def _components(reading: Reading) -> Any:
     """Draw what competition is fought with, each component in its own unit, and list it before and since the pilots' start."""
     say = reading.words
-    found = prices.competition(reading.shop, **_window(reading))
+    found = prices.competition(reading.shop, **reading.window)
     after = found["week"] >= reading.totals.cohorts.min()
     means: Any = found.assign(after=after).groupby(["group", "after"])[list(_COMPONENTS)].mean()
     rows = [
@@ -263,11 +189,8 @@ def _components(reading: Reading) -> Any:
     ends = {f"{name}_{group}": _component(name, float(last.loc[group, name]))
             for name in ("depth", "new_share") for group in _GROUPS}  # fmt: skip
     chart = charts.competition(long, labels=labels, start=reading.shop.pilot.starts_on)
-    return charts.figure(
-        chart, title=say("prices_components_title", **ends), subtitle=say("prices_components_subtitle"),
-        description=chart.description,
-        caption=_caption(reading, say("prices_components_caption")), table=table, table_label=say("table_behind"),
-    )  # fmt: skip
+    note = say("prices_components_caption")
+    return reading.figure("prices_components", chart, table, note, description=chart.description, **ends)
 
 
 def _component(name: str, value: float) -> str:
@@ -276,7 +199,7 @@ def _component(name: str, value: float) -> str:
 
 
 def _study(reading: Reading) -> Estimates:
-    panel = prices.merchant_prices(reading.shop, categories=reading.shop.pilot.categories, **_window(reading))
+    panel = prices.merchant_prices(reading.shop, categories=reading.shop.pilot.categories, **reading.window)
     study = did.event_study(did.group_time(panel.untreated_at_first(), control="not_yet"))
     if min(study.clusters) < FEWEST:
         raise DesignError(reading.words("prices_few", least=FEWEST))
@@ -284,32 +207,24 @@ def _study(reading: Reading) -> Estimates:
 
 
 def _verb(reading: Reading, study: Estimates) -> str:
-    spread = Spread(*study.average, np.inf, reading.widening)
+    spread = reading.mean(study)
     size = formats.percent(abs(np.expm1(spread.estimate)))
-    return _told(reading, spread, size, limited=reading.uneven)
+    return reading.told(spread, size, limited=reading.uneven)
 
 
-def _drift(reading: Reading) -> tuple[Any, ...]:
+@PAGE.section("drift")
+def drift(reading: Reading) -> Parts:
+    """Return whether supported merchants drifted to low prices."""
     say, study = reading.words, _study(reading)
-    verb, ends = _verb(reading, study), Spread(*study.average, np.inf, reading.widening).interval(reading.level)
-    span = say("range_to", low=in_percent(ends[0]), high=in_percent(ends[1]))
-    recent = _since(_kept(study, study.n_units >= FEWEST), -_AGES_BEFORE)
-    labels = {"value": say("prices_drift_axis"), "age": say("study_age"), "start": say("study_start")}
-    labels["nested"], labels["band"] = (part.strip() for part in say("study_note").split("|"))
-    tidy = recent.tidy()
-    low, middle, high = (
-        [formats.number(v, 3, signed=True) for v in tidy[name]] for name in ("conf_low", "estimate", "conf_high")
-    )
-    spans = [say("range_to", low=left, high=right) for left, right in zip(low, high, strict=True)]
-    ages = [formats.number(age, signed=True) for age in tidy["age"]]
-    heads = [say(f"column_{name}") for name in ("age", "estimate", "interval")]
-    table = pd.DataFrame(zip(ages, middle, spans, strict=True), columns=heads)
+    verb, ends = _verb(reading, study), reading.mean(study).interval(reading.level)
+    span = say.span(in_percent(ends[0]), in_percent(ends[1]))
+    recent = latest(study, -_AGES_BEFORE)
+    labels = {"value": say("prices_drift_axis"), "age": say("study_age"), "start": say("study_start"), **bands(say)}
+    table = effects_table(say, recent.tidy(), partial(formats.number, digits=3, signed=True), say.span)
     counts = dict(zip(("treated", "others"), map(formats.number, study.clusters), strict=True))
-    figure = charts.figure(
-        charts.event_study(recent, labels=labels), title=say("prices_drift_title", verb=verb),
-        subtitle=say("prices_drift_subtitle"), caption=_caption(reading, say("study_n", **counts)),
-        description=say("prices_drift_alt", range=span), table=table, table_label=say("table_behind"),
-    )  # fmt: skip
+    chart = charts.event_study(recent, labels=labels)
+    words = {"title": say("prices_drift_title", verb=verb), "range": span}
+    figure = reading.figure("prices_drift", chart, table, say("study_n", **counts), **words)
     return say("prices_drift_title", verb=verb), say("prices_drift_note", range=span), figure, _whole(reading)
 
 
@@ -317,12 +232,12 @@ def _whole(reading: Reading) -> Any:
     """Tell whether the pilots' mean relative price moved, judged at the level at which pilots were chosen."""
     say = reading.words
     try:
-        spread = _spread(reading, did.pilot_contrast(prices.category_prices(reading.shop, **_window(reading))))
+        spread = reading.overall(did.pilot_contrast(prices.category_prices(reading.shop, **reading.window)))
     except DesignError as reason:
         return blocks.line(say("prices_impossible", reason=reason))
     low, high = (in_percent(end) for end in spread.interval(reading.level))
-    verb = _told(reading, spread, in_percent(abs(spread.estimate), signed=False))
-    return blocks.line(say("prices_drift_pilots", verb=verb, range=say("range_to", low=low, high=high)))
+    verb = reading.told(spread, in_percent(abs(spread.estimate), signed=False))
+    return blocks.line(say("prices_drift_pilots", verb=verb, range=say.span(low, high)))
 
 
 def _points(reading: Reading, share: float, *, signed: bool = True) -> str:
@@ -331,4 +246,4 @@ def _points(reading: Reading, share: float, *, signed: bool = True) -> str:
 
 def _span(reading: Reading, spread: Spread) -> str:
     low, high = (formats.number(100 * end, 1, signed=True) for end in spread.interval(reading.level))
-    return reading.words("prices_points", n=reading.words("range_to", low=low, high=high))
+    return reading.words("prices_points", n=reading.words.span(low, high))

@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 
 from strategy_kit import charts, formats, targets
 from strategy_kit.errors import DesignError
 from strategy_kit.overseas import LEVER, joiners_panel
-from strategy_kit.report import blocks, claims
-from strategy_kit.report.audience import FEWEST
-from strategy_kit.report.claims import Spread, verb_for
-from strategy_kit.report.figures import _caption, effect_by_week, kpi_trend
+from strategy_kit.report import blocks
+from strategy_kit.report.audience import FEWEST, masked
+from strategy_kit.report.figures import effect_by_week, kpi_trend
 from strategy_kit.report.measures import written
 from strategy_kit.report.overseas_page import compared
 from strategy_kit.report.sections import Section
-from strategy_kit.report.words import marked
 
 if TYPE_CHECKING:
     from strategy_kit.report.blocks import Block
     from strategy_kit.report.reading import Reading
-
-_SUNDAY = dt.timedelta(days=6)
 
 
 def target_section(reading: Reading) -> Section:
@@ -32,14 +26,14 @@ def target_section(reading: Reading) -> Section:
     say, shop = reading.words, reading.shop
     head = say("section_targets"), say("question_targets")
     if "targets" not in shop.tables:
-        return Section("targets", (_absent(head, say("targets_absent")),))
-    found = targets.attainment(shop, through=reading.monday + _SUNDAY)
+        return Section("targets", (blocks.absent(*head, say("targets_absent")),))
+    found = targets.attainment(shop, through=reading.sunday)
     if found.empty:
-        return Section("targets", (_absent(head, say("targets_none_ended")),))
+        return Section("targets", (blocks.absent(*head, say("targets_none_ended")),))
     last = found[found["period_start"] == found["period_start"].max()]
     total: Any = last[["merchants", "sold", "floor", "stretch", "met_floor", "met_stretch"]].sum()
     if total["merchants"] < FEWEST:
-        return Section("targets", (_absent(head, say("targets_few", least=FEWEST)),))
+        return Section("targets", (blocks.absent(*head, say("targets_few", least=FEWEST)),))
     floor, stretch = (formats.percent(total[name] / total["merchants"], 0) for name in ("met_floor", "met_stretch"))
     title = say("targets_title", floor=floor, stretch=stretch)
     return Section("targets", (blocks.section_head(*head, title), _attained(reading, last), _bands(reading, last)))
@@ -50,7 +44,7 @@ def overseas_section(reading: Reading) -> Section:
     say, shop = reading.words, reading.shop
     head = say("section_overseas"), say("question_overseas")
     if "market" not in shop.columns("order_lines"):
-        return Section("overseas", (_absent(head, say("overseas_absent")),))
+        return Section("overseas", (blocks.absent(*head, say("overseas_absent")),))
     pilots: Any = reading.measures[reading.measures["pilot"]].set_index("week")
     share = written(reading, "overseas_share", float(pilots.loc[pd.Timestamp(reading.monday), "overseas_share"]))[0]
     title = say("overseas_title", share=share)
@@ -66,23 +60,16 @@ def joiners(reading: Reading) -> Any:
     if shop.engine.frame("select count(*) as n from support where lever = $lever", {"lever": LEVER})["n"][0] == 0:
         return blocks.line(say("joiners_none"))
     try:
-        panel = joiners_panel(shop, since=reading.totals.periods[0].date(), through=reading.monday)
+        panel = joiners_panel(shop, **reading.window)
         found = compared(reading, {"total": panel})
     except DesignError as reason:
         return blocks.line(say("joiners_impossible", reason=reason))
     study = found.studies["total"]
-    spread = Spread(*study.average, np.inf, reading.widening)
+    spread = reading.mean(study)
     # who joins has chosen to, and when: others are no proof that joiners would not have grown
-    verb = verb_for(spread, reading.level, [*(check.state for check in reading.checks), "limits"])
-    currency = shop.description.currency
-    effect = formats.money(abs(spread.estimate), currency, say.language, like=spread.interval(reading.level))
-    title = say("joiners_title", verb=claims.told(verb, spread, effect, say))
-    unit = formats.currency_unit(currency, say.language)
-    return effect_by_week(reading, study, title, say(f"os_joining_{found.against}", unit=unit), kind="joiners")
-
-
-def _absent(head: tuple[str, str], sentence: str) -> Block:
-    return blocks.absent(*head, sentence)
+    effect = reading.amount(abs(spread.estimate), like=spread.interval(reading.level))
+    title = say("joiners_title", verb=reading.told(spread, effect, limited=True))
+    return effect_by_week(reading, study, title, say(f"os_joining_{found.against}", unit=reading.unit), kind="joiners")
 
 
 def _attained(reading: Reading, last: pd.DataFrame) -> Any:
@@ -94,21 +81,15 @@ def _attained(reading: Reading, last: pd.DataFrame) -> Any:
     table = pd.DataFrame(
         {
             say("column_attained"): [f"{100 * low:.0f}%" for low in bins["low"]],
-            say("column_merchants"): [_masked(n) for n in bins["merchants"]],
+            say("column_merchants"): [masked(n) for n in bins["merchants"]],
         }
     )
     labels = {"value": say("column_merchants"), "share": say("attained_share"), "floor": say("word_floor")}
     shown = bins.assign(merchants=bins["merchants"].where(bins["merchants"] >= FEWEST, 0))
     count = formats.Count(int(total["merchants"]))
-    return charts.figure(
-        charts.attainment(shown, labels=labels | {"stretch": say("word_stretch")}),
-        title=say("attained_title", share=portfolio),
-        subtitle=say("attained_subtitle", day=day),
-        caption=_caption(reading, say("attained_n", n=count, least=FEWEST)),
-        description=say("attained_alt", share=portfolio, n=count),
-        table=table,
-        table_label=say("table_behind"),
-    )
+    chart = charts.attainment(shown, labels=labels | {"stretch": say("word_stretch")})
+    note = say("attained_n", n=count, least=FEWEST)
+    return reading.figure("attained", chart, table, note, share=portfolio, day=day, n=count)
 
 
 def _bands(reading: Reading, last: pd.DataFrame) -> Block:
@@ -116,15 +97,11 @@ def _bands(reading: Reading, last: pd.DataFrame) -> Block:
     say = reading.words
     shown: Any = last[last["merchants"] >= FEWEST]
     rows = [
-        [marked(say.label(str(row.size_band))), *map(marked, (
+        [say.label(str(row.size_band)), *(
             formats.number(row.merchants), formats.percent(row.met_floor / row.merchants, 0),
-            formats.percent(row.met_stretch / row.merchants, 0), formats.percent(row.sold / row.stretch)))]
+            formats.percent(row.met_stretch / row.merchants, 0), formats.percent(row.sold / row.stretch))]
         for row in shown.fillna({"size_band": "unknown"}).itertuples()
     ]  # fmt: skip
-    heads = [say(f"column_{name}") for name in ("size_band", "merchants", "met_floor", "met_stretch", "portfolio")]
+    heads = say.heads("size_band", "merchants", "met_floor", "met_stretch", "portfolio")
     hidden = formats.Count(len(last) - len(shown))
     return blocks.listing(heads, rows, say("bands_caption", n=hidden, least=FEWEST), numbers=range(1, 5))
-
-
-def _masked(count: int) -> str:
-    return formats.number(count) if count >= FEWEST else f"< {FEWEST}"

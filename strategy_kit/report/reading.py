@@ -5,9 +5,9 @@ from __future__ import annotations
 import datetime as dt
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from math import expm1, log1p
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -18,8 +18,10 @@ from strategy_kit.kpi.control import festival_names
 from strategy_kit.metrics import METRICS, parts
 from strategy_kit.periods import period_start, week_label
 from strategy_kit.report.audience import FEWEST, Audience
-from strategy_kit.report.claims import Check, Claim, Evidence, Spread, claim_for, verb_for
+from strategy_kit.report.claims import Check, Claim, Evidence, Spread, claim_for, told, verb_for
+from strategy_kit.report.reasons import attempt
 from strategy_kit.report.trust import MORE_WEEKS, design_checks, trust_checks
+from strategy_kit.report.week import Week
 from strategy_kit.report.words import Words
 from strategy_kit.tables_to_panel import sold_lines
 
@@ -42,7 +44,7 @@ WEEK = dt.timedelta(weeks=1)
 
 
 @dataclass(frozen=True, eq=False)
-class Reading:
+class Reading(Week):
     """All that one week's page says, in numbers; made by `read_week`.
 
     Attributes
@@ -90,9 +92,17 @@ class Reading:
     @property
     def spread(self) -> Spread:
         """The headline estimate as a distribution, in log points."""
-        row = self.contrast.glance().iloc[0]
-        value, error, freedom = (float(row[c]) for c in ("estimate", "std_error", "degrees_of_freedom"))
-        return Spread(value, error, freedom, self.widening)
+        return self.overall(self.contrast)
+
+    @property
+    def marks(self) -> list[str]:
+        """What sets the data apart: that they are invented, or that the pilots are a placebo."""
+        return [*super().marks, *[self.words("placebo_mark")] * self.shop.pilot.placebo]
+
+    @property
+    def window(self) -> dict[str, Any]:
+        """The compared weeks, as keywords."""
+        return {"since": self.totals.periods[0].date(), "through": self.monday}
 
     @property
     def widening(self) -> float:
@@ -127,10 +137,26 @@ class Reading:
     @property
     def study_spread(self) -> Spread | None:
         """The supported merchants' average after the start, in currency a week, as a distribution; read as the headline is."""
-        if isinstance(self.study, str):
-            return None
-        value, error = self.study.average
-        return Spread(value, error, np.inf, self.widening)
+        return None if isinstance(self.study, str) else self.mean(self.study)
+
+    def overall(self, found: Estimates) -> Spread:
+        """Read an overall estimate with its t law as the headline is read."""
+        row = found.glance().iloc[0]
+        value, error, freedom = (float(row[c]) for c in ("estimate", "std_error", "degrees_of_freedom"))
+        return Spread(value, error, freedom, self.widening)
+
+    def mean(self, study: Estimates) -> Spread:
+        """Read the average of a study of merchants as the headline is read."""
+        return Spread(*study.average, np.inf, self.widening)
+
+    def verb(self, spread: Spread, *, together: int = 1, limited: bool = False) -> Verb:
+        """Choose the verb that an interval, of `together` that hold at once, and the checks allow."""
+        states: list[State] = [check.state for check in self.checks]
+        return verb_for(spread, 1 - (1 - self.level) / together, [*states, "limits"] if limited else states)
+
+    def told(self, spread: Spread, effect: str, *, together: int = 1, limited: bool = False) -> str:
+        """Say the verb with the size of the effect."""
+        return told(self.verb(spread, together=together, limited=limited), spread, effect, self.words)
 
     @property
     def weeks_after(self) -> int:
@@ -158,10 +184,7 @@ class Reading:
     @cached_property
     def pilots_apart(self) -> Estimates | str:
         """The effect of each pilot, or the sentence why they cannot be told apart."""
-        try:
-            return did.category_effects(self.totals)
-        except DesignError as reason:
-            return str(reason)
+        return attempt(did.category_effects, self.totals)
 
     @cached_property
     def further(self) -> Estimates | None:
@@ -196,9 +219,9 @@ class Reading:
     @cached_property
     def merchants(self) -> int:
         """Merchants who sold anything in the compared weeks."""
-        sold = sold_lines(self.shop)
         found = self.shop.engine.frame(
-            f"select count(distinct merchant_id) as n from order_lines where {sold} and paid_at >= $first and paid_at < $next",
+            f"select count(distinct merchant_id) as n from order_lines where {sold_lines(self.shop)} "
+            "and paid_at >= $first and paid_at < $next",
             {"first": self.totals.periods[0].date(), "next": self.monday + WEEK},
         )
         return int(found["n"][0])
@@ -213,17 +236,13 @@ class Reading:
         except DesignError:  # one category more could be compared this week
             return None
 
-    @property
-    def measured(self) -> list[str]:
-        """The metrics of `measures`."""
-        return [name for name in self.measures.columns if name not in ("pilot", "week", "complete")]
-
     @cached_property
     def controls(self) -> dict[str, pd.DataFrame | str]:
         """The pilots' weeks of each measure with their limits, as `kpi.process_control` has them, or why there are none."""
         pilots = self.measures[self.measures["pilot"]].reset_index(drop=True)
         festivals = festival_names(self.shop, pilots["week"], "week")
-        return {name: _limits(self.shop, pilots, name, festivals) for name in self.measured}
+        limits = partial(kpi.control_limits, self.shop, pilots, festivals_of=festivals)
+        return {name: attempt(limits, metric=name) for name in self.measures.columns.intersection(list(MEASURED))}
 
 
 def read_week(
@@ -267,8 +286,7 @@ def read_week(
     words = Words(language)
     if not whole_number(weeks_before, 1):
         raise ParameterError(f"weeks_before is 1 or more, not {weeks_before}: without a past nothing can be compared")
-    audience = audience or Audience()
-    asked = week, words, weeks_before, audience
+    asked = week, words, weeks_before, (audience := audience or Audience())
     previous = audience.totals_before()
     if (beside := shop.engine.beside()) is None:
         laws = shop.require_valid(previous)
@@ -336,8 +354,7 @@ def _totals(shop: Dataset, since: dt.date, through: dt.date) -> Panel:
 
 def _width(totals: Panel, shop: Dataset) -> ReadingWidth | None:
     """Looks that nothing shows to be older than the outcomes may have been chosen by them: they buy no narrower interval."""
-    sealed = shop.plan_seal == "sealed_before"
-    plan = shop.plan if sealed else replace(shop.plan, horizon=None, looks=())
+    plan = shop.plan if shop.plan_seal == "sealed_before" else replace(shop.plan, horizon=None, looks=())
     try:
         return planning.reading_width(totals, plan)
     except DesignError:  # the contrast has refused already what cannot be compared: what is left is a short past
@@ -354,15 +371,7 @@ def _power(totals: Panel, shop: Dataset, widening: float) -> pd.DataFrame | None
 
 def _until(shop: Dataset, monday: dt.date, measures: pd.DataFrame) -> pd.DataFrame:
     """Leave out weeks after the report's, except the unfinished ones after the last complete week."""
-    last = monday == shop.week()
-    return measures if last else measures[measures["week"] <= pd.Timestamp(monday)]
-
-
-def _limits(shop: Dataset, pilots: pd.DataFrame, name: str, festivals: pd.Series) -> pd.DataFrame | str:
-    try:
-        return kpi.control_limits(shop, pilots, metric=name, festivals_of=festivals)
-    except DesignError as reason:
-        return str(reason)
+    return measures if monday == shop.week() else measures[measures["week"] <= pd.Timestamp(monday)]
 
 
 def _known_by(day: dt.date, cohorts: pd.DataFrame) -> pd.DataFrame:
@@ -384,15 +393,6 @@ def _study(shop: Dataset, since: dt.date, through: dt.date) -> tuple[Estimates |
     treated = study.clusters[0]
     few = DesignError(f"only {treated} supported merchants can be compared")
     return (study, panel) if treated >= FEWEST else (str(few), None)
-
-
-def study_verb(reading: Reading) -> Verb:
-    """Return the verb that the supported merchants' interval and the checks allow."""
-    spread = reading.study_spread
-    if spread is None:
-        return "no_clear_change"
-    states: list[State] = [check.state for check in reading.checks]
-    return verb_for(spread, reading.level, [*states, "limits"] if reading.uneven else states)
 
 
 def listed(words: Words, parts: Sequence[str]) -> str:

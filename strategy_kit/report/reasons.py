@@ -6,16 +6,29 @@ import re
 import tomllib
 from functools import cache
 from importlib.resources import files
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
+
+from strategy_kit.errors import DesignError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from strategy_kit.formats import Language
 
-
+P = ParamSpec("P")
+T = TypeVar("T")
 _CHINESE = re.compile("[\u4e00-\u9fff]")
 _SENTENCE = re.compile(r"(?:[A-Za-z]{2,}[ ,;]+){4}")
 _REFUSED = re.compile(r"(?P<subject>.{1,80}?)(?: breaks \d+ laws)?: (?P<laws>.+)", re.DOTALL)
 _NUMBERED = re.compile(r" ?(\(\d+\)) ")
+
+
+def attempt(make: Callable[P, T], *args: P.args, **options: P.kwargs) -> T | str:
+    """Return what a function makes, or the reason why the design gives none."""
+    try:
+        return make(*args, **options)
+    except DesignError as reason:
+        return str(reason)
 
 
 def reason_in(language: Language, text: str) -> str:

@@ -15,8 +15,10 @@ from strategy_kit.errors import ParameterError
 from strategy_kit.metrics import METRICS, parts
 from strategy_kit.periods import Period, checked_period, next_start, week_label
 from strategy_kit.report import blocks
+from strategy_kit.report.common_figures import waterfall
 from strategy_kit.report.sections import Section
-from strategy_kit.report.words import Words, marked
+from strategy_kit.report.week import Week
+from strategy_kit.report.words import Words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,7 +40,7 @@ _DAY = dt.timedelta(days=1)
 
 
 @dataclass(frozen=True)
-class Review:
+class Review(Week):
     """A data set, read in one language up to a week: what the review's blocks and charts are written from."""
 
     shop: Dataset
@@ -49,7 +51,7 @@ class Review:
     @cached_property
     def pair(self) -> tuple[dt.date, dt.date]:
         """The last two complete periods that end by the week's Sunday."""
-        until = self.monday + dt.timedelta(days=6)
+        until = self.sunday
         ended = [p for p in self.shop.complete_periods(self.period) if next_start(p, self.period) - _DAY <= until]
         if len(ended) < 2:
             raise ParameterError(
@@ -101,7 +103,7 @@ class Review:
         if unit == "share":
             return formats.percent(value)
         if unit.startswith("currency"):
-            return formats.money(value, self.shop.description.currency, self.words.language, like=like)
+            return self.amount(value, like=like)
         return formats.number(value, 0 if unit == "count" else 2)
 
     def moved(self, name: str, before: float, change: float) -> str:
@@ -109,17 +111,6 @@ class Review:
         if METRICS[name].unit != "share" or np.isnan(change):
             return formats.percent(change, signed=True)
         return self.words("share_points", n=formats.number(100 * before * change, 1, signed=True))
-
-    def money(self, value: float) -> str:
-        """Write a signed amount."""
-        return formats.money(value, self.shop.description.currency, self.words.language, signed=True)
-
-    def caption(self, note: str) -> str:
-        """Write the line under a chart: mark, data set, last week, note."""
-        say, about = self.words, self.shop.description
-        mark = f"{say('synthetic')} · " * about.synthetic
-        name, week = say.label(about.title or about.name), formats.week_span(self.monday, say.language)
-        return say("caption", mark=mark, dataset=name, week=week, n=note)
 
 
 def open_review(
@@ -200,10 +191,10 @@ def measures(review: Review) -> Block:
         known = name not in moves.index or not np.isnan(moves.loc[name, "change"])
         change = now[name] / then[name] - 1 if year and known and then[name] > 0 else np.nan
         cells = [review.told(name, now[name]), review.moved(name, then[name], change),
-                 say("range_to", low=ends[0], high=ends[1]) if ends else "–",
+                 say.span(ends[0], ends[1]) if ends else "–",
                  review.moved(name, year.get("before", np.nan), year.get("change", np.nan))]  # fmt: skip
         definition = getattr(METRICS[name], say.language)
-        rows.append([marked(f"**{say(f'metric_{name}')}**"), *map(marked, cells), marked(definition)])
+        rows.append([f"**{say(f'metric_{name}')}**", *cells, definition])
     heads = [
         say("column_measure"),
         review.names[1],
@@ -227,20 +218,20 @@ def measures_head(review: Review) -> Block:
     note = say("review_note")
     if days[0] != days[1]:
         counts = {"n": formats.Count(days[0]), "m": formats.Count(days[1])}
-        note += " " * (say.language == "en") + say("review_days", before=first, after=last, **counts)
+        note = say.prose(note, say("review_days", before=first, after=last, **counts))
     title = say("review_title", verb=told, before=first, after=last)
     return blocks.section_head(say("section_review"), say("question_review"), title, note)
 
 
 def control(review: Review) -> Any:
     """Draw weekly GMV with the limits of what it does by itself; the title says what the last weeks did."""
-    say, currency = review.words, review.shop.description.currency
-    found = kpi.process_control(review.shop, metric="gmv", through=review.monday + dt.timedelta(days=6))
+    say = review.words
+    found = kpi.process_control(review.shop, metric="gmv", through=review.sunday)
     found = found.rename(columns={"week": "period"}).tail(SHOWN_WEEKS)
     causes = found[~found["signal"].isin(["", "festival"])]
     recent = causes[causes["period"] > pd.Timestamp(review.monday - dt.timedelta(weeks=13))]
     last = found["signal"].iloc[-1] or "none"
-    scale, unit = _scale(review, float(found["value"].max()))
+    scale, unit = review.scale(float(found["value"].max()))
     shown = found.assign(**{name: found[name] / scale for name in ("value", "centre", "lower", "upper")})
     labels = {name: say(f"signal_{name}") for name in ("beyond", "run", "trend", "near_limit", "festival")}
     labels |= {name: say(f"limit_{name}") for name in ("upper", "centre", "lower")}
@@ -248,19 +239,13 @@ def control(review: Review) -> Any:
     table = pd.DataFrame(
         {
             say("column_week"): found["period"].dt.strftime("%Y-%m-%d"),
-            say("metric_gmv"): [formats.money(v, currency, say.language) for v in found["value"]],
+            say("metric_gmv"): [review.amount(v) for v in found["value"]],
             say("column_words"): [say(f"signal_{code or 'none'}") for code in found["signal"]],
         }
     )
-    return charts.figure(
-        charts.process_control(shown, period="period", labels=labels),
-        title=say("control_title", last=say(f"signal_{last}"), n=formats.Count(len(recent))),
-        subtitle=say("control_subtitle", unit=unit),
-        caption=review.caption(say("control_note")),
-        description=say("control_alt", last=say(f"signal_{last}"), n=formats.Count(len(recent))),
-        table=table,
-        table_label=say("table_behind"),
-    )
+    chart = charts.process_control(shown, period="period", labels=labels)
+    words = {"last": say(f"signal_{last}"), "n": formats.Count(len(recent)), "unit": unit}
+    return review.figure("control", chart, table, say("control_note"), **words)
 
 
 def drivers(review: Review) -> Any:
@@ -270,7 +255,12 @@ def drivers(review: Review) -> Any:
     total = [float(np.prod(found[side])) for side in ("before", "after")]
     steps = {say(f"metric_{name}"): float(found.loc[name, "contribution"]) for name in found.index}
     most = max(steps, key=lambda name: abs(steps[name]))
-    title = say("drivers_title", driver=most, amount=review.money(steps[most]), total=review.money(total[1] - total[0]))
+    title = say(
+        "drivers_title",
+        driver=most,
+        amount=review.amount(steps[most], signed=True),
+        total=review.amount(total[1] - total[0], signed=True),
+    )
     return _waterfall(review, (total[0], steps, total[1]), title, say("drivers_subtitle"))
 
 
@@ -292,21 +282,7 @@ def merchants(review: Review) -> Any:
 
 def _waterfall(review: Review, flow: tuple[float, Mapping[str, float], float], title: str, subtitle: str) -> Any:
     say, (opening, steps, closing) = review.words, flow
-    scale, unit = _scale(review, max(opening, closing))
+    names, kinds = [review.names[0], *steps, review.names[1]], ["level", *["change"] * len(steps), "level"]
     amounts = [opening, *steps.values(), closing]
-    texts = [formats.money(v, review.shop.description.currency, say.language, signed=0 < i < len(amounts) - 1)
-             for i, v in enumerate(amounts)]  # fmt: skip
-    frame = pd.DataFrame({"step": [review.names[0], *steps, review.names[1]], "amount": np.array(amounts) / scale})
-    frame = frame.assign(kind=["level", *["change"] * len(steps), "level"], text=texts)
-    labels = {"value": say("with_unit", name=say("metric_gmv"), unit=unit), "cut": say("axis_cut")}
-    table = pd.DataFrame({say("column_step"): frame["step"], say("metric_gmv"): texts})
-    chart = charts.growth_waterfall(frame, labels=labels)
-    told = "; ".join(f"{step} {text}" for step, text in zip(frame["step"], texts, strict=True))
-    words = {"title": title, "subtitle": subtitle, "caption": review.caption(say("adds_up")), "description": told}
-    return charts.figure(chart, **words, table=table, table_label=say("table_behind"))
-
-
-def _scale(review: Review, largest: float) -> tuple[float, str]:
-    scale = 1e4 if review.words.language == "zh" else 1e6 if largest >= 1e6 else 1e3
-    unit = formats.currency_unit(review.shop.description.currency, review.words.language)
-    return scale, review.words(f"axis_{scale:.0f}", unit=unit)
+    chart, table, told = waterfall(review, names, amounts, kinds, say("metric_gmv"), max(opening, closing))
+    return review.figure("waterfall", chart, table, say("adds_up"), title=title, subtitle=subtitle, description=told)

@@ -14,7 +14,7 @@ from strategy_kit.metrics import Metric
 from strategy_kit.report import blocks
 from strategy_kit.report.review import Review
 from strategy_kit.report.verification import PERSONAL
-from strategy_kit.report.words import Words, marked
+from strategy_kit.report.words import Html, Words, marked
 
 if TYPE_CHECKING:
     from strategy_kit.dataset import Dataset
@@ -77,13 +77,17 @@ def broken_laws(check: Review, found: pd.DataFrame) -> Block:
         return blocks.line(say("checks_clean"))
     rows = [
         [
-            marked(f"**{say(f'severity_{row.severity}')}**, {row.table}: {row.check}"),
-            *(marked(cell) for cell in (formats.number(row.rows), _share(row.share))),
-            *(f'<span class="sk-break">{marked(cell)}</span>' for cell in (masked(str(row.example)), str(row.remedy))),
+            f"**{say(f'severity_{row.severity}')}**, {row.table}: {row.check}",
+            formats.number(row.rows),
+            _share(row.share),
+            *(
+                Html(f'<span class="sk-break">{marked(cell)}</span>')
+                for cell in (masked(str(row.example)), str(row.remedy))
+            ),
         ]
         for row in broken.itertuples()
     ]
-    heads = [say(f"column_{name}") for name in ("check", "rows", "broken", "example", "remedy")]
+    heads = say.heads("check", "rows", "broken", "example", "remedy")
     return blocks.listing(heads, rows, f"{say('checks_caption')} {say('checks_masked')}", numbers=(1, 2))
 
 
@@ -107,8 +111,8 @@ def masked(example: str) -> str:
 def kept_laws(check: Review, found: pd.DataFrame) -> Block:
     """Return the laws that hold, by table."""
     say, kept = check.words, found[found["rows"] == 0]
-    rows = [[marked(str(table)), marked("; ".join(laws))] for table, laws in kept.groupby("table", sort=False)["check"]]
-    return blocks.listing([say("column_table"), say("column_kept")], rows, say("kept_caption"))
+    rows = [[str(table), "; ".join(laws)] for table, laws in kept.groupby("table", sort=False)["check"]]
+    return blocks.listing(say.heads("table", "kept"), rows, say("kept_caption"))
 
 
 def coverage(check: Review) -> Any:
@@ -129,15 +133,8 @@ def coverage(check: Review) -> Any:
             say("column_complete"): found["complete"].map({True: say("complete_yes"), False: say("complete_no")}),
         }
     )
-    return charts.figure(
-        charts.kpi_trend(found, metric="lines", period="week", series="series", labels=labels),
-        title=say("coverage_title", **words),
-        subtitle=say("coverage_subtitle"),
-        caption=check.caption(say("coverage_note")),
-        description=say("coverage_title", **words),
-        table=table,
-        table_label=say("table_behind"),
-    )
+    chart = charts.kpi_trend(found, metric="lines", period="week", series="series", labels=labels)
+    return check.figure("coverage", chart, table, say("coverage_note"), **words)
 
 
 def _share(share: float) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,33 +9,22 @@ import pandas as pd
 
 from strategy_kit import charts, did, formats, targets
 from strategy_kit.errors import DesignError
-from strategy_kit.report import blocks, claims
+from strategy_kit.report import blocks
 from strategy_kit.report.audience import FEWEST
-from strategy_kit.report.claims import Spread, verb_for
-from strategy_kit.report.figures import _caption, effect_by_week
+from strategy_kit.report.figures import effect_by_week
+from strategy_kit.report.programme_page import Parts, ProgrammePage
 from strategy_kit.report.programmes import target_section
-from strategy_kit.report.review import opening, provenance
 from strategy_kit.report.sections import Section
-from strategy_kit.report.words import marked
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from strategy_kit.report.reading import Reading
 
-_SUNDAY = dt.timedelta(days=6)
 _LEAST_SHOWN, _WHOLE_AND_ONE = 0.001, 2
 _MEASURES = ("last_days", "next_week", "refunded_after", "undone")
 
 
-def masthead(reading: Reading) -> Section:
-    """Return the head of the page with its marks."""
-    return opening(reading, reading.words("product_review"), reading.words("title_targets"))
-
-
-def setting(reading: Reading, promise: float = 0.9, reach: float = 0.25) -> Section:
-    """Return what targets the past would set for the next period, and how such targets would have held."""
-    return _section(reading, "setting", lambda: _setting(reading, promise, reach))
+PAGE = ProgrammePage("targets", "targets", "targets")
+masthead, foot = PAGE.masthead, PAGE.foot
 
 
 def attained(reading: Reading) -> Section:
@@ -44,70 +32,28 @@ def attained(reading: Reading) -> Section:
     say, shop = reading.words, reading.shop
     parts = list(target_section(reading).parts)
     if "targets" in shop.tables:
-        now: Any = targets.running(shop, through=_until(reading))[["merchants", "sold", "stretch_due"]].sum()
+        now: Any = targets.running(shop, through=reading.sunday)[["merchants", "sold", "stretch_due"]].sum()
         if now["merchants"] >= FEWEST:
             share = formats.percent(now["sold"] / now["stretch_due"])
             parts.append(blocks.line(say("targets_running", n=formats.Count(int(now["merchants"])), share=share)))
     return Section("attained", tuple(parts))
 
 
-def fairness(reading: Reading) -> Section:
-    """Return which share of all ended targets was met at each size, and whether sizes differ."""
-    return _section(reading, "fairness", lambda: _fairness(reading))
-
-
-def gaming(reading: Reading) -> Section:
-    """Return how many targets sit just over the stretch beyond what a smooth density gives, and what made them."""
-    return _section(reading, "gaming", lambda: _gaming(reading))
-
-
-def floor(reading: Reading) -> Section:
-    """Return what a looser floor did to sales, whether targets ratchet, and what may be said at the floor itself."""
-    return _section(reading, "floor", lambda: _floor(reading))
-
-
-def foot(reading: Reading) -> Section:
-    """Return the foot of the page."""
-    return Section("provenance", (provenance(reading, "targets_method"),))
-
-
+@PAGE.answer
 def answer(reading: Reading) -> str:
     """Return one sentence for the weekly page."""
-    say = reading.words
-    if "targets" not in reading.shop.tables:
-        return say("targets_absent")
-    try:
-        made = _made(reading)
-        found: Any = _bunching(made).measures.set_index("measure")
-    except DesignError as reason:
-        return say("targets_impossible", reason=reason)
+    made = _made(reading)
+    found: Any = _bunching(made).measures.set_index("measure")
     met = {tier: formats.percent(float((made["sold"] >= made[tier]).mean()), 0) for tier in ("floor", "stretch")}
     excess = {name: formats.percent(float(found.loc["share", column])) for name, column in _ENDS.items()}
-    return say("targets_answer", n=formats.Count(len(made)), **met, **excess)
+    return reading.words("targets_answer", n=formats.Count(len(made)), **met, **excess)
 
 
 _ENDS = {"excess": "estimate", "low": "conf_low", "high": "conf_high"}
 
 
-def _section(reading: Reading, name: str, parts: Callable[[], tuple[Any, ...]]) -> Section:
-    """Show a section, or the one line that says why it has nothing to show."""
-    say = reading.words
-    head = say(f"section_targets_{name}"), say(f"question_targets_{name}")
-    if name != "setting" and "targets" not in reading.shop.tables:
-        return Section(name, (blocks.absent(*head, say("targets_absent")),))
-    try:
-        title, note, *shown = parts()
-    except DesignError as reason:
-        return Section(name, (blocks.absent(*head, say("targets_impossible", reason=reason)),))
-    return Section(name, (blocks.section_head(*head, title, note), *shown))
-
-
-def _until(reading: Reading) -> dt.date:
-    return reading.monday + _SUNDAY
-
-
 def _made(reading: Reading) -> pd.DataFrame:
-    made = targets.made(reading.shop, through=_until(reading))
+    made = targets.made(reading.shop, through=reading.sunday)
     merchants = made["merchant_id"].nunique()
     if merchants < FEWEST:
         raise DesignError(reading.words("targets_few_ended", n=formats.Count(merchants), least=FEWEST))
@@ -121,9 +67,11 @@ def _bunching(made: pd.DataFrame) -> targets.Bunching:
     )
 
 
-def _setting(reading: Reading, promise: float, reach: float) -> tuple[Any, ...]:
+@PAGE.section("setting", always=True)
+def setting(reading: Reading, promise: float = 0.9, reach: float = 0.25) -> Parts:
+    """Return what targets the past would set for the next period, and how such targets would have held."""
     say = reading.words
-    asked: dict[str, Any] = {"promise": promise, "reach": reach, "through": _until(reading)}
+    asked: dict[str, Any] = {"promise": promise, "reach": reach, "through": reading.sunday}
     tried, following = (
         targets.backtest(reading.shop, **asked),
         targets.setting(reading.shop, **asked).dropna(subset=["floor"]),
@@ -144,19 +92,19 @@ def _setting(reading: Reading, promise: float, reach: float) -> tuple[Any, ...]:
         .join(following["size_band"].value_counts())
     )
     rows = [
-        [marked(say.label(str(row.Index))), *map(marked, (formats.number(row.count_), *(_money(reading, getattr(row, name))
-         for name in ("floor", "forecast", "stretch"))))]
+        [say.label(str(row.Index)), *(formats.number(row.count_), *(reading.amount(getattr(row, name))
+         for name in ("floor", "forecast", "stretch")))]
         for row in sums.rename(columns={"count": "count_"}).itertuples() if row.count_ >= FEWEST
     ]  # fmt: skip
-    heads = [
-        say(f"column_{name}") for name in ("size_band", "merchants", "next_floor", "next_forecast", "next_stretch")
-    ]
+    heads = say.heads("size_band", "merchants", "next_floor", "next_forecast", "next_stretch")
     table = blocks.listing(heads, rows, say("setting_caption", least=FEWEST), numbers=range(1, 5))
     note = say("setting_note", n=formats.Count(tried["period_start"].nunique()))
     return title, note, _shares(reading, shares, say("setting_figure")), table
 
 
-def _fairness(reading: Reading) -> tuple[Any, ...]:
+@PAGE.section("fairness")
+def fairness(reading: Reading) -> Parts:
+    """Return which share of all ended targets was met at each size, and whether sizes differ."""
     say, found = reading.words, targets.fairness(_made(reading))
     if found["size_band"].nunique() <= _WHOLE_AND_ONE:
         raise DesignError(say("fairness_one_size"))
@@ -180,19 +128,20 @@ def _shares(reading: Reading, shares: pd.DataFrame, title: str) -> Any:
     }
     rows = [
         (f"{words[row.tier]} · {names[row.size_band]}", formats.number(row.targets), formats.percent(row.met),
-         say("range_to", low=formats.percent(row.conf_low), high=formats.percent(row.conf_high)))
+         say.span(formats.percent(row.conf_low), formats.percent(row.conf_high)))
         for row in shown.itertuples()
     ]  # fmt: skip
     heads = [say("column_size_band"), say("column_targets"), say("share_met"), say("column_interval")]
-    return charts.figure(
-        charts.met_by_band(shown, labels=words | names), title=title, subtitle=say("shares_subtitle"),
-        caption=_caption(reading, say("shares_n", n=formats.Count(int(shares["targets"].iloc[0])), least=FEWEST)),
-        description=say("shares_alt", listed="; ".join(f"{row[0]} {row[2]}" for row in rows)),
-        table=pd.DataFrame(rows, columns=heads), table_label=say("table_behind"),
-    )  # fmt: skip
+    chart = charts.met_by_band(shown, labels=words | names)
+    table = pd.DataFrame(rows, columns=heads)
+    note = say("shares_n", n=formats.Count(int(shares["targets"].iloc[0])), least=FEWEST)
+    told = {"title": title, "listed": "; ".join(f"{row[0]} {row[2]}" for row in rows)}
+    return reading.figure("shares", chart, table, note, **told)
 
 
-def _gaming(reading: Reading) -> tuple[Any, ...]:
+@PAGE.section("gaming")
+def gaming(reading: Reading) -> Parts:
+    """Return how many targets sit just over the stretch beyond what a smooth density gives, and what made them."""
     say, made = reading.words, _made(reading)
     found = _bunching(made)
     share: Any = found.measures.set_index("measure").loc["share"]
@@ -203,12 +152,9 @@ def _gaming(reading: Reading) -> tuple[Any, ...]:
                           say("column_targets"): [formats.number(n) if n else f"< {FEWEST}" for n in bins["observed"]],
                           say("column_expected"): [formats.number(n, 1) for n in bins["counterfactual"]]})  # fmt: skip
     words = {"value": say("column_targets"), "share": say("attained_share"), "line": say("word_stretch")}
-    figure = charts.figure(
-        charts.bunching(bins, labels=words | {"expected": say("gaming_expected")}), title=say("gaming_figure", **told),
-        subtitle=say("gaming_subtitle"), description=say("gaming_alt", **told),
-        caption=_caption(reading, say("gaming_n", n=formats.Count(len(made)), out=formats.Count(found.left_out), least=FEWEST)),
-        table=table, table_label=say("table_behind"),
-    )  # fmt: skip
+    chart = charts.bunching(bins, labels=words | {"expected": say("gaming_expected")})
+    note = say("gaming_n", n=formats.Count(len(made)), out=formats.Count(found.left_out), least=FEWEST)
+    figure = reading.figure("gaming", chart, table, note, **told)
     return title, say("gaming_note"), figure, _made_of(reading)
 
 
@@ -216,7 +162,7 @@ def _made_of(reading: Reading) -> Any:
     """Tell what targets that were just made are made of, beside the others."""
     say = reading.words
     try:
-        found: Any = targets.gaming(reading.shop, through=_until(reading)).set_index(["measure", "group"])
+        found: Any = targets.gaming(reading.shop, through=reading.sunday).set_index(["measure", "group"])
     except DesignError as reason:
         return blocks.line(say("targets_impossible", reason=reason))
     made, clear, gap = ({name: found.loc[(name, group)] for name in _MEASURES}
@@ -224,16 +170,17 @@ def _made_of(reading: Reading) -> Any:
     if min(made["last_days"]["merchants"], clear["last_days"]["merchants"]) < FEWEST:
         return blocks.line(say("targets_few", least=FEWEST))
     rows = [
-        [marked(say(f"gaming_{name}")), *(marked(formats.percent(side[name]["estimate"])) for side in (made, clear)),
-         marked(say("range_to", low=formats.percent(gap[name]["conf_low"], signed=True),
-                    high=formats.percent(gap[name]["conf_high"], signed=True)))]
+        [say(f"gaming_{name}"), *(formats.percent(side[name]["estimate"]) for side in (made, clear)),
+         say.span(*(formats.percent(gap[name][end], signed=True) for end in ("conf_low", "conf_high")))]
         for name in _MEASURES
     ]  # fmt: skip
-    heads = [say(f"column_{name}") for name in ("measure", "just_made", "clear", "difference_interval")]
+    heads = say.heads("measure", "just_made", "clear", "difference_interval")
     return blocks.listing(heads, rows, say("gaming_caption"), numbers=range(1, 4))
 
 
-def _floor(reading: Reading) -> tuple[Any, ...]:
+@PAGE.section("floor")
+def floor(reading: Reading) -> Parts:
+    """Return what a looser floor did to sales, whether targets ratchet, and what may be said at the floor itself."""
     say, made = reading.words, _made(reading)
     rest = _ratchet(reading, made), *(_jump(reading, made, tier) for tier in ("floor", "stretch"))
     try:
@@ -243,13 +190,10 @@ def _floor(reading: Reading) -> tuple[Any, ...]:
         return say("loosened_none"), say("targets_impossible", reason=reason), *rest
     if min(study.clusters) < FEWEST:
         return say("loosened_none"), say("targets_few", least=FEWEST), *rest
-    spread = Spread(*study.average, np.inf, reading.widening)
-    verb = verb_for(spread, reading.level, [check.state for check in reading.checks])
-    currency = reading.shop.description.currency
-    title = say("loosened_title", verb=claims.told(verb, spread, _money(reading, abs(spread.estimate)), say))
-    unit, span = formats.currency_unit(currency, say.language), spread.interval(reading.level)
-    figure = effect_by_week(reading, study, title, say("loosened_subtitle", unit=unit), kind="loosened")
-    return title, say("loosened_note", range=formats.money_range(*span, currency, say.language)), figure, *rest
+    spread = reading.mean(study)
+    title = say("loosened_title", verb=reading.told(spread, reading.amount(abs(spread.estimate))))
+    figure = effect_by_week(reading, study, title, say("loosened_subtitle", unit=reading.unit), kind="loosened")
+    return title, say("loosened_note", range=reading.amounts(*spread.interval(reading.level))), figure, *rest
 
 
 def _ratchet(reading: Reading, made: pd.DataFrame) -> Any:
@@ -285,7 +229,3 @@ def _jump(reading: Reading, made: pd.DataFrame, tier: str) -> Any:
         return blocks.line(say("jump_refused", tier=say(f"word_{tier}"), reason=reason))
     ends = {name: formats.percent(float(np.expm1(row[name])), signed=True) for name in ("conf_low", "conf_high")}
     return blocks.line(say("jump_found", tier=say(f"word_{tier}"), low=ends["conf_low"], high=ends["conf_high"]))
-
-
-def _money(reading: Reading, amount: float) -> str:
-    return formats.money(amount, reading.shop.description.currency, reading.words.language)

@@ -159,7 +159,7 @@ def _through(shop: Dataset, after: int, laws: pd.DataFrame, words: Words) -> Che
     return Check(
         words("check_through"),
         value,
-        note + " " * (words.language == "en") + late,
+        words.prose(note, late),
         "limits" if share > LATE_SHARE else "holds",
     )
 

@@ -12,27 +12,17 @@ from strategy_kit import charts, formats, whole_web
 from strategy_kit.errors import DesignError
 from strategy_kit.report import blocks
 from strategy_kit.report.audience import FEWEST
+from strategy_kit.report.figures import bands
 from strategy_kit.report.reading import listed
-from strategy_kit.report.whole_web_page import caption, section, window
-from strategy_kit.report.words import marked
+from strategy_kit.report.whole_web_page import PAGE, sourced
 
 if TYPE_CHECKING:
+    from strategy_kit.report.programme_page import Parts
     from strategy_kit.report.reading import Reading
-    from strategy_kit.report.sections import Section
 
 _TERMS = ("total", "mechanical", "co_movement", "off_platform", "off_platform_before")
 MORE, DOUBTED, ERROR = 0.10, 0.05, 0.10
 """Growth elsewhere that is spoken of; p-value of the placebo below which it fails; error of a log estimate that bounds assume."""
-
-
-def pass_through(reading: Reading) -> Section:
-    """Return whether we grow with a merchant that grows elsewhere, and what of it is arithmetic."""
-    return section(reading, "pass_through", lambda: _pass_through(reading))
-
-
-def advertising(reading: Reading) -> Section:
-    """Return how sales here follow advertising elsewhere over months."""
-    return section(reading, "advertising", lambda: _advertising(reading))
 
 
 def _gain(elasticity: float) -> str:
@@ -43,12 +33,14 @@ def _gain(elasticity: float) -> str:
 def _gains(reading: Reading, row: Any) -> dict[str, str]:
     return {
         "estimate": _gain(row.estimate),
-        "range": reading.words("range_to", low=_gain(row.conf_low), high=_gain(row.conf_high)),
+        "range": reading.words.span(_gain(row.conf_low), _gain(row.conf_high)),
     }
 
 
-def _pass_through(reading: Reading) -> tuple[Any, ...]:
-    say, moved = reading.words, whole_web.changes(reading.shop, **window(reading))
+@PAGE.section("pass_through")
+def pass_through(reading: Reading) -> Parts:
+    """Return whether we grow with a merchant that grows elsewhere, and what of it is arithmetic."""
+    say, moved = reading.words, whole_web.changes(reading.shop, through=reading.sunday)
     found = whole_web.pass_through(moved)
     terms: Any = found.tidy(reading.level).set_index("term")
     head: Any = next(found.glance(reading.level).itertuples())
@@ -67,12 +59,9 @@ def _pass_through(reading: Reading) -> tuple[Any, ...]:
     heads = ("size_band", "ww_total", "ww_on", "merchants")
     counts = {"n": formats.Count(found.clusters[0]), "changes": formats.Count(len(moved)),
               "out": formats.Count(int(moved.attrs["left_out"]))}  # fmt: skip
-    figure = charts.figure(
-        drawn, title=say("ww_bins_title", raw=raw, part=part), subtitle=say("ww_bins_subtitle"),
-        description=say("ww_bins_title", raw=raw, part=part),
-        caption=caption(reading, say("ww_pass_n", **counts)),
-        table=pd.DataFrame(cells, columns=[say(f"column_{name}") for name in heads]), table_label=say("table_behind"),
-    )  # fmt: skip
+    table = pd.DataFrame(cells, columns=[say(f"column_{name}") for name in heads])
+    counted = sourced(reading, say("ww_pass_n", **counts))
+    figure = reading.figure("ww_bins", drawn, table, counted, raw=raw, part=part)
     return title, note, figure, _slopes(reading, terms, moved), blocks.line(_blurred(reading, moved))
 
 
@@ -86,11 +75,8 @@ def _slopes(reading: Reading, terms: Any, moved: pd.DataFrame) -> Any:
         for row in classes.itertuples()
     ]
     values = [*terms[ends].to_numpy(float), *classes[ends].to_numpy(float)]
-    cells = [
-        [marked(name), *(marked(formats.number(v, 2, signed=True)) for v in row)]
-        for name, row in zip(names, values, strict=True)
-    ]
-    heads = [say(f"column_ww_{name}") for name in ("slope", "estimate", "low", "high")]
+    cells = [[name, *(formats.number(v, 2, signed=True) for v in row)] for name, row in zip(names, values, strict=True)]
+    heads = say.heads("ww_slope", "ww_estimate", "ww_low", "ww_high")
     return blocks.listing(heads, cells, say("ww_slopes_caption", level=f"{reading.level:.0%}"), numbers=range(1, 4))
 
 
@@ -109,8 +95,10 @@ def _blurred(reading: Reading, moved: pd.DataFrame) -> str:
     return say("ww_blurred", **told)
 
 
-def _advertising(reading: Reading) -> tuple[Any, ...]:
-    say, who = reading.words, whole_web.advertisers(reading.shop, **window(reading))
+@PAGE.section("advertising")
+def advertising(reading: Reading) -> Parts:
+    """Return how sales here follow advertising elsewhere over months."""
+    say, who = reading.words, whole_web.advertisers(reading.shop, through=reading.sunday)
     found = whole_web.advertising_response(who)
     whole: Any = next(found.glance(reading.level).itertuples())
     sums: Any = found.details["cumulative"].set_index("lag").loc["after"]
@@ -123,7 +111,7 @@ def _advertising(reading: Reading) -> tuple[Any, ...]:
                low=_gain(float(sums["conf_low"])), high=_gain(float(sums["conf_high"])), more=told["more"])  # fmt: skip
     drawn = replace(found, labels=found.labels.rename(columns={"lag": "age"}))
     labels = {"value": say("ww_ads_value"), "age": say("ww_ads_age"), "start": say("ww_ads_start")}
-    labels["nested"], labels["band"] = (part.strip() for part in say("ww_study_note").split("|"))
+    labels |= bands(say, "ww_study_note")
     rows = found.tidy()
     table = pd.DataFrame({say("ww_month"): [formats.number(v, signed=True) for v in rows["lag"]]})
     for head, name in (
@@ -137,10 +125,9 @@ def _advertising(reading: Reading) -> tuple[Any, ...]:
         "months": formats.Count(len(who.months)),
         "out": formats.Count(who.left_out),
     }
-    figure = charts.figure(
-        charts.event_study(drawn, labels=labels), title=title, subtitle=say("ww_ads_subtitle"), description=note,
-        caption=caption(reading, say("ww_ads_n", **counts)), table=table, table_label=say("table_behind"),
-    )  # fmt: skip
+    chart = charts.event_study(drawn, labels=labels)
+    counted = sourced(reading, say("ww_ads_n", **counts))
+    figure = reading.figure("ww_ads", chart, table, counted, title=title, description=note)
     return title, note, figure, blocks.line(_by_class(reading, who))
 
 

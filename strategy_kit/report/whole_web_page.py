@@ -2,94 +2,50 @@
 
 from __future__ import annotations
 
-import datetime as dt
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 
 from strategy_kit import charts, did, formats, whole_web
 from strategy_kit.errors import DesignError
-from strategy_kit.report import blocks, claims
+from strategy_kit.report import blocks
 from strategy_kit.report.audience import FEWEST
-from strategy_kit.report.claims import Spread, verb_for
-from strategy_kit.report.figures import _caption, _kept, _since
+from strategy_kit.report.figures import bands, effects_table, latest
+from strategy_kit.report.programme_page import Parts, ProgrammePage
 from strategy_kit.report.reading import listed
-from strategy_kit.report.review import opening, provenance
-from strategy_kit.report.sections import Section
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from strategy_kit.report.reading import Reading
 
-_SUNDAY, _YEAR, _AGES_BEFORE = dt.timedelta(days=6), 12, 6
+_YEAR, _AGES_BEFORE = 12, 6
 _SURE = ("high", "medium", "low", "unstated")
 
 
-def masthead(reading: Reading) -> Section:
-    """Return the head of the page with its marks."""
-    return opening(reading, reading.words("product_review"), reading.words("title_whole_web"))
+PAGE = ProgrammePage("whole_web", "ww", "offplatform_sales")
+masthead, foot = PAGE.masthead, PAGE.foot
 
 
-def wallet(reading: Reading) -> Section:
-    """Return share of wallet and level together, and where the growth of the total came from."""
-    return section(reading, "wallet", lambda: _wallet(reading))
-
-
-def entry(reading: Reading) -> Section:
-    """Return what entering another platform did to sales here."""
-    return section(reading, "entry", lambda: _entry(reading))
-
-
-def foot(reading: Reading) -> Section:
-    """Return the foot of the page."""
-    return Section("provenance", (provenance(reading, "ww_method"),))
-
-
+@PAGE.answer
 def answer(reading: Reading) -> str:
     """Return one sentence for the weekly page."""
-    say = reading.words
-    if "offplatform_sales" not in reading.shop.tables:
-        return say("ww_absent")
-    try:
-        row, months = _whole(reading)
-    except DesignError as reason:
-        return say("ww_impossible", reason=reason)
-    return say("ww_answer", n=formats.Count(int(row.merchants)), months=formats.Count(months), **_told(row))
+    row, months = _whole(reading)
+    return reading.words("ww_answer", n=formats.Count(int(row.merchants)), months=formats.Count(months), **_told(row))
 
 
-def section(reading: Reading, name: str, parts: Callable[[], tuple[Any, ...]]) -> Section:
-    """Show a section, or the one line that says why it has nothing to show."""
-    say = reading.words
-    head = say(f"section_ww_{name}"), say(f"question_ww_{name}")
-    if "offplatform_sales" not in reading.shop.tables:
-        return Section(name, (blocks.absent(*head, say("ww_absent")),))
-    try:
-        title, note, *shown = parts()
-    except DesignError as reason:
-        return Section(name, (blocks.absent(*head, say("ww_impossible", reason=reason)),))
-    return Section(name, (blocks.section_head(*head, title, note), *shown))
-
-
-def window(reading: Reading) -> dict[str, dt.date]:
-    """Return the keywords that keep later months out."""
-    return {"through": reading.monday + _SUNDAY}
-
-
-def caption(reading: Reading, n: str) -> str:
-    """Write the line under a chart: mark, data set, week, n, and where the estimates of sales elsewhere come from."""
-    say, behind = reading.words, whole_web.estimates_behind(reading.shop, **window(reading))
+def sourced(reading: Reading, n: str) -> str:
+    """Write n, and where the estimates of sales elsewhere come from."""
+    say, behind = reading.words, whole_web.estimates_behind(reading.shop, through=reading.sunday)
     sources = listed(say, [say.label(str(name)) for name in dict.fromkeys(behind["source"])])
     shares = behind.groupby("confidence", sort=False)["share"].sum()
     known = [name for name in _SURE if name in shares.index]
     sure = listed(say, [f"{say(f'ww_sure_{name}')} {formats.percent(float(shares[name]), 0)}" for name in known])
-    return _caption(reading, say("ww_behind", n=n, sources=sources, sure=sure))
+    return say("ww_behind", n=n, sources=sources, sure=sure)
 
 
 def _whole(reading: Reading) -> tuple[Any, int]:
     """Return the last month of all merchants together against the same month a year ago, or else the first, and the distance."""
-    found = whole_web.wallet(reading.shop, "all", **window(reading))
+    found = whole_web.wallet(reading.shop, "all", through=reading.sunday)
     months = min(_YEAR, _apart(found["month"].iloc[-1], found["month"].iloc[0]))
     if months < 1:
         raise DesignError(reading.words("ww_one_month"))
@@ -113,26 +69,24 @@ def _told(row: Any) -> dict[str, str]:
     return growth | {name: formats.percent(getattr(row, name)) for name in ("share_before", "share_after")}
 
 
-def _wallet(reading: Reading) -> tuple[Any, ...]:
-    say, currency = reading.words, reading.shop.description.currency
+@PAGE.section("wallet")
+def wallet(reading: Reading) -> Parts:
+    """Return share of wallet and level together, and where the growth of the total came from."""
+    say = reading.words
     row, months = _whole(reading)
-    whole = whole_web.wallet(reading.shop, "all", **window(reading)).iloc[-1]
+    whole = whole_web.wallet(reading.shop, "all", through=reading.sunday).iloc[-1]
     steps = [("ww_total_before", row.total_before, "level"), ("ww_here", row.on_platform_change, "change"),
              ("ww_elsewhere", row.off_platform_change, "change"), ("ww_total_after", row.total_after, "level")]  # fmt: skip
     frame = pd.DataFrame(
         [(say(name), amount, kind) for name, amount, kind in steps], columns=["step", "amount", "kind"]
     )
     like = float(row.total_before), float(row.total_after)
-    frame["text"] = [
-        formats.money(amount, currency, say.language, signed=kind == "change", like=like) for _, amount, kind in steps
-    ]
+    frame["text"] = [reading.amount(amount, signed=kind == "change", like=like) for _, amount, kind in steps]
     n = say("ww_wallet_n", n=formats.Count(int(row.merchants)), covered=formats.percent(float(whole["covered"]), 0))
     drawn = charts.growth_waterfall(frame, labels={"value": say("ww_steps_value"), "cut": say("ww_cut")})
-    figure = charts.figure(
-        drawn, title=say("ww_steps_title", **_told(row)), subtitle=say("ww_steps_subtitle", months=formats.Count(months)),
-        caption=caption(reading, n), description=drawn.description, table=frame[["step", "text"]].set_axis(
-            [say("ww_steps_value"), say("ww_amount")], axis=1), table_label=say("table_behind"),
-    )  # fmt: skip
+    table = frame[["step", "text"]].set_axis([say("ww_steps_value"), say("ww_amount")], axis=1)
+    words = {"description": drawn.description, "months": formats.Count(months)}
+    figure = reading.figure("ww_steps", drawn, table, sourced(reading, n), **words, **_told(row))
     title = say("ww_wallet_title", **_told(row), months=formats.Count(months))
     return title, say("ww_wallet_note"), _bands(reading, months), figure
 
@@ -142,7 +96,7 @@ def _bands(reading: Reading, months: int) -> Any:
     say, shop = reading.words, reading.shop
     if "size_band" not in shop.columns("merchants"):
         return blocks.line(say("ww_no_bands"))
-    found = whole_web.wallet(shop, "size_band", **window(reading))
+    found = whole_web.wallet(shop, "size_band", through=reading.sunday)
     split = whole_web.growth_split(found, months=months)
     split = split[split["month"] == found["month"].max()].sort_values("merchants", ascending=False)
     hidden = found["group"].nunique() - len(split)
@@ -161,41 +115,32 @@ def _bands(reading: Reading, months: int) -> Any:
     note = say("ww_bands_n", note=note, hidden=lost, least=FEWEST) if lost else note
     ends = listed(say, [say("ww_band_end", name=r["name"], share=r["share_after"], growth=r["growth"]) for r in rows])
     title = say("ww_bands_title", listed=ends)
-    return charts.figure(drawn, title=title, subtitle=say("ww_bands_subtitle"), caption=caption(reading, note),
-                         description=title, table=table, table_label=say("table_behind"))  # fmt: skip
+    return reading.figure("ww_bands", drawn, table, sourced(reading, note), title=title)
 
 
-def _entry(reading: Reading) -> tuple[Any, ...]:
-    say, currency = reading.words, reading.shop.description.currency
-    panels = whole_web.entry_panels(reading.shop, **window(reading))
+@PAGE.section("entry")
+def entry(reading: Reading) -> Parts:
+    """Return what entering another platform did to sales here."""
+    say = reading.words
+    panels = whole_web.entry_panels(reading.shop, through=reading.sunday)
     fits = {name: did.overall(did.group_time(panel, control="not_yet")) for name, panel in panels.items()}
     if min(fits["on_platform"].clusters) < FEWEST:
         raise DesignError(say("ww_few", least=FEWEST))
     study = did.event_study(did.group_time(panels["on_platform"], control="not_yet"))
-    spread = Spread(*fits["on_platform"].average, np.inf, reading.widening)
+    spread = reading.mean(fits["on_platform"])
     ends = spread.interval(reading.level)
-    size = formats.money(abs(spread.estimate), currency, say.language, like=ends)
-    verb = verb_for(
-        spread, reading.level, [*(check.state for check in reading.checks), "limits"]
-    )  # merchants chose to enter
-    title = say("ww_entry_title", verb=claims.told(verb, spread, size, say))
-    note = say(
-        "ww_entry_note", range=formats.money_range(*ends, currency, say.language), diversion=_diverted(reading, fits)
-    )
-    recent = _since(_kept(study, study.n_units >= FEWEST), -_AGES_BEFORE)
-    labels = {"value": say("with_unit", name=say("column_estimate"), unit=formats.currency_unit(currency, say.language)),
+    size = reading.amount(abs(spread.estimate), like=ends)
+    title = say("ww_entry_title", verb=reading.told(spread, size, limited=True))  # merchants chose to enter
+    note = say("ww_entry_note", range=reading.amounts(*ends), diversion=_diverted(reading, fits))
+    recent = latest(study, -_AGES_BEFORE)
+    labels = {"value": say("with_unit", name=say("column_estimate"), unit=reading.unit),
               "age": say("ww_entry_age"), "start": say("ww_entry_start")}  # fmt: skip
-    labels["nested"], labels["band"] = (part.strip() for part in say("ww_study_note").split("|"))
-    rows = recent.tidy()
-    spans = [say("range_to", low=formats.number(low, signed=True), high=formats.number(high, signed=True))
-             for low, high in zip(rows["conf_low"], rows["conf_high"], strict=True)]  # fmt: skip
-    table = pd.DataFrame({say("ww_month"): [formats.number(age, signed=True) for age in rows["age"]],
-                          say("column_estimate"): [formats.number(v, signed=True) for v in rows["estimate"]],
-                          say("column_interval"): spans})  # fmt: skip
+    labels |= bands(say, "ww_study_note")
+    table = effects_table(say, recent.tidy(), partial(formats.number, signed=True), say.span, "ww_month")
     counts = dict(zip(("entered", "others"), map(formats.Count, study.clusters), strict=True))
-    figure = charts.figure(charts.event_study(recent, labels=labels), title=title, subtitle=say("ww_entry_subtitle"),
-                           caption=caption(reading, say("ww_entry_n", **counts)), description=note, table=table,
-                           table_label=say("table_behind"))  # fmt: skip
+    chart = charts.event_study(recent, labels=labels)
+    counted = sourced(reading, say("ww_entry_n", **counts))
+    figure = reading.figure("ww_entry", chart, table, counted, title=title, description=note)
     return title, note, figure, _in_percent(reading, panels["on_platform"])
 
 
@@ -205,7 +150,7 @@ def _diverted(reading: Reading, fits: dict[str, Any]) -> str:
     if row["form"] != "bounded":
         return say("ww_diversion_open")
     value, low, high = (formats.number(row[name], 2, signed=True) for name in ("estimate", "conf_low", "conf_high"))
-    return say("ww_diversion", value=value, range=say("range_to", low=low, high=high))
+    return say("ww_diversion", value=value, range=say.span(low, high))
 
 
 def _in_percent(reading: Reading, panel: Any) -> Any:
@@ -216,4 +161,4 @@ def _in_percent(reading: Reading, panel: Any) -> Any:
     except DesignError as reason:
         return blocks.line(say("ww_impossible", reason=reason))
     low, middle, high = (formats.percent(row[name], signed=True) for name in ("conf_low", "estimate", "conf_high"))
-    return blocks.line(say("ww_entry_percent", estimate=middle, range=say("range_to", low=low, high=high)))
+    return blocks.line(say("ww_entry_percent", estimate=middle, range=say.span(low, high)))

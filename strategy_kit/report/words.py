@@ -8,11 +8,14 @@ from dataclasses import dataclass
 from functools import cache
 from html import escape
 from pathlib import Path
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 from strategy_kit.errors import ParameterError, nearest
 from strategy_kit.formats import Language
 from strategy_kit.report.reasons import reason_in
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 _JOINER = "\u2060"  # invisible; keeps apart two asterisks of a name
 _FOREIGN = re.compile(r"「([^「」<\u4e00-\u9fff]*[A-Za-z] [A-Za-z][^「」<\u4e00-\u9fff]*)」")
@@ -66,14 +69,40 @@ class Words:
         own = f"{key}_placebo"
         return catalogue()[own if self.placebo and own in catalogue() else key][self.language].format(**values)
 
+    def __contains__(self, key: str) -> bool:
+        """Return whether the catalogue has a sentence of this key."""
+        return key in catalogue()
+
+    def clauses(self, parts: Iterable[str]) -> str:
+        """Join clauses by the semicolon of the language."""
+        return {"en": "; ", "zh": "；"}[self.language].join(parts)
+
+    def prose(self, *sentences: str) -> str:
+        """Set sentences one after the other, leaving out empty ones; Chinese ones need no space between."""
+        return (" " * (self.language == "en")).join(filter(None, sentences))
+
+    def span(self, low: str, high: str) -> str:
+        """Write a range by its ends."""
+        return self("range_to", low=low, high=high)
+
+    def heads(self, *columns: str) -> list[str]:
+        """Return the heads of columns."""
+        return [self(f"column_{name}") for name in columns]
+
     def label(self, name: str) -> str:
         """Return the readable name of a category or other key of the data; its own asterisks mark nothing."""
         known = catalogue().get(f"label_{name}")
         return known[self.language] if known else re.sub(r"\*(?=\*)", f"*{_JOINER}", name.replace("_", " "))
 
 
-def marked(text: str) -> str:
-    """Turn text into HTML: everything escaped, **marks** made strong, quoted English marked as such.
+class Html(str):
+    """Text that is HTML already."""
+
+    __slots__ = ()
+
+
+def marked(text: str) -> Html:
+    """Turn text into HTML: everything escaped, **marks** made strong, quoted English marked as such; HTML stays what it is.
 
     Examples
     --------
@@ -82,8 +111,10 @@ def marked(text: str) -> str:
     >>> marked("无法判断：「too few」。")
     '无法判断：「<span lang="en">too few</span>」。'
     """
+    if isinstance(text, Html):
+        return text
     strong = re.sub(r"\*\*(.+?)\*\*", r"<strong>\1</strong>", escape(text)).replace(_JOINER, "")
-    return _FOREIGN.sub(r'「<span lang="en">\1</span>」', strong)
+    return Html(_FOREIGN.sub(r'「<span lang="en">\1</span>」', strong))
 
 
 def plain(text: str) -> str:

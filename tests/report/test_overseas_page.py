@@ -12,8 +12,8 @@ import pytest
 
 import strategy_kit as sk
 from strategy_kit import did, overseas
+from strategy_kit.report import audience, overseas_trade, read_week
 from strategy_kit.report import overseas_page as page
-from strategy_kit.report import overseas_trade, read_week
 from strategy_kit.report.blocks import Block
 from strategy_kit.simulate import World, simulate
 
@@ -144,7 +144,8 @@ def test_few_merchants_are_masked_and_counted(readings: dict[str, Reading], monk
     table = overseas.overlap_panels(reading.shop, **page._window(reading, every_lever=True))[1]
     both = int(table.loc[table["overseas"] & table["domestic"], "merchants"].iloc[0])
     assert both > 0
-    monkeypatch.setattr(page, "FEWEST", both + 1)
+    for module in (page, audience):
+        monkeypatch.setattr(module, "FEWEST", both + 1)
     assert f"&lt; {both + 1}" in shown(page.overlap(reading))
     assert "cannot be told" in shown(page.overlap(reading))
     sold = overseas.markets(reading.shop, **overseas_trade._weeks(reading))["merchants"]

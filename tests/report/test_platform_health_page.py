@@ -53,7 +53,7 @@ def plain(sample: Path) -> Reading:
 def test_titles_follow_the_numbers(readings: dict[str, Reading]) -> None:
     reading = readings["en"]
     sums = page.bridged(reading)[0].sum(numeric_only=True)
-    change = page.amount(reading, sums["fees_after"] - sums["fees_before"])
+    change = reading.amount(sums["fees_after"] - sums["fees_before"], signed=True)
     assert str(page.bridge(reading)).startswith(f"Revenue: Platform revenue moved by {change} between ")
     state = page.state_of(reading, page.repaid(reading)[0])
     words = {"not_yet": "Not yet paid back", "cannot_tell": "Whether support", "paid_back": "Paid back"}

@@ -52,7 +52,7 @@ def words(figure: Any) -> dict[str, Any]:
 
 
 def test_limits_are_those_of_process_control_before_the_pilot(reading: Reading) -> None:
-    for name in reading.measured:
+    for name in reading.controls:
         if isinstance(reading.controls[name], str):  # both of them have too few weeks
             continue
         found = kpi.process_control(reading.shop, metric=name, by=["pilot"])
@@ -315,4 +315,4 @@ def test_the_statement_carries_the_numbers_of_the_headline(reading: Reading) -> 
 
 def test_the_method_note_is_short(reading: Reading) -> None:
     assert len(str(page.method(reading)[1]).split()) <= 150
-    assert set(reading.measured) <= set(METRICS)
+    assert set(reading.controls) <= set(METRICS)

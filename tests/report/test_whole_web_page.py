@@ -110,7 +110,7 @@ def test_no_cell_of_few_merchants_is_shown(readings: dict[str, Reading], monkeyp
 
 def test_later_months_are_not_looked_at(readings: dict[str, Reading]) -> None:
     early = read_week(readings["en"].shop, "2025-W21")
-    months = whole_web.wallet(early.shop, "all", **page.window(early))["month"]
+    months = whole_web.wallet(early.shop, "all", through=early.sunday)["month"]
     assert months.max() == pd.Timestamp("2025-04-01")
 
 

@@ -52,6 +52,8 @@ def test_no_sentence_stands_in_two_files(root: Path) -> None:
 
 
 CALL = re.compile(r"""\b(?:say|words)\(\s*(?=f?["'])((?:f?"[^"]*"|f?'[^']*'|[^"'(),]+)+)""")
+FIGURE = re.compile(r"""\b(?:figure|forest)\(\s*(?:reading,\s*)?f?"([^"]+)\"""")
+ENDINGS = ("figure", "subtitle", "alt")  # a figure's words stand under one key
 LITERAL = re.compile(r"""f?(?:"([^"]*)"|'([^']*)')""")
 SUMS = tuple(name for name, metric in METRICS.items() if metric.plain)
 DYNAMIC = {
@@ -107,6 +109,11 @@ def test_every_key_is_used(root: Path) -> None:
     families = {f"metric_{name}" for name in METRICS}
     families |= {f"column_{word}" for word in re.findall(r'"(\w+)"', text)}
     families |= set(re.findall(r'"(\w+)"', text))  # a bare word handed on, such as "side_above"
+    figures = [re.sub(r"\{[^{}]+\}", r"\\w+", key) for key in FIGURE.findall(text)]
+    told = re.compile(rf"({'|'.join(figures)})_({'|'.join(ENDINGS)})")
+    families |= {key for key in catalogue() if told.fullmatch(key)}
+    endings = (*ENDINGS, "absent", "method")  # the last two of a programme's page
+    families |= {f"{word}_{ending}" for word in re.findall(r'"(\w+)"', text) for ending in endings}
     families |= {f"{key}_placebo" for key in keys | families}
     unused = {key for key in catalogue() if not key.startswith("label_")} - keys - families
     assert not unused
