@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import warnings
 from collections.abc import Collection
 from contextlib import contextmanager
 from itertools import count
@@ -116,10 +117,11 @@ class SparkEngine:
 
         cloudpickle.register_pickle_by_value(sums)  # so that executors need not have the kit
         units = self._sql(sql, values)
-        parts = units.mapInArrow(sums.summing(periods, logs=logs), sums.SPARK_SCHEMA)
-        return sums.received(
-            parts.groupBy("start", "category").applyInArrow(sums.combining, sums.SPARK_SCHEMA).toArrow()
-        )
+        with warnings.catch_warnings():  # of pandas' version, which nothing here goes through
+            warnings.simplefilter("ignore", FutureWarning)
+            parts = units.mapInArrow(sums.summing(periods, logs=logs), sums.SPARK_SCHEMA)
+            whole = parts.groupBy("start", "category").applyInArrow(sums.combining, sums.SPARK_SCHEMA).toArrow()
+        return sums.received(whole)
 
     def _sql(self, sql: str, values: Mapping[str, object] | None) -> DataFrame:
         bound = {name: _bound(value) for name, value in (values or {}).items()}

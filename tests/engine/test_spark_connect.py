@@ -23,8 +23,8 @@ pytestmark = [pytest.mark.spark, pytest.mark.slow]
 ASKED = """
 import json, sys, warnings
 import strategy_kit as sk
-from pyspark.sql.utils import is_remote
 shop = sk.open_dataset(sys.argv[1], engine="spark")
+from pyspark.sql.utils import is_remote
 table = sk.kpi.table(shop, by=["category", "month"], metrics=["gmv", "orders", "buyers"])
 panel = shop.panel()
 effects = sk.did.group_time(panel, inference="none").tidy()
@@ -40,6 +40,7 @@ def surroundings(tmp_path: Path) -> dict[str, str]:
         "spark.driver.memory 1g",
         "spark.sql.shuffle.partitions 2",
         "spark.log.level OFF",
+        "spark.driver.extraJavaOptions -XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
     )
     (tmp_path / "spark-defaults.conf").write_text("\n".join(defaults), encoding="utf-8")
     return {"SPARK_LOCAL_IP": "127.0.0.1", "SPARK_CONF_DIR": str(tmp_path)}

@@ -120,4 +120,4 @@ def test_the_ways_out_of_a_hybrid_lead_somewhere() -> None:
 def test_the_table_of_starts_counts_every_unit() -> None:
     category = pd.Series(["a", None, "a", "b", None])
     table = starts_by_category(np.array([1, -1, -1, 0, 1]), category)
-    assert table.tolist() == [[1, 0, 1], [1, 0, 1], [0, 1, 0]]
+    assert table.tolist() == [[1, 0, 1], [0, 1, 0], [1, 0, 1]]  # a, b, and those without a category

@@ -97,11 +97,11 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace]:
         totals=lambda: pd.DataFrame({"week": [pd.Timestamp(2025, 7, 21)], "lines": 1, "orders": 1, "gmv": 2.0}),
         description=SimpleNamespace(timezone="Asia/Shanghai", title="", synthetic=True, pilot=None),
     )
-    dataset, export = ModuleType("strategy_kit.dataset"), ModuleType("strategy_kit.report.export")
-    dataset.open_dataset = lambda _: shop  # type: ignore[attr-defined]
+    opening, export = ModuleType("strategy_kit.opening"), ModuleType("strategy_kit.report.export")
+    opening.open_dataset = lambda _: shop  # type: ignore[attr-defined]
     export.export = stub_export  # type: ignore[attr-defined]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(sys.modules, "strategy_kit.dataset", dataset)
+        patch.setitem(sys.modules, "strategy_kit.opening", opening)
         patch.setitem(sys.modules, "strategy_kit.report.export", export)
         source = write(folder, "weekly_report", CLAIM, "# nothing but a comment", "")
         out = folder / "reports"
