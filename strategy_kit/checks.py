@@ -27,6 +27,7 @@ _ACCEPTED: dict[Kind, tuple[str, ...]] = {
 }
 _STORED = {"number": "double", "integer": "bigint", "date": "date", "timestamp": "timestamp", "boolean": "boolean"}
 _MONEY = ("amount", "refund_amount", "platform_subsidy", "platform_fee", "list_amount", "gmv", "ad_spend")
+"""Columns that are summed as decimals: sums of doubles depend on who adds first."""
 _LARGEST = 1e14  # what decimal(18, 4) can hold
 COLUMNS = ["check", "severity", "table", "rows", "share", "example", "remedy"]
 

@@ -53,14 +53,15 @@ def open_dataset(folder: str | Path, *, engine: EngineName | SparkSession | None
     folder = Path(folder)
     description, patterns = read_description(folder)
     laws = [f"tables.{table} is missing; every data set has it" for table in _FIRST_TABLES if table not in patterns]
-    database = _database(description.engine if engine is None else engine)
+    engine = description.engine if engine is None else engine
     distant = {t: name for t, name in patterns.items() if not name.lower().endswith(FILE_ENDS) or "://" in name}
-    if not isinstance(database, DistantEngine):
+    if engine == "duckdb":
         remedy = 'no file, and only Spark reads what is none; set engine = "spark"'
         laws += [f"tables.{table}: {name!r} is {remedy}" for table, name in distant.items()]
     files = {t: tuple(sorted(folder.glob(pattern))) for t, pattern in patterns.items() if t not in distant}
     laws += [f"tables.{table}: no file matches {patterns[table]!r}" for table, paths in files.items() if not paths]
     refuse(ContractError, f"data set {description.name!r}", laws)
+    database = _database(engine)  # last: Spark takes seconds to start
     for table, paths in files.items():
         database.add_files(table, [str(path.resolve()) for path in paths])
     if isinstance(database, DistantEngine):
@@ -123,7 +124,7 @@ def dataset_from_frames(
     keys = {name: value for name, value in others.items() if name not in frames and name not in TABLES}
     unknown = [f"{t} must be a pandas frame, not {given[t]!r}" for t in given if t in TABLES and t not in frames]
     unknown += [f"{t!r} is not a table of the contract{nearest(t, TABLES)}" for t in frames if t not in TABLES]
-    known = [f for f in Description.__dataclass_fields__ if f not in ("pilot", "seal")]
+    known = [f for f in Description.__dataclass_fields__ if f not in ("pilot", "seal", "engine")]
     unknown += [f"{name!r} is not a key{nearest(name, [*known, *TABLES])}" for name in keys if name not in known]
     refuse(ParameterError, "dataset_from_frames", unknown)
     head: dict[str, Any] = {"name": "frames", "timezone": timezone, "currency": currency, **keys}

@@ -40,29 +40,32 @@ def merchant_panel(
             f"data set {shop.name!r} has no support table, so that no merchant's treatment is known; add the table, or "
             "compare categories with category_panel"
         )
-    groups = _groups(shop, period, periods[0])
+    engine, roster, first = shop.engine, _roster(shop, period), {"first": periods[0]}
+    each = f"select *, 1 as n from ({roster}) order by merchant_id"
+    counted = f"select treated_from, category, here, count(*) as n from ({roster}) group by 1, 2, 3 order by 1, 2, 3"
+
+    def asked_for(rows: pd.DataFrame) -> pd.DataFrame:
+        return rows if categories is None else rows[rows["category"].isin(list(categories))]
+
+    def collected() -> Panel:
+        rows = asked_for(engine.frame(each, first))
+        return panel_of_merchants(shop, outcome, period, periods, rows[rows["here"]].set_index("merchant_id"))
+
+    found = engine.frame(counted if isinstance(engine, DistantEngine) else each, first)
     if categories is not None:
-        known = groups["category"].dropna().unique()
+        known = found["category"].dropna().unique()
         absent = [f"{c!r} is no merchant's category{nearest(c, known)}" for c in categories if c not in known]
         refuse(ParameterError, "categories", absent)
-        groups = groups[groups["category"].isin(list(categories))]
-    here = groups[groups["here"]]
+    rows = asked_for(found)
+    here = rows[rows["here"]]
     if here.empty:
         raise DesignError(f"no merchant was open by {periods[0]} in the categories asked for; choose others")
-
-    def collect() -> Panel:
-        roster = shop.engine.frame(f"{_roster(shop, period)} order by 1").set_index("merchant_id")
-        opened = roster["opened"].isna() | (pd.to_datetime(roster["opened"]) <= pd.Timestamp(periods[0]))
-        held = opened if categories is None else opened & roster["category"].isin(list(categories))
-        return _panel(shop, outcome, period, periods, roster[held])
-
-    def noted(panel: Panel) -> Panel:
-        late = int(groups["n"].sum() - here["n"].sum())
-        return panel.noting(f"{late} merchants opened after {periods[0]} and were left out") if late else panel
-
-    if not isinstance(shop.engine, DistantEngine):
-        return noted(collect())
-    return noted(_summed(shop.engine, _Asked(shop, outcome, period, periods), here, collect))
+    if isinstance(engine, DistantEngine):
+        panel: Panel = _summed(engine, _Asked(shop, outcome, period, periods), here, collected)
+    else:
+        panel = panel_of_merchants(shop, outcome, period, periods, here.set_index("merchant_id"))
+    late = int(rows["n"].sum() - here["n"].sum())
+    return panel.noting(f"{late} merchants opened after {periods[0]} and were left out") if late else panel
 
 
 def category_panel(shop: Dataset, outcome: str, period: Period, periods: list[dt.date], pool_below: float) -> Panel:
@@ -77,7 +80,8 @@ def category_panel(shop: Dataset, outcome: str, period: Period, periods: list[dt
     later = [category for category, day in pilots.items() if day >= next_start(periods[-1], period)]
     found = found[~found["category"].isin(later)]
     roster = found.assign(treated_from=pd.to_datetime(found["category"].map(pilots))).set_index("category", drop=False)
-    panel = _panel(shop, outcome, period, periods, roster, (CATEGORY, "order_lines"))
+    sums = shop.engine.frame(_cells(shop, outcome, period, CATEGORY), _span(periods))
+    panel = _laid_out(roster, periods, outcome, roster.index.get_indexer(pd.Index(sums["unit"])), sums)
     if later:
         panel = replace(panel, notes=(*panel.notes, f"pilots that had not begun are left out: {', '.join(later)}"))
     if pool_below <= 0:
@@ -105,23 +109,14 @@ def category_panel(shop: Dataset, outcome: str, period: Period, periods: list[dt
 
 
 def _roster(shop: Dataset, period: Period) -> str:
-    """Return the query of each merchant's category, first support and opening."""
+    """Return the query of each merchant's category, first support, and whether it was open in the period of $first."""
     opened = "m.opened_on" if "opened_on" in shop.columns("merchants") else "null"
     return f"""select m.merchant_id, any_value(m.category) as category, min(s.started_on) as treated_from,
-                      coalesce(any_value({opened}), min(o.first)) as opened
+                      coalesce(coalesce(any_value({opened}), min(o.first)) <= $first, true) as here
                from merchants m left join support s on m.merchant_id = s.merchant_id
                left join (select merchant_id, cast(date_trunc('{period}', min(paid_at)) as date) as first
                           from order_lines group by 1) o on m.merchant_id = o.merchant_id
                group by m.merchant_id"""
-
-
-def _groups(shop: Dataset, period: Period, first: dt.date) -> pd.DataFrame:
-    """Count merchants by start, category and whether they were open in the first period."""
-    return shop.engine.frame(
-        f"""select treated_from, category, coalesce(opened <= $first, true) as here, count(*) as n
-            from ({_roster(shop, period)}) group by 1, 2, 3 order by 1, 2, 3""",
-        {"first": first},
-    )
 
 
 @dataclass(frozen=True)
@@ -140,10 +135,10 @@ def _summed(engine: DistantEngine, asked: _Asked, groups: pd.DataFrame, collect:
         "start": _code("$starts", "cast(treated_from as date)", len(starts)),
         "category": _code("$categories", "category", len(categories)),
     }
+    unknown = "category is null or " if groups["category"].isna().any() else ""
     sql = f"""with roster as ({_roster(shop, period)}),
                    held as (select merchant_id, {coded["start"]} as start, {coded["category"]} as category from roster
-                            where coalesce(opened <= $first, true)
-                                and (category is null or list_contains($categories, category))),
+                            where here and ({unknown}list_contains($categories, category))),
                    cells as ({_cells(shop, outcome, period, "merchant_id")})
               select cast(h.start as integer) as start, cast(h.category as integer) as category,
                      list(struct_pack(position := list_position($periods, c.period), y := c.y)) as sold
@@ -187,38 +182,36 @@ def _cells(shop: Dataset, outcome: str, period: Period, key: str) -> str:
                group by 1, 2"""
 
 
-def _panel(
-    shop: Dataset,
-    outcome: str,
-    period: Period,
-    periods: list[dt.date],
-    roster: pd.DataFrame,
-    units: tuple[str, str] = ("merchant_id", "merchants"),
+def panel_of_merchants(
+    shop: Dataset, outcome: str, period: Period, periods: list[dt.date], roster: pd.DataFrame
 ) -> Panel:
-    """Lay sums out by unit and period; `units` are an expression and a table that has every value of it.
+    """Build the panel of the merchants of a roster: merchant_id (index), treated_from, category.
 
     The engine numbers them: texts of as many rows as merchants have weeks would take more memory than the panel.
     """
-    from strategy_kit.panel import Panel
-
-    key, table = units
-    listed = f'select distinct {key} as "the unit" from {table}'
+    listed = 'select distinct merchant_id as "the unit" from merchants'
     place = roster.index.get_indexer(pd.Index(shop.engine.frame(f"{listed} order by 1")["the unit"]))
     sums = shop.engine.frame(
         f"""with units as (select "the unit", row_number() over (order by "the unit") - 1 as "its number" from ({listed}) l),
-                 cells as ({_cells(shop, outcome, period, key)})
+                 cells as ({_cells(shop, outcome, period, "merchant_id")})
             select "its number" as unit, period, y from cells join units on cells.unit = units."the unit" """,
         _span(periods),
     )
+    return _laid_out(roster, periods, outcome, place[sums["unit"]], sums)
+
+
+def _laid_out(roster: pd.DataFrame, periods: list[dt.date], name: str, row: np.ndarray, sums: pd.DataFrame) -> Panel:
+    """Lay sums out by unit and period; `row` is the place of each on the roster, -1 for those that are not on it."""
+    from strategy_kit.panel import Panel
+
     times = pd.DatetimeIndex(periods)
-    row, column = place[sums["unit"]], times.get_indexer(pd.DatetimeIndex(sums["period"]))
     values = np.zeros((len(roster) + 1, len(periods)))
-    values[row, column] = sums["y"]  # what is not on the roster falls into the last row
+    values[row, times.get_indexer(pd.DatetimeIndex(sums["period"]))] = sums["y"]  # strangers fall into the last row
     return Panel.from_matrix(
         values[:-1],
         treated_from=roster["treated_from"],
         periods=times,
         units=roster.index,
         category=roster["category"],
-        name=outcome,
+        name=name,
     )

@@ -11,7 +11,7 @@ import pandas as pd
 from strategy_kit.errors import DesignError
 from strategy_kit.estimates import Estimates
 from strategy_kit.inference import Student
-from strategy_kit.tables_to_panel import _panel
+from strategy_kit.tables_to_panel import panel_of_merchants
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -155,6 +155,6 @@ def loosened_panel(
             f"the floor of {loosened} of {len(kept)} merchants was loosened by more than {by:g} of the stretch, so there is "
             "nothing to compare; loosen some floors and not others, best by lot"
         )
-    panel = _panel(shop, outcome, "week", weeks, kept)
+    panel = panel_of_merchants(shop, outcome, "week", weeks, kept)
     note = f"merchants whose floor was tightened, left out: {int(mixed.sum())} of {len(mixed)}"
     return replace(panel, notes=(*panel.notes, note)) if mixed.any() else panel

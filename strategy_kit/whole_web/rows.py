@@ -20,7 +20,6 @@ CLASSES = ("high", "medium", "low", "unstated")
 MONTH = "cast(date_trunc('month', month) as date)"
 # 0 unstated, 1 low, 2 medium, 3 high: what rests on several estimates is as sure as the least sure of them
 RANK = "case lower({}) when 'high' then 3 when 'medium' then 2 when 'low' then 1 else 0 end"
-_EXACT = "cast({} as decimal(18, 4))"  # sums of doubles depend on who adds first
 _WITHIN = "month >= $first and month < $next"
 _DAY = dt.timedelta(days=1)
 
@@ -60,17 +59,17 @@ def both_sides(shop: Dataset, *, everyone: bool = False) -> str:
     least sure estimate, null without one). Binds $first and $next.
     """
     known = shop.columns("offplatform_sales")
-    spend = _EXACT.format("ad_spend" if "ad_spend" in known else "null")
+    spend = "ad_spend" if "ad_spend" in known else "cast(null as double)"
     sure = RANK.format("confidence") if "confidence" in known else "0"
     whose = "true" if everyone else f"merchant_id in (select merchant_id from offplatform_sales where {_WITHIN})"
     return f"""
         select merchant_id, month, sum(on_platform) as on_platform, sum(off_platform) as off_platform,
                sum(ad_spend) as ad_spend, min(confidence) as confidence
-        from (select merchant_id, cast(date_trunc('month', paid_at) as date) as month, {_EXACT.format("amount")} as on_platform,
-                     {_EXACT.format(0)} as off_platform, {_EXACT.format("null")} as ad_spend, cast(null as integer) as confidence
+        from (select merchant_id, cast(date_trunc('month', paid_at) as date) as month, amount as on_platform, 0 as off_platform,
+                     null as ad_spend, cast(null as integer) as confidence
               from order_lines where {sold_lines(shop)} and paid_at >= $first and paid_at < $next
               union all
-              select merchant_id, {MONTH} as month, {_EXACT.format(0)}, {_EXACT.format("gmv")}, {spend}, {sure}
+              select merchant_id, {MONTH} as month, 0, gmv, {spend}, {sure}
               from offplatform_sales where {_WITHIN}) as sides
         where {whose} group by 1, 2"""
 

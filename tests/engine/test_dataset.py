@@ -396,3 +396,8 @@ def test_complete_periods_lie_whole_inside_the_window(period: Period) -> None:
 def test_an_unknown_period_is_refused() -> None:
     with pytest.raises(ParameterError, match="one of day, week, month, quarter, not 'year'"):
         frames().complete_periods("year")  # type: ignore[arg-type]
+
+
+def test_frames_in_hand_have_no_engine_to_choose() -> None:
+    with pytest.raises(ParameterError, match="'engine' is not a key"):
+        sk.dataset_from_frames(pd.DataFrame(), pd.DataFrame(), timezone="UTC", currency="CNY", engine="spark")

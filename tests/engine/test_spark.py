@@ -209,6 +209,10 @@ def test_logs_are_taken_where_the_rows_are(here: sk.Dataset, there: sk.Dataset, 
     busy(tmp_path)
     ours, theirs = (sk.open_dataset(tmp_path, engine=engine).panel(transform="log") for engine in ("duckdb", spark))
     assert ours.name == theirs.name == "log gmv"
+    # merchants without a category are of none that is asked for
+    some = [sk.open_dataset(tmp_path, engine=engine).panel(categories=["toys"]) for engine in ("duckdb", spark)]
+    assert some[0].n_units == some[1].n_units == some[1].collected().n_units == 4
+    assert some[0].notes == some[1].notes
     assert repr(ours.starts_by_category) == repr(theirs.starts_by_category)
     np.testing.assert_allclose(theirs.moments.mean, ours.moments.mean, rtol=1e-12)
     np.testing.assert_allclose(theirs.moments.covariance, ours.moments.covariance, rtol=1e-9, atol=1e-12)
