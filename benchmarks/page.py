@@ -164,7 +164,7 @@ def growth(found: Part) -> dict[str, str]:
     picture = draw(found.rows, "growth", "size of what grows", columns=2)
     heads = ["what grows", "work", "least", "most", "CPU per doubling", "most in a step", "peak at most, GB"]
     still = {name: f"{found.machine[name]:,} {name}" for name in ("merchants", "periods", "cohorts")}
-    told = f"{' × '.join(still.values())} for estimators, {found.machine['roster']:,} merchants for order lines"
+    told = f"{' × '.join(still.values())} for estimators; merchants grow with order lines"
     return {"growth": f"What stands still: {told}.\n\n{listing(lines, heads, 4)}\n\n{picture}"}
 
 
