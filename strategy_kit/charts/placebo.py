@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 LINE, DOT, HILL = 22, 12, 84
-NARROW, ROOM = 330, 155
+NARROW, ROOM = 330, 165  # in the middle of a phone both sides have the same
 PIXEL = alt.Y("y:Q", axis=None, scale=None)
 TIP = [alt.Tooltip("text:N", title=" ")]
 WORDS = {
@@ -133,9 +133,14 @@ def _labels(rows: pd.DataFrame, x: alt.X, edges: Floats, ink: str) -> list[alt.C
     room = (edges[-1] - edges[0]) * ROOM / NARROW
     at = rows["percent"]
     late = (at > edges[-1] - room) | ((at < 0) & (at > edges[0] + room))
-    kind: dict[str, Any] = {"color": ink, "fontWeight": 600, "limit": ROOM}
-    sides: list[Any] = [(rows[late], "right", -9), (rows[~late], "left", 9)]
-    charts = [alt.Chart(part).mark_text(align=side, dx=dx, **kind) for part, side, dx in sides if len(part)]
+    kind: dict[str, Any] = {"color": ink, "fontWeight": 600}
+    here = "scale('x', datum.percent)"  # a name is shortened where the chart ends, and nowhere else
+    sides: list[Any] = [(rows[late], "right", -9, f"{here} - 9"), (rows[~late], "left", 9, f"width - {here} - 9")]
+    charts = [
+        alt.Chart(part).mark_text(align=side, dx=dx, limit=alt.ExprRef(expr=left), **kind)
+        for part, side, dx, left in sides
+        if len(part)
+    ]
     return [chart.encode(x=x, y=PIXEL, text="text:N") for chart in charts]
 
 

@@ -71,6 +71,7 @@ TEXTS = """() => {
   const found = [];
   boxes.forEach((one, at) => {
     const { frame } = one;
+    if (one.words.endsWith("…")) found.push([one.words, "is shortened"]);
     if (one.left < frame.left - 1 || one.right > frame.right + 1 || one.top < frame.top - 1 || one.bottom > frame.bottom + 1)
       found.push([one.words, "is cut"]);
     for (const other of boxes.slice(at + 1)) {
