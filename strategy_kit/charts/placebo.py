@@ -8,6 +8,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
+from strategy_kit.charts.curves import pixels
 from strategy_kit.charts.theme import INK, OTHER, PAPER, PILOT, SOFT, WIDTH, Chart, signed_axis, worded
 from strategy_kit.formats import number
 
@@ -18,8 +19,9 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-LINE, DOT, HILL = 22, 12, 84
-NARROW, ROOM = 330, 165  # in the middle of a phone both sides have the same
+LINE, DOT, HILL, GAP = 22, 12, 84, 9
+NARROW = 330  # pixels on a phone
+SIZE = 11.5  # a name and a number fit beside a dot in the middle of a phone
 PIXEL = alt.Y("y:Q", axis=None, scale=None)
 TIP = [alt.Tooltip("text:N", title=" ")]
 WORDS = {
@@ -129,14 +131,16 @@ def _stacked(rows: pd.DataFrame, apart: float) -> pd.DataFrame:
 
 
 def _labels(rows: pd.DataFrame, x: alt.X, edges: Floats, ink: str) -> list[alt.Chart]:
-    """Write the column text beside each value: away from zero where that side has room, else towards it."""
-    room = (edges[-1] - edges[0]) * ROOM / NARROW
+    """Write the column text beside each value: away from zero where it fits even on a phone, else where more is free."""
+    unit = (edges[-1] - edges[0]) / NARROW
     at = rows["percent"]
-    late = (at > edges[-1] - room) | ((at < 0) & (at > edges[0] + room))
-    kind: dict[str, Any] = {"color": ink, "fontWeight": 600}
-    here = "scale('x', datum.percent)"  # a name is shortened where the chart ends, and nowhere else
-    sides: list[Any] = [(rows[late], "right", -9, f"{here} - 9"), (rows[~late], "left", 9, f"width - {here} - 9")]
-    charts = [
+    needed = rows["text"].map(pixels) * unit + GAP * unit
+    above, below = edges[-1] - at, at - edges[0]
+    late = ((at >= 0) & (needed > above) & (below > above)) | ((at < 0) & ((needed <= below) | (below > above)))
+    kind: dict[str, Any] = {"color": ink, "fontSize": SIZE, "fontWeight": 600}
+    here = "scale('x', datum.percent)"
+    sides: list[Any] = [(rows[late], "right", -GAP, here), (rows[~late], "left", GAP, f"width - {here}")]
+    charts = [  # a name is shortened where it would leave the chart: pages are drawn in a font wider than their readers'
         alt.Chart(part).mark_text(align=side, dx=dx, limit=alt.ExprRef(expr=left), **kind)
         for part, side, dx, left in sides
         if len(part)
