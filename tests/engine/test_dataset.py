@@ -310,6 +310,7 @@ def test_faults_of_several_tables_are_named_together() -> None:
     ("given", "error", "words"),
     [
         ({"suport": roster()}, ParameterError, "'suport' is not a table of the contract .*'support'"),
+        ({"engine": "spark"}, ParameterError, "'engine' is not a key"),
         ({"titel": "x"}, ParameterError, "'titel' is not a key .*'title'"),
         ({"support": [1]}, ParameterError, "support must be a pandas frame"),
         ({"name": 3}, ContractError, "name must be a text"),
@@ -396,8 +397,3 @@ def test_complete_periods_lie_whole_inside_the_window(period: Period) -> None:
 def test_an_unknown_period_is_refused() -> None:
     with pytest.raises(ParameterError, match="one of day, week, month, quarter, not 'year'"):
         frames().complete_periods("year")  # type: ignore[arg-type]
-
-
-def test_frames_in_hand_have_no_engine_to_choose() -> None:
-    with pytest.raises(ParameterError, match="'engine' is not a key"):
-        sk.dataset_from_frames(pd.DataFrame(), pd.DataFrame(), timezone="UTC", currency="CNY", engine="spark")
