@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import duckdb
+import pandas as pd
 from pandas.api.types import infer_dtype
 
 from strategy_kit.engine.base import quoted
@@ -19,7 +20,7 @@ from strategy_kit.errors import ContractError, ParameterError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    import pandas as pd
+    import pyarrow as pa
 
 
 MEMORY_LIMIT, THREADS = "STRATEGY_KIT_MEMORY_LIMIT", "STRATEGY_KIT_NUM_THREADS"
@@ -91,7 +92,9 @@ class DuckDBEngine:
         ParameterError.
         """
         try:
-            return self._connection.execute(sql, dict(values or {})).df()
+            answer = self._connection.execute(sql, dict(values or {}))
+            worded = any(kind.id == "varchar" for _, kind, *_ in answer.description)
+            return in_pandas(answer.to_arrow_table(), self._connection) if worded else answer.df()
         except (duckdb.BinderException, duckdb.ParserException, duckdb.CatalogException) as error:
             reason = str(error).split("\n", maxsplit=1)[0]
             raise ParameterError(f"a metric's SQL does not fit the data set: {reason}; correct its sql") from error
@@ -100,6 +103,28 @@ class DuckDBEngine:
                 f"a question needs more memory than its limit, {_limit(self._connection)}, or a larger disk to spill to"
             )
             raise ParameterError(f"{law}; raise {MEMORY_LIMIT}, or set TMPDIR to a folder with more room") from error
+
+
+def in_pandas(answer: pa.Table, connection: duckdb.DuckDBPyConnection) -> pd.DataFrame:
+    """Return an answer with DuckDB's own types of pandas columns; texts stay Arrow's: DuckDB makes a Python object of each.
+
+    Examples
+    --------
+    >>> import pyarrow as pa
+    >>> answer = pa.table({"merchant_id": ["m1", None], "orders": [1, 2]})
+    >>> list(map(str, in_pandas(answer, duckdb.connect()).dtypes))
+    ['str', 'int64']
+    """
+    import pyarrow as pa
+
+    kinds = {field.name: field.type for field in answer.schema}
+    texts = {name: answer[name].to_pandas() for name, kind in kinds.items() if pa.types.is_string(kind)}
+    enums = {name: answer[name].to_pandas() for name, kind in kinds.items() if pa.types.is_dictionary(kind)}
+    columns = texts | {name: column.cat.as_ordered() for name, column in enums.items()}
+    others = answer.drop_columns(list(columns))
+    if others.column_names:
+        columns |= connection.from_arrow(others).df().items()
+    return pd.DataFrame({name: columns[name] for name in kinds}, copy=False)
 
 
 class _Spill:

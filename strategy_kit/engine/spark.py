@@ -102,10 +102,12 @@ class SparkEngine:
         """Run a query in the DuckDB dialect, and bring its answer over with DuckDB's own types of pandas columns."""
         import duckdb
 
+        from strategy_kit.engine.duckdb import in_pandas
+
         with _user_sql():
             answer = _local(self._sql(sql, values).toArrow())
         with duckdb.connect(":memory:") as connection:
-            return connection.execute("select * from answer").df() if len(answer.column_names) else answer.to_pandas()
+            return in_pandas(answer, connection)
 
     def summed(
         self, sql: str, values: Mapping[str, object], periods: int, *, logs: bool = False

@@ -110,10 +110,15 @@ def marked(text: str) -> Html:
     '<strong>1 &lt; 2</strong>'
     >>> marked("无法判断：「too few」。")
     '无法判断：「<span lang="en">too few</span>」。'
+    >>> marked("\N{MINUS SIGN}\N{WORD JOINER}¥78") == "\N{MINUS SIGN}\N{WORD JOINER}¥78"
+    True
     """
     if isinstance(text, Html):
         return text
-    strong = re.sub(r"\*\*(.+?)\*\*", r"<strong>\1</strong>", escape(text)).replace(_JOINER, "")
+    strong = re.sub(r"\*\*(.+?)\*\*", r"<strong>\1</strong>", escape(text))
+    strong = re.sub(
+        rf"\*{_JOINER}(?=\*)", "*", strong
+    )  # and nowhere else: it holds a sign to the sum of money behind it
     return Html(_FOREIGN.sub(r'「<span lang="en">\1</span>」', strong))
 
 
