@@ -197,7 +197,10 @@ class Panel(Shown):
         refuse(ContractError, "panel", laws)
         cohort, cohorts, late = reading.cohorts_of(given, times)
         notes = () if late is None else reading.late_notes(int((late > 0).sum()))
-        groups = None if category is None else pd.Series(np.asarray(category), index=labels)
+        if isinstance(category, pd.Series) and isinstance(category.dtype, pd.StringDtype):
+            groups: pd.Series | None = category.set_axis(labels)
+        else:
+            groups = None if category is None else pd.Series(np.asarray(category), index=labels)
         panel = cls(outcome, labels, times, cohorts, cohort, groups, name, notes, late=late)
         uneven = "periods are unequally spaced: a base is the last period before, and ages count on the calendar"
         return panel if panel.step else replace(panel, notes=(*notes, uneven))

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from strategy_kit.errors import ContractError, refuse
+from strategy_kit.identifiers import all_differ
 from strategy_kit.moments import BLOCK_ROWS
 from strategy_kit.periods import ages, period_length
 
@@ -101,7 +102,7 @@ def _refuse_ambiguous_zero(zero: Array, *, unmarked: bool, periods: pd.Index) ->
 def matrix_laws(outcome: Array, units: pd.Index, starts: pd.Series, periods: pd.Index, name: str) -> list[str]:
     """Name what a matrix and its labels break: sizes, the order of periods, repeated units, infinite and huge outcomes."""
     laws = [] if periods.is_monotonic_increasing and periods.is_unique else ["periods must ascend without repeats"]
-    laws += [] if units.is_unique else ["units must not repeat"]
+    laws += [] if all_differ(units) else ["units must not repeat"]
     if (len(units), len(periods)) != outcome.shape or len(starts) != len(outcome):
         laws.append(
             f"outcome is {outcome.shape[0]} × {outcome.shape[1]}, but there are {len(units)} units, "

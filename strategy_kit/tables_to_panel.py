@@ -10,6 +10,7 @@ import pandas as pd
 
 from strategy_kit.engine import DistantEngine
 from strategy_kit.errors import DesignError, ParameterError, nearest, refuse
+from strategy_kit.identifiers import places
 from strategy_kit.metrics import plain_metric
 from strategy_kit.periods import next_start
 
@@ -81,7 +82,7 @@ def category_panel(shop: Dataset, outcome: str, period: Period, periods: list[dt
     found = found[~found["category"].isin(later)]
     roster = found.assign(treated_from=pd.to_datetime(found["category"].map(pilots))).set_index("category", drop=False)
     sums = shop.engine.frame(_cells(shop, outcome, period, CATEGORY), _span(periods))
-    panel = _laid_out(roster, periods, outcome, roster.index.get_indexer(pd.Index(sums["unit"])), sums)
+    panel = _laid_out(roster, periods, outcome, places(sums["unit"], roster.index), sums)
     if later:
         panel = replace(panel, notes=(*panel.notes, f"pilots that had not begun are left out: {', '.join(later)}"))
     if pool_below <= 0:
@@ -190,7 +191,7 @@ def panel_of_merchants(
     The engine numbers them: texts of as many rows as merchants have weeks would take more memory than the panel.
     """
     listed = 'select distinct merchant_id as "the unit" from merchants'
-    place = roster.index.get_indexer(pd.Index(shop.engine.frame(f"{listed} order by 1")["the unit"]))
+    place = places(shop.engine.frame(f"{listed} order by 1")["the unit"], roster.index)
     sums = shop.engine.frame(
         f"""with units as (select "the unit", row_number() over (order by "the unit") - 1 as "its number" from ({listed}) l),
                  cells as ({_cells(shop, outcome, period, "merchant_id")})

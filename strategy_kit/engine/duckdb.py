@@ -62,14 +62,16 @@ class DuckDBEngine:
         self.refine(table, {})
 
     def add_frame(self, table: str, frame: pd.DataFrame) -> None:
-        """Make a pandas frame readable as `table`; Python Decimals become numbers, whose width DuckDB would guess."""
-        objects = {name: column for name, column in frame.items() if column.dtype == object}
-        decimals = [name for name, column in objects.items() if infer_dtype(column, skipna=True) == "decimal"]
-        if decimals:
-            frame = frame.astype(dict.fromkeys(decimals, float))
+        """Make a pandas frame readable as `table`; Python Decimals become numbers, whose width DuckDB would guess.
+
+        Texts are read where Arrow holds them; DuckDB would make a Python object of each, in every query.
+        """
+        kinds = {name: infer_dtype(column, skipna=True) for name, column in frame.items() if column.dtype == object}
+        plain = {"decimal": "float64", "string": "str"}
+        frame = frame.astype({name: plain[kind] for name, kind in kinds.items() if kind in plain})
         self._framed = True
         with _readable(table):
-            self._connection.register(f"{table}__raw", frame)
+            self._connection.register(f"{table}__raw", _in_arrow(frame) if set(kinds.values()) <= set(plain) else frame)
         self.refine(table, {})
 
     def refine(self, table: str, columns: Mapping[str, str]) -> None:
@@ -103,6 +105,12 @@ class DuckDBEngine:
                 f"a question needs more memory than its limit, {_limit(self._connection)}, or a larger disk to spill to"
             )
             raise ParameterError(f"{law}; raise {MEMORY_LIMIT}, or set TMPDIR to a folder with more room") from error
+
+
+def _in_arrow(frame: pd.DataFrame) -> pa.Table:
+    import pyarrow as pa
+
+    return pa.Table.from_pandas(frame, preserve_index=False)
 
 
 def in_pandas(answer: pa.Table, connection: duckdb.DuckDBPyConnection) -> pd.DataFrame:

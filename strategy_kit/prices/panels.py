@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from strategy_kit.errors import DesignError, ParameterError
+from strategy_kit.identifiers import places
 from strategy_kit.panel import Panel
 from strategy_kit.prices.fairness import dispersion
 from strategy_kit.prices.rows import COMPARABLE, RELATIVE, pilot_case, require_columns, window
@@ -234,7 +235,7 @@ def _depth(shop: Dataset, key: str, name: str) -> str:
 def _panel(shop: Dataset, means: pd.DataFrame, roster: pd.DataFrame, days: dict[str, dt.date], name: str) -> Panel:
     weeks = [week for week in shop.complete_periods("week", days["last"]) if week >= days["first"]]
     times = pd.DatetimeIndex(weeks)
-    row, column = roster.index.get_indexer(pd.Index(means["unit"])), times.get_indexer(pd.DatetimeIndex(means["week"]))
+    row, column = places(means["unit"], roster.index), times.get_indexer(pd.DatetimeIndex(means["week"]))
     values = np.full((len(roster), len(weeks)), np.nan)
     held = (row >= 0) & (column >= 0)
     values[row[held], column[held]] = means["y"].to_numpy(float)[held]

@@ -77,10 +77,10 @@ def met_by_band(
     """
     if not len(targets):
         raise DesignError("no target has ended, so none was met; take a later day")
-    band = targets["size_band"].astype(object).fillna("unknown").astype(str).to_numpy()
+    code, bands = pd.factorize(targets["size_band"].astype("str").fillna("unknown"), sort=True)
     unit, merchant = pd.factorize(targets[cluster])[0], targets["merchant_id"].to_numpy()
-    names = [WHOLE, *np.unique(band)]
-    sides = [(band == name) | (name == WHOLE) for name in names]
+    names = [WHOLE, *bands]
+    sides = [np.ones(len(code), dtype=bool), *(code == at for at in range(len(bands)))]
     ratios = [clustered_ratio(np.asarray(met, dtype=float) * side, 1.0 * side, unit) for side in sides]
     found = pd.DataFrame({"size_band": names, "targets": [int(side.sum()) for side in sides],
                           "merchants": [len(pd.unique(merchant[side])) for side in sides],

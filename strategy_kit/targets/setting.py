@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from strategy_kit.errors import DesignError, ParameterError, refuse
+from strategy_kit.identifiers import places
 from strategy_kit.tables_to_panel import sold_lines
 
 if TYPE_CHECKING:
@@ -166,14 +167,15 @@ def _read(shop: Dataset, shares: tuple[float, float], weeks: int, through: dt.da
         raise DesignError(
             f"targets need {BASE + 1} complete blocks of {weeks} weeks, but there are {len(starts)}; use shorter ones"
         )
-    band = "size_band" if "size_band" in shop.columns("merchants") else "cast(null as varchar)"
+    band = (
+        "coalesce(cast(size_band as varchar), 'unknown')" if "size_band" in shop.columns("merchants") else "'unknown'"
+    )
     roster = shop.engine.frame(f"select merchant_id, category, {band} as size_band from merchants order by 1")
-    roster["size_band"] = roster["size_band"].astype(object).fillna("unknown").astype(str)
     sums = shop.engine.frame(
         f"""select merchant_id, cast(date_trunc('week', paid_at) as date) as week, cast(sum(amount) as double) as sold
             from order_lines where {sold_lines(shop)} group by 1, 2""",
     )
-    row = pd.Index(roster["merchant_id"]).get_indexer(pd.Index(sums["merchant_id"]))
+    row = places(sums["merchant_id"], pd.Index(roster["merchant_id"]))
     column = pd.DatetimeIndex(mondays).get_indexer(pd.DatetimeIndex(sums["week"])) // weeks
     held = (row >= 0) & (column >= 0)
     sold = np.zeros((len(roster), len(starts)))
@@ -190,9 +192,10 @@ def _set(blocks: _Blocks, origin: int, shares: tuple[float, float]) -> pd.DataFr
     )
     level, season = blocks.levels[:, origin], seasons[:, origin]
     result = blocks.roster[["merchant_id", "size_band"]].assign(level=level, season=season, residuals=0)
-    ends, bands = np.full((3, len(level)), np.nan), blocks.roster["size_band"].to_numpy()
-    for band in np.unique(bands):
-        inside = bands == band
+    ends = np.full((3, len(level)), np.nan)
+    code, bands = pd.factorize(blocks.roster["size_band"])
+    for band in range(len(bands)):
+        inside = code == band
         known, reached = blocks.levels[inside][:, tried], (blocks.sold[:, tried] / seasons[:, tried])[inside]
         sold = np.where(np.isnan(known) | (reached <= 0), np.nan, 1.0)
         apart, gone = _centred(known * sold), _centred(np.log(np.where(reached > 0, reached, 1.0)) * sold)
@@ -220,5 +223,5 @@ def _quantiles(residual: Array, shares: tuple[float, float]) -> tuple[float, flo
     size = len(residual)
     if (1 - shares[0]) * (size + 1) < 1 or shares[1] * (size + 1) < 1:
         return np.nan, np.nan, np.nan
-    places = [int(np.floor((1 - share) * (size + 1) + 1e-9)) for share in shares]
-    return float(residual[places[0] - 1]), float(np.median(residual)), float(residual[min(places[1], size) - 1])
+    ranks = [int(np.floor((1 - share) * (size + 1) + 1e-9)) for share in shares]
+    return float(residual[ranks[0] - 1]), float(np.median(residual)), float(residual[min(ranks[1], size) - 1])

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from strategy_kit.errors import DesignError, ParameterError
+from strategy_kit.identifiers import places
 from strategy_kit.inference import Student
 from strategy_kit.ratio import fieller
 from strategy_kit.tables_to_panel import sold_lines
@@ -192,7 +193,7 @@ not known; add it
         days_of(months),
     )
     times = pd.DatetimeIndex(months)
-    row, column = roster.index.get_indexer(pd.Index(sums["unit"])), times.get_indexer(pd.DatetimeIndex(sums["month"]))
+    row, column = places(sums["unit"], roster.index), times.get_indexer(pd.DatetimeIndex(sums["month"]))
     values = np.zeros((2, len(roster), len(months)))
     values[:, row[row >= 0], column[row >= 0]] = sums[list(SIDES[:2])].to_numpy(float)[row >= 0].T
     notes = (

@@ -13,7 +13,10 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "strategy_kit"
 
 FLOORS = (
-    {"errors", "threads", "formats", "periods", "settings", "engine", "inference", "randomisation", "pooling", "ratio"},
+    {
+        *("errors", "threads", "formats", "periods", "settings", "engine", "identifiers"),
+        *("inference", "randomisation", "pooling", "ratio"),
+    },
     {
         *(
             "assigned",
