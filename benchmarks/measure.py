@@ -163,7 +163,8 @@ def row(case: str, size: int, way: str, found: Answer, answers: str) -> Answer:
 
 def show(found: Answer) -> None:
     """Print a row as it is measured."""
-    costs = f"{found['wall']:9.3f} s {found['cpu']:9.3f} s CPU {found['peak']:6.2f} GB" if "wall" in found else ""
+    units = {"wall": " s", "cpu": " s CPU", "peak": " GB"}
+    costs = " ".join(f"{found[name]:9.3f}{unit}" for name, unit in units.items() if name in found)
     print(f"{found['case']:24}{found['size']:>12,}  {found['way']:16}{costs}  {found['answers']}", flush=True)
 
 

@@ -75,16 +75,18 @@ def main() -> None:
     """Time every way after a round that does not count, and record, with the shares of the weekly report."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("data", type=Path, nargs="?", default=measure.HERE.parent / "data" / "demo")
-    data = demo(parser.parse_args().data)
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS)
+    given = parser.parse_args()
+    data = demo(given.data)
     with tempfile.TemporaryDirectory() as folder:
         nbformat.write(new_notebook(cells=[new_code_cell(IMPORTS)]), Path(folder) / "empty.ipynb")
         words = [sys.executable, __file__, "--ask"]
-        asks = {way: partial(measure.run, [*words, way, str(data), folder], LIMITS) for way in WAYS}
+        asks = {way: partial(measure.run, [*words, way, str(data), folder], LIMITS) for way in given.ways}
         for first in asks.values():
             first()
         found = measure.in_turns(asks, LIMITS)
     rows = [measure.row("report", 1, way, one, "") for way, one in found.items()]
-    for share in SHARES if "each" in found["weekly_report"] else ():
+    for share in SHARES if "each" in found.get("weekly_report", {}) else ():
         middle = statistics.median(each[share] for each in found["weekly_report"]["each"])
         rows.append(measure.row("share of weekly_report", 1, share, {"wall": middle}, ""))
     for one in rows:
