@@ -32,6 +32,9 @@ class Engine(Protocol):
     def types(self, table: str) -> dict[str, str]:
         """Return column -> type name of the database, in file order."""
 
+    def hold(self, table: str) -> None:
+        """Read a table of files into memory for the many questions to come, where this engine gains by it and it is small."""
+
     def beside(self) -> Engine | None:
         """Return a further connection to the same tables for another thread, or None where one connection holds them."""
 

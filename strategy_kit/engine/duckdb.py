@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 MEMORY_LIMIT, THREADS = "STRATEGY_KIT_MEMORY_LIMIT", "STRATEGY_KIT_NUM_THREADS"
 _MOST = 4 * 2**30  # bytes that a question holds before it spills, where the environment does not say
-_LINE = 256  # bytes, twice what a line takes while two of its columns are counted by merchant and week
+_LINE = 170  # bytes: what a line takes while two of its columns are counted by merchant and week, and a third more
+_SMALL = 8  # a table of that part of the lines at once is held in memory when many questions follow
 _SIZES = {f"{letter}{kind}": base**power for power, letter in enumerate("KMGT", 1) for kind, base in
           (("B", 1000), ("IB", 1024))}  # fmt: skip
 
@@ -45,6 +46,7 @@ class DuckDBEngine:
     def __init__(self, beside: tuple[duckdb.DuckDBPyConnection, _Spill] | None = None) -> None:
         self._connection, self._spill = beside or _opened()
         self._framed = False
+        self._files: set[str] = set()  # tables that are read from files in every question
         self._connection.execute("set TimeZone = 'UTC'")
         self.lines_at_once: int | None = _bytes(_limit(self._connection)) // _LINE
 
@@ -59,6 +61,7 @@ class DuckDBEngine:
         options = "union_by_name = true" if reader == "read_parquet" else "union_by_name = true, sample_size = -1"
         with _readable(table):
             self._connection.execute(f"create view {_raw(table)} as select * from {reader}([{listed}], {options})")
+        self._files.add(table)
         self.refine(table, {})
 
     def add_frame(self, table: str, frame: pd.DataFrame) -> None:
@@ -73,6 +76,19 @@ class DuckDBEngine:
         with _readable(table):
             self._connection.register(f"{table}__raw", _in_arrow(frame) if set(kinds.values()) <= set(plain) else frame)
         self.refine(table, {})
+
+    def hold(self, table: str) -> None:
+        """Read a table of files into memory where it is small beside the memory limit; frames are there already."""
+        raw = _raw(table)
+        with _readable(table):
+            if table not in self._files or self._count(raw) > (self.lines_at_once or 0) // _SMALL:
+                return
+            self._files.remove(table)
+            named = f"drop view {raw}; alter table held rename to {raw}"
+            self._connection.execute(f"create table held as select * from {raw}; {named}")
+
+    def _count(self, raw: str) -> int:
+        return int(self._connection.execute(f"select count(*) from {raw}").fetchall()[0][0])
 
     def refine(self, table: str, columns: Mapping[str, str]) -> None:
         """Replace `table` by a view of its source in which each named column is the given SQL expression."""

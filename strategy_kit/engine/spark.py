@@ -57,6 +57,9 @@ class SparkEngine:
         for key, value in _SETTINGS.items():
             self._session.conf.set(key, value)
 
+    def hold(self, table: str) -> None:
+        """Hold nothing: what a cluster persists is its user's to say."""
+
     def beside(self) -> None:
         """Return nothing: Spark runs side by side what it is given."""
 

@@ -288,6 +288,7 @@ def read_week(
         raise ParameterError(f"weeks_before is 1 or more, not {weeks_before}: without a past nothing can be compared")
     asked = week, words, weeks_before, (audience := audience or Audience())
     previous = audience.totals_before()
+    shop.engine.hold("order_lines")  # some eighty questions follow
     if (beside := shop.engine.beside()) is None:
         laws = shop.require_valid(previous)
         return _read(shop, *asked, lambda: laws)
@@ -308,8 +309,7 @@ def _read(
     audience: Audience,
     laws_of: Callable[[], pd.DataFrame],
 ) -> Reading:
-    monday = shop.week(week)
-    start = period_start(shop.pilot.starts_on, "week")
+    monday, start = shop.week(week), period_start(shop.pilot.starts_on, "week")
     if monday < start:
         raise DesignError(
             f"week {week_label(monday)} lies before the pilots start on {shop.pilot.starts_on}, so there is nothing to "
