@@ -216,7 +216,13 @@ def draw(rows: pd.DataFrame, name: str, what: str, columns: int) -> str:
     base = alt.Chart(shown).encode(
         x=alt.X("size:Q", scale=alt.Scale(type="log"), title=what, axis=alt.Axis(format="~s", tickCount=4)),
         y=alt.Y("wall:Q", scale=alt.Scale(type="log"), title="wall, s", axis=alt.Axis(tickCount=5)),
-        color=alt.Color("way:N", sort=order, scale=alt.Scale(domain=order, range=COLOURS[: len(order)]), title=None),
+        color=alt.Color(
+            "way:N",
+            sort=order,
+            scale=alt.Scale(domain=order, range=COLOURS[: len(order)]),
+            title=None,
+            legend=alt.Legend(labelLimit=0),
+        ),
     )
     panels = (base.mark_line() + base.mark_point(filled=True, size=35)).properties(width=240, height=150)
     chart = panels.facet(facet=alt.Facet("case:N", title=None, sort=list(dict.fromkeys(rows["case"]))), columns=columns)
