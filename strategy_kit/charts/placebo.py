@@ -139,11 +139,11 @@ def _labels(rows: pd.DataFrame, x: alt.X, edges: Floats, ink: str) -> list[alt.C
     late = ((at >= 0) & (needed > above) & (below > above)) | ((at < 0) & ((needed <= below) | (below > above)))
     kind: dict[str, Any] = {"color": ink, "fontSize": SIZE, "fontWeight": 600}
     here = "scale('x', datum.percent)"
-    sides: list[Any] = [(rows[late], "right", -GAP, here), (rows[~late], "left", GAP, f"width - {here}")]
+    rows = rows.assign(late=late)  # one frame for both sides, so that pages of all languages hold the same numbers
+    sides: list[Any] = [("datum.late", "right", -GAP, here), ("!datum.late", "left", GAP, f"width - {here}")]
     charts = [  # a name is shortened where it would leave the chart: pages are drawn in a font wider than their readers'
-        alt.Chart(part).mark_text(align=side, dx=dx, limit=alt.ExprRef(expr=left), **kind)
-        for part, side, dx, left in sides
-        if len(part)
+        alt.Chart(rows).transform_filter(chosen).mark_text(align=side, dx=dx, limit=alt.ExprRef(expr=left), **kind)
+        for chosen, side, dx, left in sides
     ]
     return [chart.encode(x=x, y=PIXEL, text="text:N") for chart in charts]
 
