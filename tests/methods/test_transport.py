@@ -66,7 +66,9 @@ def test_without_each_in_turn() -> None:
             row[["estimate", "conf_low", "conf_high"]].tolist()
             == alone.loc[0, ["estimate", "conf_low", "conf_high"]].tolist()
         )
-        assert row[["predicted_low", "predicted_high"]].tolist() == alone.loc[1, ["conf_low", "conf_high"]].tolist()
+        # The same roots and quantiles along two paths: on some processors their last bit differs.
+        predicted = row[["predicted_low", "predicted_high"]].tolist()
+        assert predicted == pytest.approx(alone.loc[1, ["conf_low", "conf_high"]].tolist(), rel=1e-14)
     three = new_category(rows(VALUE, np.diag(ERROR**2))).details["left_out"]
     assert np.isinf(three[["predicted_low", "predicted_high"]]).all(axis=None)
 
