@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from strategy_kit.estimates import Estimates
     from strategy_kit.panel import Panel
     from strategy_kit.planning import ReadingWidth
-    from strategy_kit.report.claims import State, Verb
+    from strategy_kit.report.claims import Verb
     from strategy_kit.report.money import Money
 
 LEVEL = 0.95
@@ -151,7 +151,7 @@ class Reading(Week):
 
     def verb(self, spread: Spread, *, together: int = 1, limited: bool = False) -> Verb:
         """Choose the verb that an interval, of `together` that hold at once, and the checks allow."""
-        states: list[State] = [check.state for check in self.checks]
+        states = self.evidence.states
         return verb_for(spread, 1 - (1 - self.level) / together, [*states, "limits"] if limited else states)
 
     def told(self, spread: Spread, effect: str, *, together: int = 1, limited: bool = False) -> str:

@@ -18,6 +18,7 @@ from strategy_kit.metrics import METRICS
 from strategy_kit.overseas import among_joiners, joiners_panel
 from strategy_kit.report import Audience, blocks, measures, page, path, programmes, weekly
 from strategy_kit.report.audience import ALWAYS, CHOSEN
+from strategy_kit.report.claims import Spread
 from strategy_kit.report.ledger import extended
 from strategy_kit.simulate import World, simulate
 
@@ -316,3 +317,11 @@ def test_the_statement_carries_the_numbers_of_the_headline(reading: Reading) -> 
 def test_the_method_note_is_short(reading: Reading) -> None:
     assert len(str(page.method(reading)[1]).split()) <= 150
     assert set(reading.controls) <= set(METRICS)
+
+
+def test_a_placebo_silences_every_part_of_every_page(reading: Reading) -> None:
+    clear = Spread(0.1, 0.01, np.inf)
+    pilot = replace(reading.shop.pilot, placebo=True)
+    shop = replace(reading.shop, description=replace(reading.shop.description, pilot=pilot))
+    assert reading.verb(clear) != "cannot_tell"
+    assert replace(reading, shop=shop).verb(clear) == "cannot_tell"
