@@ -1,4 +1,4 @@
-"""The ratio of two uncertain numbers: arrays in, arrays out."""
+"""The ratio of two uncertain numbers, and the interval of a share: arrays in, arrays out."""
 
 from __future__ import annotations
 
@@ -74,3 +74,42 @@ def fieller(
     low = np.where(form == "everything", -np.inf, np.minimum(first, second))
     high = np.where(form == "everything", np.inf, np.maximum(first, second))
     return low, high, form
+
+
+def effective_count(share: ArrayLike, std_error: ArrayLike, clusters: ArrayLike) -> Array:
+    """Return how many independent draws would give a share this clustered error; the clusters where the error is 0.
+
+    Examples
+    --------
+    >>> effective_count([0.5, 1.0], [0.1, 0.0], [40, 12]).round(6).tolist()
+    [25.0, 12.0]
+    """
+    share, spread, clusters = (np.asarray(part, dtype=float) for part in (share, std_error, clusters))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(spread > 0, share * (1 - share) / spread**2, np.where(spread == 0, clusters, np.nan))
+
+
+def wilson_interval(share: ArrayLike, effective_n: ArrayLike, level: float) -> tuple[Array, Array]:
+    """Return the shares in 0 to 1 that a score test of `effective_n` draws does not refuse: wide at 0 and 1 as well.
+
+    Missing where the share is missing or `effective_n` is not above 0.
+
+    References
+    ----------
+    Wilson (1927), "Probable inference, the law of succession, and statistical inference"; Franco, Little, Louis and
+    Slud (2019), "Comparative study of confidence intervals for proportions in complex sample surveys" (effective n).
+
+    Examples
+    --------
+    >>> low, high = wilson_interval([1.0, 0.9], 10, 0.95)
+    >>> low.round(2).tolist(), high.round(2).tolist()
+    ([0.72, 0.6], [1.0, 0.98])
+    """
+    from scipy.special import ndtri
+
+    share, count = np.broadcast_arrays(np.asarray(share, dtype=float), np.asarray(effective_n, dtype=float))
+    count = np.where(count > 0, count, np.nan)
+    square = ndtri(0.5 + level / 2) ** 2 / count
+    middle = (share + square / 2) / (1 + square)
+    half = np.sqrt(square * (share * (1 - share) + square / 4)) / (1 + square)
+    return np.minimum(np.maximum(middle - half, 0.0), share), np.maximum(np.minimum(middle + half, 1.0), share)

@@ -1,4 +1,4 @@
-"""Fieller's ratios against tests inverted one by one, against scipy's paired test, and how often they hold."""
+"""Fieller's ratios against tests inverted one by one and scipy's paired test; Wilson's shares against scipy's."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from scipy import stats
 
 from strategy_kit.errors import ParameterError
 from strategy_kit.inference import Student
-from strategy_kit.ratio import fieller
+from strategy_kit.ratio import effective_count, fieller, wilson_interval
 
 RNG = np.random.default_rng
 steady = settings(deadline=None, derandomize=True, database=None, max_examples=150)
@@ -94,3 +94,17 @@ def test_refusals() -> None:
     for wrong in ([[1.0, 0.2], [0.3, 1.0]], [[-1.0, 0.0], [0.0, 1.0]], [[np.nan, 0.0], [0.0, 1.0]]):
         with pytest.raises(ParameterError, match="finite and symmetric"):
             fieller(1.0, 1.0, wrong, law=Student(), level=0.95)
+
+
+@pytest.mark.parametrize(("met", "count"), [(0, 8), (8, 8), (3, 8), (50, 52)])
+def test_interval_of_a_share_is_that_of_scipy_and_has_width_at_0_and_1(met: int, count: int) -> None:
+    found = stats.binomtest(met, count).proportion_ci(0.9, method="wilson")
+    low, high = wilson_interval(met / count, count, 0.9)
+    assert (low, high) == pytest.approx((found.low, found.high), abs=1e-12)
+    assert low <= met / count <= high
+    assert high - low > 0.05
+
+
+def test_a_share_without_a_size_has_no_interval() -> None:
+    assert np.isnan(wilson_interval([0.5, np.nan], [0.0, 5.0], 0.95)).all()
+    assert effective_count([0.5, 0.5], [0.1, np.nan], [40, 1]).tolist() == pytest.approx([25.0, np.nan], nan_ok=True)
