@@ -86,6 +86,8 @@ def candidates(
     laws += (
         [] if np.abs(panel.outcome).max(initial=0.0) < _LARGEST_LOG else ["panel has logs of totals; take panel.logs()"]
     )
+    if panel.category is not None and panel.category.duplicated().any():
+        laws.append("panel has one unit a category; take shop.category_panel().logs()")
     refuse(ParameterError, "candidates", laws)
     free = panel.cohort < 0 if panel.late is None else (panel.cohort < 0) & (panel.late == 0)
     if not free.any():
@@ -158,7 +160,9 @@ def _errors(panel: Panel, free: Array, weeks: int) -> Array:
     past = Past.of(panel)
     variance = past.model.contrast_variance(past.paths.shape[1], weeks)[past.chosen :]
     others = max(1, int(free.sum()) - 1)
-    return np.asarray(np.sqrt(variance + (variance.sum() - variance) / others**2))
+    error = pd.Series(np.sqrt(variance + (variance.sum() - variance) / others**2), past.names[past.chosen :])
+    # the past has its own order of groups
+    return error.reindex(panel.units[free] if panel.category is None else panel.category[free]).to_numpy()
 
 
 def _learned(frame: pd.DataFrame, prediction: Estimates, weeks: int, threshold: float) -> pd.DataFrame:

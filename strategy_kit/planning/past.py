@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -34,11 +34,14 @@ class Past:
         How many groups the panel pilots: started, or announced for after its last period.
     after
         Periods from the first start on that the panel has; 0 where the pilot is still a plan.
+    names
+        (G,) of the groups, in the order of `paths`: the panel's categories, or its units where it has none.
     """
 
     paths: Array
     chosen: int
     after: int
+    names: pd.Index = field(default_factory=lambda: pd.Index([]))
 
     @classmethod
     def of(cls, panel: Panel) -> Past:
@@ -55,13 +58,14 @@ class Past:
         treated = panel.cohort >= 0
         treated = treated if panel.late is None else treated | (panel.late > 0)
         _refuse_units(panel, past, treated)
+        names = panel.units
         if panel.category is not None:
             code, names = pd.factorize(panel.category, sort=True, use_na_sentinel=False)
             mean, treated_mean = np.zeros((len(names), past.shape[1])), np.bincount(code, treated) > 0
             np.add.at(mean, code, past)
             past, treated = mean / np.bincount(code)[:, None], treated_mean
         order = np.argsort(~treated, kind="stable")
-        result = cls(past[order], int(treated.sum()), after)
+        result = cls(past[order], int(treated.sum()), after, pd.Index(names)[order])
         if not LEAST_GROUPS <= len(past) <= MOST_GROUPS or not result.varies:
             raise DesignError(
                 f"power needs {LEAST_GROUPS} to {MOST_GROUPS:,} groups, of which those not piloted vary in their own way, "

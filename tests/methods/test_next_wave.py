@@ -125,3 +125,23 @@ def test_what_cannot_be_asked_is_refused_all_at_once() -> None:
         candidates(everywhere, further, weeks=4)
     with pytest.raises(ParameterError, match=r"pilots is a whole number from 1 to 1.*starts names.*"):
         wave(pd.DataFrame({"category": list("abc")}), pilots=2, starts=[], seed=0)
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_errors_are_a_categorys_own_in_whatever_order_the_panel_has_them(named: bool) -> None:
+    panel, order = market(), np.random.default_rng(4).permutation(PILOTS + OTHERS)
+    if named:
+        names = [f"c{at:02d}" for at in range(PILOTS + OTHERS)]
+        panel = replace(panel, units=pd.Index(names), category=pd.Series(names))
+    shuffled = replace(
+        panel, outcome=panel.outcome[order], cohort=panel.cohort[order], units=panel.units[order],
+        category=None if panel.category is None else panel.category.iloc[order].reset_index(drop=True))  # fmt: skip
+    errors = [candidates(each, predicted(each), weeks=26).set_index("category")["error"] for each in (panel, shuffled)]
+    pd.testing.assert_series_equal(errors[0].sort_index(), errors[1].sort_index(), rtol=1e-9)
+
+
+def test_units_that_share_a_category_are_no_candidates() -> None:
+    panel = market()
+    doubled = replace(panel, category=pd.Series(np.arange(PILOTS + OTHERS) // 2))
+    with pytest.raises(ParameterError, match=r"panel has one unit a category; take shop.category_panel\(\).logs\(\)"):
+        candidates(doubled, predicted(panel), weeks=26)
