@@ -109,15 +109,22 @@ def category_panel(shop: Dataset, outcome: str, period: Period, periods: list[dt
     return replace(pooled, notes=(*panel.notes, f"{int(small.sum())} small categories are added up as {POOLED}"))
 
 
-def _roster(shop: Dataset, period: Period) -> str:
-    """Return the query of each merchant's category, first support, and whether it was open in the period of $first."""
+def open_merchants(shop: Dataset, period: Period) -> str:
+    """Return the query of each merchant's category, and whether it was open by the period of $first: its day or first sale."""
     opened = "m.opened_on" if "opened_on" in shop.columns("merchants") else "null"
-    return f"""select m.merchant_id, any_value(m.category) as category, min(s.started_on) as treated_from,
+    return f"""select m.merchant_id, any_value(m.category) as category,
                       coalesce(coalesce(any_value({opened}), min(o.first)) <= $first, true) as here
-               from merchants m left join support s on m.merchant_id = s.merchant_id
+               from merchants m
                left join (select merchant_id, cast(date_trunc('{period}', min(paid_at)) as date) as first
                           from order_lines group by 1) o on m.merchant_id = o.merchant_id
                group by m.merchant_id"""
+
+
+def _roster(shop: Dataset, period: Period) -> str:
+    """Return the query of `open_merchants` with each one's first support."""
+    return f"""select m.merchant_id, m.category, s.treated_from, m.here from ({open_merchants(shop, period)}) m
+               left join (select merchant_id, min(started_on) as treated_from from support group by 1) s
+                   on m.merchant_id = s.merchant_id"""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import pandas as pd
 from strategy_kit.errors import DesignError
 from strategy_kit.estimates import Estimates
 from strategy_kit.inference import Student
-from strategy_kit.tables_to_panel import panel_of_merchants
+from strategy_kit.tables_to_panel import open_merchants, panel_of_merchants
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -110,7 +110,7 @@ def loosened_panel(
     """Build the panel of merchants with targets, treated from the week in which their floor was loosened, for `did`.
 
     A floor is loosened where floor over stretch falls by more than `by` from one period to the next; the first time counts.
-    Merchants whose floor was tightened by as much before that are left out and counted.
+    Merchants whose floor was tightened by as much before that, or who opened after the first week, are left out and counted.
 
     Parameters
     ----------
@@ -137,18 +137,20 @@ def loosened_panel(
         raise DesignError(f"data set {shop.name!r} has no targets table, so no floor was loosened; add the table")
     weeks = [week for week in shop.complete_periods("week", through) if since is None or week >= since]
     found = shop.engine.frame(
-        """select merchant_id, any_value(category) as category, min(case when fall > $by then first end) as treated_from,
-                  min(case when fall < -$by then first end) as tightened
-           from (select t.merchant_id, m.category, cast(t.period_start as date) as first,
-                        lag(cast(t.floor as double) / t.stretch) over (partition by t.merchant_id order by t.period_start)
-                        - cast(t.floor as double) / t.stretch as fall
-                 from targets t join merchants m using (merchant_id) where t.stretch > 0) as falls
-           group by 1 order by 1""",
-        {"by": by},
+        f"""select merchant_id, any_value(category) as category, any_value(here) as here,
+                   min(case when fall > $by then start end) as treated_from,
+                   min(case when fall < -$by then start end) as tightened
+            from (select t.merchant_id, m.category, m.here, cast(t.period_start as date) as start,
+                         lag(cast(t.floor as double) / t.stretch) over (partition by t.merchant_id order by t.period_start)
+                         - cast(t.floor as double) / t.stretch as fall
+                  from targets t join ({open_merchants(shop, "week")}) m using (merchant_id) where t.stretch > 0) as falls
+            group by 1 order by 1""",
+        {"by": by, "first": weeks[0] if weeks else shop.data_from},
     ).set_index("merchant_id")
     start, tight = pd.to_datetime(found["treated_from"]), pd.to_datetime(found["tightened"])
-    mixed = tight.notna() & ~(start <= tight)
-    kept = found.assign(treated_from=start)[~mixed]
+    late = ~found["here"].astype(bool)
+    mixed = tight.notna() & ~(start <= tight) & ~late
+    kept = found.assign(treated_from=start)[~mixed & ~late]
     loosened = int((kept["treated_from"] <= pd.Timestamp(weeks[-1])).sum()) if weeks else 0
     if not loosened or loosened == len(kept):
         raise DesignError(
@@ -156,5 +158,6 @@ def loosened_panel(
             "nothing to compare; loosen some floors and not others, best by lot"
         )
     panel = panel_of_merchants(shop, outcome, "week", weeks, kept)
-    note = f"merchants whose floor was tightened, left out: {int(mixed.sum())} of {len(mixed)}"
-    return replace(panel, notes=(*panel.notes, note)) if mixed.any() else panel
+    lost = {"whose floor was tightened": mixed, f"who opened after {weeks[0]}": late}
+    notes = (f"merchants {why}, left out: {int(out.sum())} of {len(out)}" for why, out in lost.items() if out.any())
+    return replace(panel, notes=(*panel.notes, *notes))

@@ -12,7 +12,7 @@ from strategy_kit.errors import DesignError, ParameterError
 from strategy_kit.identifiers import places
 from strategy_kit.inference import Student
 from strategy_kit.ratio import fieller
-from strategy_kit.tables_to_panel import sold_lines
+from strategy_kit.tables_to_panel import open_merchants, sold_lines
 from strategy_kit.whole_web.rows import FEWEST, MONTH, both_sides, cell_of, days_of, months_known
 
 if TYPE_CHECKING:
@@ -150,7 +150,8 @@ def entry_panels(shop: Dataset, *, since: dt.date | None = None, through: dt.dat
     """Build panels of merchants by month, treated from their first month with sales elsewhere, for `did.group_time`.
 
     The window begins with the first month that has estimates: who is there then may have come at any time before, and is left
-    out and counted, as are merchants who opened later. The first month elsewhere is treated in part, as entry falls inside it.
+    out and counted, as are merchants who opened later (without opened_on: first sold later). The first month elsewhere is
+    treated in part, as entry falls inside it.
     Merchants of the roster without any estimate count as never elsewhere.
 
     Returns
@@ -174,13 +175,13 @@ not known; add it
     from strategy_kit.panel import Panel
 
     months = months_known(shop, since, through, least=3)
-    opened = "opened_on" if "opened_on" in shop.columns("merchants") else "cast(null as date)"
     roster = shop.engine.frame(
-        f"""select m.merchant_id, m.category, {opened} as opened, o.entered from merchants m
+        f"""select m.merchant_id, m.category, m.here, o.entered from ({open_merchants(shop, "month")}) m
             left join (select merchant_id, min({MONTH}) as entered from offplatform_sales where gmv > 0 group by 1) o
-                on m.merchant_id = o.merchant_id order by 1"""
+                on m.merchant_id = o.merchant_id order by 1""",
+        {"first": months[0]},
     ).set_index("merchant_id")
-    late = (pd.to_datetime(roster["opened"]) > pd.Timestamp(months[0])).to_numpy()
+    late = ~roster["here"].to_numpy(dtype=bool)
     roster, entered = roster[~late], pd.to_datetime(roster.loc[~late, "entered"])
     if not entered.between(pd.Timestamp(months[1]), pd.Timestamp(months[-1])).any():
         raise DesignError(

@@ -352,7 +352,7 @@ def test_loosened_floors_make_a_panel(pushed: Dataset) -> None:
     study = did.overall(did.group_time(panel, control="never"))
     estimate, error = study.average
     assert abs(estimate - told["effect_of_looser_floor"]) < 4 * error
-    made = targets.made(pushed)
+    made = targets.made(pushed).query("merchant_id in @panel.units")
     ratio: Any = (made["floor"] / made["stretch"]).groupby(made["merchant_id"]).agg(["max", "min"])
     assert (panel.cohort >= 0).sum() == (ratio["max"] - ratio["min"] > 0.05).sum()
 
@@ -365,13 +365,30 @@ def test_tightened_floors_are_left_out_and_no_loosening_is_refused() -> None:
     goals = [
         (name, *span, float(low), 100.0) for name, lows in floors.items() for span, low in zip(spans, lows, strict=True)
     ]
-    shop = shop_of([("same", "2025-01-07", 1.0)], goals)
+    shop = shop_of([("same", "2024-01-02", 1.0)], goals)
     panel = targets.loosened_panel(shop)
     assert panel.units.tolist() == ["loose", "same"]
     assert panel.cohorts.tolist() == [pd.Timestamp(spans[1][0])]
     assert panel.notes == ("merchants whose floor was tightened, left out: 1 of 3",)
     with pytest.raises(DesignError, match="best by lot"):
         targets.loosened_panel(shop, by=0.2)
+
+
+def test_merchants_who_opened_later_are_no_controls_of_looser_floors() -> None:
+    weeks = [dt.date(2025, 1, 6) + dt.timedelta(weeks=n) for n in range(8)]
+    lines = [
+        (name, str(week), 10.0)
+        for name in ("same", "loose", "new")
+        for week in weeks
+        if name != "new" or week > weeks[5]
+    ]
+    goals = [
+        (name, day, day + dt.timedelta(days=6), 60.0 if name == "loose" and day > weeks[4] else 75.0, 100.0)
+        for name, day, _ in ((name, dt.date.fromisoformat(day), amount) for name, day, amount in lines)
+    ]
+    panel = targets.loosened_panel(shop_of(lines, goals), since=weeks[0])
+    assert panel.units.tolist() == ["loose", "same"]
+    assert panel.notes == (f"merchants who opened after {weeks[0]}, left out: 1 of 3",)
 
 
 @settings(max_examples=20, deadline=None)

@@ -154,6 +154,14 @@ def test_entry_is_the_first_month_elsewhere_and_who_was_there_is_left_out() -> N
     assert len(later["total"].units) == 30
 
 
+def test_without_a_day_of_opening_the_first_sale_tells_who_came_later() -> None:
+    here, after = np.full((30, 12), 100.0), np.arange(12) >= np.repeat([0, 6, 99], 10)[:, None]
+    here[20:, :9] = 0
+    panel = web.entry_panels(shop_of(here, 40.0 * after))["on_platform"]
+    assert panel.units.tolist() == [f"m{k:03d}" for k in range(10, 20)]
+    assert panel.notes[-1] == f"merchants who opened after {MONTHS[0].date()}, left out: 10 of 30"
+
+
 def test_what_entry_does_is_found_exactly_where_nothing_else_moves() -> None:
     panels = web.entry_panels(entered()[0])
     percent = did.poisson_saturated(panels["on_platform"])
