@@ -25,6 +25,7 @@ SCORED = ("gmv", "orders", "buyers")
 ASSUMPTIONS = (
     "surrogacy: all that support does to twelve-month value passes through the measures of the first weeks",
     "comparability: unsupported merchants' value follows from these measures as supported merchants' would",
+    "season: the market's level of a week scales every merchant's measures alike, and value is that of a year like the learnt",
 )
 _FEWEST_TRAINED = 50
 
@@ -111,6 +112,7 @@ def fit_index(
     The training window begins `past` weeks into the panels. Least squares of value on the mean measures of the first
     weeks, and on those of the `past` weeks before them where it is above 0: then only what is new in the first weeks
     counts, and where that is noise the index is drawn to 0; without a past, lasting differences between merchants count.
+    Measures are those of `without_season`, so that the season of the weeks learnt from does not enter.
 
     Parameters
     ----------
@@ -126,7 +128,7 @@ def fit_index(
     Raises
     ------
     DesignError
-        If the panels are shorter than past and horizon, or too few merchants were unsupported throughout.
+        If the panels are shorter than past and horizon, too few merchants were unsupported, or a week has no level.
     ParameterError
         If a number is out of range.
 
@@ -148,8 +150,9 @@ def fit_index(
     trained = _trained(first, past + horizon)
     count = int(trained.sum())
     value = first.outcome[trained, past : past + horizon].sum(axis=1)
-    early = _means(panels, slice(past, past + weeks))[trained]
-    before = [_means(panels, slice(0, past))[trained]] if past else []
+    level = without_season(panels)
+    early = _means(level, slice(past, past + weeks))[trained]
+    before = [_means(level, slice(0, past))[trained]] if past else []
     design = np.column_stack([early, np.ones(count), *before])
     fold = np.full(len(trained), -1)
     fold[trained] = _dealt(count, folds, seed)
@@ -184,7 +187,7 @@ def index_panel(index: Index, panels: Mapping[str, Panel]) -> Panel:
         made = f"{', '.join(index.measures)} of {len(index.fold)} merchants"
         raise ParameterError(f"the index was made from {made}; give the same panels")
     own = np.where((index.fold >= 0)[:, None], index.by_fold[index.fold], index.coefficients)
-    outcome = sum(own[:, [at]] * panels[name].outcome for at, name in enumerate(index.measures))
+    outcome = sum(own[:, [at]] * panel.outcome for at, panel in enumerate(without_season(panels).values()))
     return replace(first, outcome=np.asarray(outcome), name=f"predicted value over {index.horizon} weeks",
                    notes=(*first.notes, *index.assumptions))  # fmt: skip
 
@@ -201,7 +204,7 @@ def long_run_effect(index: Index, study: Estimates, effects: Mapping[str, Estima
     study
         `did.event_study` of `index_panel`.
     effects
-        The same estimator on the panel of each measure, by name.
+        The same estimator on each panel of `without_season`, by name.
 
     Raises
     ------
@@ -216,7 +219,8 @@ def long_run_effect(index: Index, study: Estimates, effects: Mapping[str, Estima
     >>> y[80:, 9:] += 2
     >>> panels = {"gmv": Panel.from_matrix(y, treated_from=[0] * 80 + [10] * 10, name="gmv")}
     >>> index = fit_index(panels, weeks=3, horizon=9)
-    >>> study, own = (event_study(group_time(panel)) for panel in (index_panel(index, panels), panels["gmv"]))
+    >>> both = index_panel(index, panels), without_season(panels)["gmv"]
+    >>> study, own = (event_study(group_time(panel)) for panel in both)
     >>> long_run_effect(index, study, {"gmv": own}).estimate.round(6).tolist()
     [18.0]
     """
@@ -227,18 +231,11 @@ def long_run_effect(index: Index, study: Estimates, effects: Mapping[str, Estima
     ages = study.labels["age"].to_numpy()
     least = int(study.n_units[(ages >= 0) & (ages < index.weeks)].min())
     return Estimates(
-        estimator="surrogate_index",
-        outcome=study.outcome,
-        labels=pd.DataFrame({"horizon": [index.horizon]}),
-        estimate=np.array([whole[0]]),
-        spread=np.array([[error**2]]),
-        n_units=np.array([least]),
-        assigned_at=study.assigned_at,
-        clusters=study.clusters,
-        average=(whole[0], error),
-        law=study.law if isinstance(study.law, Student) else Student(),
+        "surrogate_index", study.outcome, pd.DataFrame({"horizon": [index.horizon]}), np.array([whole[0]]),
+        np.array([[error**2]]), np.array([least]), study.assigned_at, study.clusters, (whole[0], error),
+        study.law if isinstance(study.law, Student) else Student(),
         notes=tuple(dict.fromkeys((*study.notes, *index.assumptions))),
-    )
+    )  # fmt: skip
 
 
 def first_weeks(study: Estimates, weeks: int) -> tuple[float, float]:
@@ -284,7 +281,8 @@ def scorecard(
     DataFrame
         One row a metric, the best first: metric; r_squared (held out, of value on the metric's mean over the first weeks);
         rank_correlation (of the two; positive where more of the metric means more value); reliability (share of a single
-        week's variance over merchants that is lasting: differences between merchants over these and the noise within);
+        week's variance over merchants that is lasting: differences between merchants over these and the noise within, once
+        the mean of all in each week is taken out);
         weeks_needed (first weeks whose mean has nine tenths of that r_squared); merchants.
 
     Raises
@@ -306,8 +304,9 @@ def scorecard(
     total = panels[value].outcome[kept, :horizon].sum(axis=1)
     for name, panel in panels.items():
         early = panel.outcome[kept, :weeks]
+        swing = early - early.mean(axis=0)
         power = [_power(early[:, :week], total, folds, seed) for week in range(1, weeks + 1)]
-        within = early.var(axis=1, ddof=1).mean() if weeks > 1 else np.nan
+        within = swing.var(axis=1, ddof=1).sum() / (len(swing) - 1) if weeks > 1 else np.nan
         between = max(early.mean(axis=1).var(ddof=1) - within / weeks, 0.0)
         reached = np.flatnonzero(np.array(power) >= 0.9 * power[-1])
         rows.append({
@@ -319,10 +318,28 @@ def scorecard(
     return pd.DataFrame(rows).sort_values("r_squared", ascending=False, kind="stable", ignore_index=True)
 
 
-def unsupported(panel: Panel, weeks: int) -> Array:
-    """Say which merchants (N,) had no support in the panel's first `weeks` weeks."""
-    starts = np.append(panel.starts, len(panel.periods))
-    return np.asarray(starts[panel.cohort] >= weeks)
+def without_season(panels: Mapping[str, Panel]) -> dict[str, Panel]:
+    """Divide each week of each measure by the market's level, the mean of merchants never supported; 1 over all weeks.
+
+    Raises
+    ------
+    DesignError
+        If fewer than 50 merchants were never supported, or their mean of a week is not above 0.
+
+    Examples
+    --------
+    >>> from strategy_kit.panel import Panel
+    >>> y = np.outer(np.ones(60), [0.5, 1.5])
+    >>> without_season({"gmv": Panel.from_matrix(y, treated_from=[0] * 60)})["gmv"].outcome[0].tolist()
+    [1.0, 1.0]
+    """
+    result = {}
+    for name, panel in panels.items():
+        level = panel.outcome[_trained(panel, len(panel.periods))].mean(axis=0)
+        if (idle := np.flatnonzero(~(level > 0))).size:
+            raise DesignError(f"the market's {name} in week {idle[0] + 1} of the panel is not above 0; begin later")
+        result[name] = replace(panel, outcome=panel.outcome / (level / level.mean()))
+    return result
 
 
 def _power(early: Array, value: Array, folds: int, seed: int) -> float:
@@ -374,10 +391,10 @@ def _trained(panel: Panel, weeks: int) -> Array:
             f"value over a horizon that ends in week {weeks} of the panel needs {weeks} complete weeks, and there are "
             f"{len(panel.periods)}; wait, or ask for a shorter horizon"
         )
-    trained = unsupported(panel, weeks)
+    trained = np.append(panel.starts, len(panel.periods))[panel.cohort] >= weeks
     if (count := int(trained.sum())) < _FEWEST_TRAINED:
         raise DesignError(
-            f"value is learnt from {_FEWEST_TRAINED} unsupported merchants at least, and there are {count}; wait until more "
-            "merchants have a full horizon without support"
+            f"the index needs {_FEWEST_TRAINED} merchants at least without support up to week {weeks} of the panel, and there "
+            f"are {count}; keep more merchants without support"
         )
-    return trained
+    return np.asarray(trained)

@@ -73,15 +73,14 @@ def trust(reading: Reading) -> Parts:
     say, shop = reading.words, reading.shop
     window = reading.window
     merchants = shop.panel(categories=shop.pilot.categories, **window).collected().untreated_at_first()
-    gone = platform_health.exits_panel(merchants, silence=SILENCE)
-    effect = did.overall(did.group_time(gone, control="not_yet"))
+    effect = platform_health.exit_effect(merchants, silence=SILENCE)
     if effect.clusters[0] < FEWEST:
         raise DesignError(say("ph_few", n=formats.Count(effect.clusters[0]), fewest=FEWEST))
     spread = reading.mean(effect)
     points = partial(_points, reading)
-    title = say(
-        "ph_trust_title", verb=reading.told(spread, points(abs(spread.estimate), signed=False), limited=gone.uneven)
-    )
+    # no week before a start can show that those who got support would have stayed alike
+    verb = reading.told(spread, points(abs(spread.estimate), signed=False), limited=True)
+    title = say("ph_trust_title", verb=verb)
     low, high = map(points, spread.interval(reading.level))
     rows = [
         say("ph_trust_note", low=low, high=high, silence=formats.Count(SILENCE)),
@@ -105,8 +104,9 @@ def _projected(reading: Reading, panels: dict[str, Any], past: int) -> tuple[sur
         inside = panel.within(reading.shop.pilot.categories).untreated_at_first()
         return did.event_study(did.group_time(inside, control="not_yet"))
 
-    effects = {name: study(panel) for name, panel in panels.items()}
-    return index, surrogate.long_run_effect(index, study(surrogate.index_panel(index, panels)), effects), effects["gmv"]
+    effects = {name: study(panel) for name, panel in surrogate.without_season(panels).items()}
+    found = surrogate.long_run_effect(index, study(surrogate.index_panel(index, panels)), effects)
+    return index, found, study(panels["gmv"])
 
 
 def _values(reading: Reading, found: dict[int, Any]) -> Any:

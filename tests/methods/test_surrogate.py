@@ -37,7 +37,7 @@ def study(panel: Panel) -> Estimates:
 
 def projected(panels: dict[str, Panel], past: int = 0) -> tuple[surrogate.Index, Estimates]:
     index = surrogate.fit_index(panels, weeks=WEEKS, horizon=HORIZON, past=past)
-    effects = {name: study(panel) for name, panel in panels.items()}
+    effects = {name: study(panel) for name, panel in surrogate.without_season(panels).items()}
     return index, surrogate.long_run_effect(index, study(surrogate.index_panel(index, panels)), effects)
 
 
@@ -75,8 +75,30 @@ def test_a_direct_effect_breaks_surrogacy_and_is_not_seen() -> None:
     )
     assert abs(found.estimate[0]) < 4 * found.std_error[0]
     assert set(index.assumptions) <= set(found.notes)
-    assert "surrogacy" in found.notes[-2]
-    assert "comparability" in found.notes[-1]
+    assert [note.split(":")[0] for note in found.notes[-3:]] == ["surrogacy", "comparability", "season"]
+
+
+def test_the_season_of_the_weeks_learnt_from_does_not_enter() -> None:
+    """Weeks learnt from lie at half the level, weeks of support above it; a lasting tenth is worth a tenth of a learnt year."""
+    rng, span, start = np.random.default_rng(0), 70, 60
+    season = np.where(np.arange(span) < 10, 0.5, 1.1)
+    own, treated = rng.uniform(1, 9, (300, 1)), np.arange(300) >= 250
+    sales = own * season * np.exp(rng.normal(0, 0.02, (300, span)))
+    sales[treated, start:] *= 1.1
+    panels = {"gmv": Panel.from_matrix(sales, treated_from=np.where(treated, start + 1, 0), name="gmv")}
+    index = surrogate.fit_index(panels, weeks=8, horizon=52)
+    effects = {"gmv": study(surrogate.without_season(panels)["gmv"])}
+    found = surrogate.long_run_effect(index, study(surrogate.index_panel(index, panels)), effects)
+    true = 0.1 * own[treated].mean() * season[:52].sum()
+    assert found.estimate[0] == pytest.approx(true, abs=2 * found.std_error[0])
+    assert found.estimate[0] == pytest.approx(true, rel=0.08)
+
+
+def test_a_swing_of_all_merchants_is_no_noise() -> None:
+    """Everybody moves by 10 in every other fortnight: the order of merchants never changes."""
+    sales = np.random.default_rng(0).uniform(1, 9, (200, 1)) + np.where(np.arange(52) % 4 < 2, 0.0, 10.0)
+    card = surrogate.scorecard({"gmv": Panel.from_matrix(sales, treated_from=[0] * 200)})
+    assert card["reliability"][0] == pytest.approx(1)
 
 
 def test_held_out_merchants_are_predicted_without_themselves() -> None:
@@ -85,7 +107,8 @@ def test_held_out_merchants_are_predicted_without_themselves() -> None:
     trained = index.fold >= 0
     assert trained.all()  # nobody was supported within the horizon
     value = panels["gmv"].outcome[:, :HORIZON].sum(axis=1)
-    design = np.column_stack([*(p.outcome[:, :WEEKS].mean(axis=1) for p in panels.values()), np.ones(len(value))])
+    level = surrogate.without_season(panels).values()
+    design = np.column_stack([*(p.outcome[:, :WEEKS].mean(axis=1) for p in level), np.ones(len(value))])
     for part in range(4):
         own = index.fold == part
         fitted = np.linalg.lstsq(design[~own], value[~own], rcond=None)[0]
@@ -103,7 +126,8 @@ def test_the_covariance_is_that_of_statsmodels() -> None:
     panels = drawn(np.random.default_rng(6))
     index = surrogate.fit_index(panels, weeks=WEEKS, horizon=HORIZON)
     value = panels["gmv"].outcome[:, :HORIZON].sum(axis=1)
-    design = np.column_stack([*(p.outcome[:, :WEEKS].mean(axis=1) for p in panels.values()), np.ones(len(value))])
+    level = surrogate.without_season(panels).values()
+    design = np.column_stack([*(p.outcome[:, :WEEKS].mean(axis=1) for p in level), np.ones(len(value))])
     fit = sm.OLS(value, design).fit(cov_type="HC2")
     assert index.coefficients == pytest.approx(fit.params[:2])
     assert index.covariance == pytest.approx(fit.cov_params()[:2, :2])
@@ -111,7 +135,6 @@ def test_the_covariance_is_that_of_statsmodels() -> None:
 
 def test_who_was_supported_within_the_horizon_is_not_learnt_from() -> None:
     panels = {"gmv": Panel.from_matrix(np.ones((90, SPAN)), treated_from=[5] * 20 + [START + 1] * 10 + [0] * 60)}
-    assert surrogate.unsupported(panels["gmv"], HORIZON).sum() == 70
     assert (surrogate.fit_index(panels, weeks=WEEKS, horizon=HORIZON).fold >= 0).sum() == 70
 
 
@@ -133,12 +156,16 @@ def test_what_an_index_refuses() -> None:
     panels = drawn(np.random.default_rng(8))
     with pytest.raises(DesignError, match="needs 52 complete weeks, and there are 30"):
         surrogate.fit_index(panels, weeks=WEEKS)
-    with pytest.raises(DesignError, match="50 unsupported merchants at least, and there are 0"):
+    with pytest.raises(DesignError, match=r"50 merchants at least without support up to week 20 .*are 0"):
         surrogate.fit_index({"gmv": Panel.from_matrix(np.ones((60, 30)), treated_from=[3] * 60)}, weeks=4, horizon=20)
     with pytest.raises(ParameterError, match=r"2 laws.*weeks.*folds"):
         surrogate.fit_index(panels, weeks=0, folds=1)
     with pytest.raises(ParameterError, match="weeks lie before the horizon"):
         surrogate.scorecard(panels, weeks=20, horizon=20)
+    idle = panels["gmv"].outcome.copy()
+    idle[:, 2] = 0
+    with pytest.raises(DesignError, match="gmv in week 3 of the panel is not above 0"):
+        surrogate.without_season({"gmv": Panel.from_matrix(idle, treated_from=[0] * 240)})
     index = surrogate.fit_index(panels, weeks=WEEKS, horizon=HORIZON)
     with pytest.raises(ParameterError, match="give the same panels"):
         surrogate.index_panel(index, {"gmv": panels["gmv"]})
