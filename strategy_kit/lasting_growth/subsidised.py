@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 MEASURES = ("retention", "orders", "spend")
 READING = "description, not effect"
-BURN_IN = 60
+BURN_IN, FEWEST = 60, 10
+"""Days of burn-in, and buyers of either kind below which a cohort is left out: the variance of one buyer is not known."""
 
 
 def subsidised_buyers(
@@ -48,12 +49,12 @@ def subsidised_buyers(
         net of refunds and subsidies in currency), age (months), subsidised, subsidised_low, subsidised_high, others,
         others_low, others_high, difference, std_error, conf_low, conf_high, buyers_subsidised, buyers_others, cohorts, reading.
         `attrs["left_out"]` counts buyers: left_censored, too_young (first seen after the last month that has matured), and
-        alone (in a cohort that lacks one of the groups).
+        few (in a cohort with fewer than 10 buyers of either kind).
 
     Raises
     ------
     DesignError
-        If platform_subsidy or refund_amount is lacking, or no cohort has buyers of both kinds.
+        If platform_subsidy or refund_amount is lacking, or no cohort has 10 buyers of both kinds.
 
     Examples
     --------
@@ -141,7 +142,7 @@ def _means(cells: pd.DataFrame, measure: str) -> tuple[np.ndarray, np.ndarray, d
     size = wide["size"].reindex(columns=[True, False]).to_numpy(float)
     mean = wide[measure].reindex(columns=[True, False]).to_numpy(float) / size
     squares = wide[f"{measure}_squares"].reindex(columns=[True, False]).to_numpy(float)
-    within = np.maximum(squares - size * mean**2, 0) / np.maximum(size - 1, 1)
+    within = np.maximum(squares - size * mean**2, 0) / (size - 1)
     weight = size[:, :1] / size[:, 0].sum()
     counts = dict(zip(("buyers_subsidised", "buyers_others"), size.sum(axis=0).astype(int).tolist(), strict=True))
     return (weight * mean).sum(axis=0), (weight**2 * within / size).sum(axis=0), counts, len(size)
@@ -165,16 +166,17 @@ def _cells(
     found, size = _sums(shop, next_start(known[-1], "month"))
     born = size["cohort"]
     whole = size[born.isin(pd.to_datetime(cohorts))]
-    both = whole.groupby("cohort")["subsidised"].transform("nunique") == 2
+    both = whole[whole["size"] >= FEWEST].groupby("cohort")["subsidised"].nunique() == 2
+    enough = whole["cohort"].isin(both.index[both])
     left_out = {
         "left_censored": int(size.loc[born < pd.Timestamp(cohorts[0]), "size"].sum()),
         "too_young": int(_buyers(shop, through) - size["size"].sum()),
-        "alone": int(whole.loc[~both, "size"].sum()),
+        "few": int(whole.loc[~enough, "size"].sum()),
     }
-    kept = whole[both]
+    kept = whole[enough]
     if kept.empty:
         raise DesignError(
-            f"no cohort of data set {shop.name!r} has buyers with and without a subsidy; nothing is compared"
+            f"no cohort of data set {shop.name!r} has {FEWEST} buyers with and {FEWEST} without a subsidy; nothing is compared"
         )
     return _grid(found, kept, known[-1]), left_out, _apart(kept["cohort"].min(), known[-1])
 

@@ -125,8 +125,8 @@ def subsidised(review: Review) -> Parts:
         formats.percent(whole[name] - 1, 0, signed=True) for name in ("ratio", "conf_low", "conf_high")
     )
     title = say("lg_buyers_title", change=change, low=low, high=high)
-    counts = {name: formats.Count(left_out[name]) for name in ("left_censored", "too_young")}
-    note = say("lg_buyers_note", **counts)
+    counts = {name: formats.Count(left_out[name]) for name in ("left_censored", "too_young", "few")}
+    note = say("lg_buyers_note", **counts, least=formats.Count(lasting_growth.FEWEST))
     curves = (figures.buyers(review, found, "retention"), figures.buyers(review, found, "spend"))
     return title, note, *curves
 

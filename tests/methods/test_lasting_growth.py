@@ -129,6 +129,31 @@ def test_buyers_are_compared_within_cohorts_as_a_loop_does(shop: sk.Dataset, lin
     assert (found["reading"] == "description, not effect").all()
 
 
+def test_a_cohort_with_a_single_buyer_of_a_kind_is_left_out_and_counted() -> None:
+    """In March one buyer paid all alone and ordered eight times more: its variance is not known, and was taken as 0."""
+    rng, rows = np.random.default_rng(0), []
+    for month, alone in (("2025-03-10", 1), ("2025-04-10", 30)):
+        for buyer in range(60 + alone):
+            aided = buyer >= alone
+            later = rng.poisson(3) if aided or alone > 1 else 8
+            rows += [
+                (f"{month}-{buyer}", pd.Timestamp(month) + day * DAY, float(aided and not day))
+                for day in range(later + 1)
+            ]
+    lines = pd.DataFrame(rows, columns=["buyer_id", "paid_at", "platform_subsidy"])
+    lines = lines.assign(
+        order_id=range(len(lines)), line_id=1, merchant_id="m", category="toys", amount=10.0, refund_amount=0.0
+    )
+    known: Any = {"data_from": dt.date(2024, 12, 1), "data_through": dt.date(2025, 7, 31)}
+    roster = pd.DataFrame({"merchant_id": ["m"], "category": "toys"})
+    market = sk.dataset_from_frames(lines, roster, timezone="Asia/Shanghai", currency="CNY", **known)
+    found = lasting.later_orders(market)
+    row = found.set_index("measure").loc["orders"]
+    assert (row["buyers_subsidised"], row["buyers_others"]) == (60, 30)
+    assert row["conf_low"] < 1 < row["conf_high"]
+    assert found.attrs["left_out"]["few"] == 61
+
+
 def test_a_festival_and_its_trough_are_found_as_they_were_made(hollow: list[Path]) -> None:
     held = total = 0
     for folder in hollow:
