@@ -3,16 +3,10 @@
 from __future__ import annotations
 
 from strategy_kit.platform_health.bridge import BRIDGE, bridge_parts, pass_through, revenue_panels, take_rate_bridge
+from strategy_kit.platform_health.exits import exit_effect
 from strategy_kit.platform_health.repayment import Scenario, cost_by_age, net_contribution, payback
 from strategy_kit.platform_health.search import search_cost, search_panel
-from strategy_kit.platform_health.trust import (
-    complaints,
-    complaints_panel,
-    exit_hazard,
-    exits_panel,
-    experience_panel,
-    lead_lag,
-)
+from strategy_kit.platform_health.trust import complaints, complaints_panel, experience_panel, lead_lag
 
 __all__ = [
     "BRIDGE",
@@ -21,8 +15,7 @@ __all__ = [
     "complaints",
     "complaints_panel",
     "cost_by_age",
-    "exit_hazard",
-    "exits_panel",
+    "exit_effect",
     "experience_panel",
     "lead_lag",
     "net_contribution",

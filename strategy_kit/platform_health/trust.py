@@ -1,4 +1,4 @@
-"""Merchant trust: complaints an order, merchants who stopped selling, and whether experience comes before growth."""
+"""Merchant trust: complaints an order, and whether experience comes before growth."""
 
 from __future__ import annotations
 
@@ -93,94 +93,6 @@ def complaints_panel(shop: Dataset, *, since: dt.date, through: dt.date) -> Pane
                               category=list(kept), name="complaints an order")  # fmt: skip
     note = f"categories without orders of known merchants in each week, left out: {int((~whole).sum())} of {len(whole)}"
     return panel if whole.all() else replace(panel, notes=(*panel.notes, note))
-
-
-def exits_panel(panel: Panel, *, silence: int = 8) -> Panel:
-    """Return the panel of whether a merchant has stopped selling: nothing in a week nor in any later one of the panel.
-
-    Of the last weeks that cannot be said: an exit is seen after `silence` weeks without a sale, so the last `silence` - 1
-    weeks are cut off. A merchant who never sold in the panel is left out and counted.
-
-    Parameters
-    ----------
-    panel
-        Of merchants' sales by week, balanced.
-    silence
-        Weeks without a sale after which a merchant counts as gone.
-
-    Raises
-    ------
-    ParameterError
-        If `silence` is no whole number of 1 or more.
-    DesignError
-        If fewer than two weeks would be left.
-
-    Examples
-    --------
-    >>> from strategy_kit.panel import Panel
-    >>> sales = Panel.from_matrix(np.array([[1.0, 0, 2, 0, 0], [1.0, 1, 1, 1, 1]]), treated_from=[3, 0])
-    >>> exits_panel(sales, silence=2).outcome.tolist()
-    [[0.0, 0.0, 0.0, 1.0], [0.0, 0.0, 0.0, 0.0]]
-    """
-    if not whole_number(silence, 1):
-        raise ParameterError(f"silence is a whole number of weeks, 1 or more, not {silence!r}")
-    weeks = len(panel.periods)
-    kept = weeks - silence + 1
-    if kept < 2:
-        raise DesignError(
-            f"{weeks} weeks cannot show who was silent for {silence}; take more weeks, or fewer of silence"
-        )
-    from strategy_kit.panel import Panel
-
-    sold = panel.outcome > 0
-    later = np.logical_or.accumulate(sold[:, ::-1], axis=1)[:, ::-1]
-    ever = np.asarray(sold.any(axis=1))
-    gone = Panel.from_matrix(
-        (~later[ever, :kept]).astype(float),
-        treated_from=pd.Series(panel.cohorts).reindex(panel.cohort[ever]),
-        periods=panel.periods[:kept],
-        units=panel.units[ever],
-        category=None if panel.category is None else panel.category[ever],
-        name="share that stopped selling",
-    )
-    lost = f"merchants who never sold in the weeks, left out: {int((~ever).sum())} of {len(ever)}"
-    return replace(gone, notes=(*panel.notes, *gone.notes, *([] if ever.all() else [lost])))
-
-
-def exit_hazard(panel: Panel) -> pd.DataFrame:
-    """Return exits over merchants still selling, by side and period; a description, since sides were not drawn by lot.
-
-    Parameters
-    ----------
-    panel
-        From `exits_panel`.
-
-    Returns
-    -------
-    DataFrame
-        side (supported, from its start on; not supported, before it or without one), period, at_risk, exits, hazard;
-        hazard is missing where nobody is at risk.
-
-    Examples
-    --------
-    >>> from strategy_kit.panel import Panel
-    >>> sales = Panel.from_matrix(np.array([[1.0, 0, 2, 0, 0], [1.0, 1, 1, 1, 1]]), treated_from=[3, 0])
-    >>> exit_hazard(exits_panel(sales, silence=2)).query("exits > 0")[["side", "at_risk"]].values.tolist()
-    [['supported', 1]]
-    """
-    gone = panel.outcome > 0
-    begun = np.append(panel.starts, len(panel.periods))[panel.cohort][:, None] <= np.arange(len(panel.periods))
-    risk = ~gone[:, :-1]
-    left, rows = risk & gone[:, 1:], []
-    for name, side in (("supported", begun[:, 1:]), ("not supported", ~begun[:, 1:])):
-        at_risk, exits = (risk & side).sum(axis=0), (left & side).sum(axis=0)
-        hazard = np.divide(exits, at_risk, out=np.full(len(exits), np.nan), where=at_risk > 0)
-        rows.append(
-            pd.DataFrame(
-                {"side": name, "period": panel.periods[1:], "at_risk": at_risk, "exits": exits, "hazard": hazard}
-            )
-        )
-    return pd.concat(rows, ignore_index=True)
 
 
 def experience_panel(

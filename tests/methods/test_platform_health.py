@@ -226,24 +226,59 @@ def test_the_knob_leaves_all_else_as_it_was(searched: Path) -> None:
         assert (plain / f"{name}.parquet").read_bytes() == (searched / f"{name}.parquet").read_bytes()
 
 
-def test_exits_are_the_last_sales() -> None:
-    rng = np.random.default_rng(8)
-    sales = rng.poisson(0.6, (80, 20)).astype(float)
-    panel = Panel.from_matrix(sales, treated_from=[8] * 30 + [0] * 50)
-    found = health.exits_panel(panel, silence=5)
-    for unit, row in zip(found.units, found.outcome, strict=True):
-        assert row.tolist() == [float(sales[unit, week:].sum() == 0) for week in range(16)]
-    assert found.cohorts.tolist() == [8]
-    hazard = health.exit_hazard(found)
-    assert hazard["exits"].sum() == (found.outcome[:, -1] > found.outcome[:, 0]).sum()
-    assert hazard.loc[hazard["side"] == "supported", "period"][hazard["at_risk"] > 0].min() == 8
+def leaving(rng: np.random.Generator, units: int, weeks: int) -> Panel:
+    """Everyone leaves at 2% a week; 3% a week of those still there get support, which does nothing."""
+    life, start = rng.geometric(0.02, units), 3 + rng.geometric(0.03, units)
+    sold = (np.arange(weeks) < life[:, None]) & (rng.random((units, weeks)) < 0.8)
+    return Panel.from_matrix(sold * 1.0, treated_from=np.where((life >= start) & (start < weeks), start + 1, 0))
+
+
+def test_exits_are_counted_by_hand_in_the_risk_set_of_each_start() -> None:
+    panel, silence = leaving(np.random.default_rng(8), 150, 30), 5
+    found = health.exit_effect(panel, silence=silence)
+    sold, kept, rows = panel.outcome > 0, 30 - silence + 1, []
+    start = np.append(panel.starts, 99)[panel.cohort]
+    for begin in [at for at in panel.starts if at < kept]:
+        there = [i for i in range(150) if sold[i, :begin].any() and sold[i, begin - 1 :].any()]
+        own, others = [i for i in there if start[i] == begin], [i for i in there if start[i] > begin]
+        still, shares = 1.0, []
+        for week in range(begin, kept):
+            risk = [i for i in others if start[i] > week and sold[i, week - 1 :].any()]
+            still *= 1 - np.mean([not sold[i, week:].any() for i in risk])
+            shares.append(1 - still)
+        if own:
+            away = np.mean([[not sold[i, week:].any() for week in range(begin, kept)] for i in own])
+            rows.append((panel.periods[begin], len(own), len(others), kept - begin, away, np.mean(shares)))
+    starts = pd.DataFrame(rows, columns=["start", "supported", "others", "weeks", "gone", "otherwise"])
+    pd.testing.assert_frame_equal(found.details["starts"], starts, check_dtype=False, rtol=1e-9)
+    held = starts["supported"].sum()
+    assert found.clusters[0] == held
+    assert found.notes[-1].endswith(f"left out: {(panel.cohort >= 0).sum() - held} of {(panel.cohort >= 0).sum()}")
+
+
+def test_support_by_lot_among_those_still_selling_moves_no_exits() -> None:
+    found = [health.exit_effect(leaving(np.random.default_rng(run), 300, 40), silence=5).average for run in range(120)]
+    estimate, error = np.array(found).T
+    assert abs(estimate.mean()) < 4 * estimate.std() / np.sqrt(120)
+    assert error.mean() == pytest.approx(estimate.std(), rel=0.25)
+    assert np.mean(np.abs(estimate) < 1.96 * error) == pytest.approx(0.95, abs=4 * np.sqrt(0.95 * 0.05 / 120))
+
+
+def test_what_exits_refuse() -> None:
+    panel = leaving(np.random.default_rng(8), 20, 12)
+    with pytest.raises(ParameterError, match="silence is a whole number of weeks"):
+        health.exit_effect(panel, silence=0)
+    with pytest.raises(DesignError, match="12 weeks cannot show who was silent for 12"):
+        health.exit_effect(panel, silence=12)
+    with pytest.raises(DesignError, match="no start has supported and other merchants"):
+        health.exit_effect(Panel.from_matrix(np.eye(6), treated_from=[4] * 6), silence=2)
 
 
 def test_support_that_keeps_shops_open_is_found(tmp_path: Path) -> None:
     folder = simulate(tmp_path / "leaving", seed=5, merchants=200, weeks=52, world=World(exits=1, churn=0))
     shop = sk.open_dataset(folder)
     merchants = shop.panel(categories=shop.pilot.categories).untreated_at_first()
-    effect = did.overall(did.group_time(health.exits_panel(merchants, silence=3), control="not_yet")).glance().iloc[0]
+    effect = health.exit_effect(merchants, silence=3).glance().iloc[0]
     assert effect["estimate"] < 0  # a fifth of the unsupported close by the last week, none of the supported
     assert effect["conf_low"] < -0.05
 
