@@ -11,6 +11,7 @@ from strategy_kit import charts, did, formats, targets
 from strategy_kit.errors import DesignError
 from strategy_kit.report import blocks
 from strategy_kit.report.audience import FEWEST
+from strategy_kit.report.claims import Spread
 from strategy_kit.report.figures import effect_by_week
 from strategy_kit.report.programme_page import Parts, ProgrammePage
 from strategy_kit.report.programmes import target_section
@@ -185,15 +186,28 @@ def floor(reading: Reading) -> Parts:
     rest = _ratchet(reading, made), *(_jump(reading, made, tier) for tier in ("floor", "stretch"))
     try:
         panel = targets.loosened_panel(reading.shop, through=reading.monday)
-        study = did.event_study(did.group_time(panel.untreated_at_first(), control="not_yet"))
+        study = did.event_study(did.group_time(panel.untreated_at_first(), control="not_yet", base="universal"))
     except DesignError as reason:
         return say("loosened_none"), say("targets_impossible", reason=reason), *rest
     if min(study.clusters) < FEWEST:
         return say("loosened_none"), say("targets_few", least=FEWEST), *rest
     spread = reading.mean(study)
-    title = say("loosened_title", verb=reading.told(spread, reading.amount(abs(spread.estimate))))
+    verb = reading.told(
+        spread, reading.amount(abs(spread.estimate)), limited=True
+    )  # a floor is loosened after bad weeks
+    title = say("loosened_title", verb=verb)
     figure = effect_by_week(reading, study, title, say("loosened_subtitle", unit=reading.unit), kind="loosened")
-    return title, say("loosened_note", range=reading.amounts(*spread.interval(reading.level))), figure, *rest
+    told = (reading.amounts(*gap.interval(reading.level)) for gap in (spread, _before(reading, study)))
+    return title, say("loosened_note", **dict(zip(("range", "before"), told, strict=True))), figure, *rest
+
+
+def _before(reading: Reading, study: Any) -> Spread:
+    """Return how far the loosened stood from the others in the weeks before, measured from the last week before."""
+    at = np.flatnonzero((study.labels["age"] < 0) & np.isfinite(study.std_error))
+    if not len(at):
+        return Spread(np.nan, np.nan, np.inf)
+    error = float(np.sqrt(study.covariance[np.ix_(at, at)].mean()))
+    return Spread(float(study.estimate[at].mean()), error, np.inf, reading.widening)
 
 
 def _ratchet(reading: Reading, made: pd.DataFrame) -> Any:

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 import strategy_kit as sk
-from strategy_kit import targets
+from strategy_kit import did, targets
+from strategy_kit.panel import Panel
 from strategy_kit.report import read_week
 from strategy_kit.report import targets_page as page
 from strategy_kit.report.blocks import Block
@@ -89,6 +90,24 @@ def test_unequal_targets_are_called_unequal(readings: dict[str, Reading], monkey
 
     monkeypatch.setattr(page, "_made", lambda reading: harder(targets.made(reading.shop)))
     assert str(page.fairness(readings["en"])).startswith("Fairness: Targets are not equally hard at every size")
+
+
+def test_sales_that_come_back_after_a_bad_period_are_seen_before_the_looser_floor(
+    readings: dict[str, Reading], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng, own = np.random.default_rng(2), np.zeros((200, 40))
+    for week in range(1, 40):
+        own[:, week] = 0.7 * own[:, week - 1] + rng.normal(0, 0.2, 200)
+    loosened = np.zeros(200, dtype=int)
+    loosened[np.argsort(own[:, 16:20].sum(axis=1))[:50]] = 21  # after four bad weeks, and nothing else happens
+    panel = Panel.from_matrix(1000 * np.exp(own), treated_from=loosened)
+    monkeypatch.setattr(targets, "loosened_panel", lambda *_, **__: panel)
+    floor = page.floor(readings["en"])
+    assert "may have risen (" in str(floor)
+    assert "over all weeks before, +" in shown(floor)  # both ends above 0
+    study = did.event_study(did.group_time(panel, control="not_yet", base="universal"))
+    before = page._before(readings["en"], study)
+    assert abs(before.estimate - study.average[0]) < 2 * before.std_error  # what it "did" was there before
 
 
 def test_without_targets_each_section_but_setting_is_one_line(sample: Path) -> None:
