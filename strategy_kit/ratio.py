@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from strategy_kit.inference import Student
 
 Array = np.ndarray
+_NO_ERROR = 1e-9
 
 
 def fieller(
@@ -76,17 +77,28 @@ def fieller(
     return low, high, form
 
 
-def effective_count(share: ArrayLike, std_error: ArrayLike, clusters: ArrayLike) -> Array:
-    """Return how many independent draws would give a share this clustered error; the clusters where the error is 0.
+def effective_count(share: ArrayLike, std_error: ArrayLike, clusters: ArrayLike, level: float) -> Array:
+    """Return how many independent draws would leave a share as uncertain as this error of few clusters does at `level`.
+
+    Where the error is 0, as of a share of 0 or 1, each cluster counts as one draw; missing where the error is.
+
+    References
+    ----------
+    Korn and Graubard (1998), "Confidence intervals for proportions with small expected number of positive counts estimated
+    from survey data" (effective n, corrected by the quantiles of the normal law over those of Student's).
 
     Examples
     --------
-    >>> effective_count([0.5, 1.0], [0.1, 0.0], [40, 12]).round(6).tolist()
-    [25.0, 12.0]
+    >>> effective_count([0.5, 1.0], [0.1, 0.0], [40, 12], 0.95).round(1).tolist()
+    [23.5, 9.5]
     """
+    from scipy.special import ndtri, stdtrit
+
     share, spread, clusters = (np.asarray(part, dtype=float) for part in (share, std_error, clusters))
+    tail = 0.5 + level / 2
+    known = (ndtri(tail) / stdtrit(np.maximum(clusters - 1, 1), tail)) ** 2
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(spread > 0, share * (1 - share) / spread**2, np.where(spread == 0, clusters, np.nan))
+        return known * np.where(spread > _NO_ERROR, share * (1 - share) / spread**2, clusters + 0 * spread)
 
 
 def wilson_interval(share: ArrayLike, effective_n: ArrayLike, level: float) -> tuple[Array, Array]:

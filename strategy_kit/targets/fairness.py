@@ -8,13 +8,14 @@ import numpy as np
 import pandas as pd
 
 from strategy_kit.errors import DesignError
-from strategy_kit.inference import StudentByRow
+from strategy_kit.ratio import effective_count, wilson_interval
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 WHOLE = "all"
 _FEW = 2
+_NO_SPREAD = 1e-18
 
 
 def fairness(made: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
@@ -61,8 +62,8 @@ def met_by_band(
     -------
     DataFrame
         size_band ("all" first; a missing one is "unknown"), targets, merchants, clusters, met (share), std_error, conf_low and
-        conf_high (t with clusters - 1 degrees of freedom, cut at 0 and 1), p_value (Wald test that all bands are equal, in
-        every row).
+        conf_high (Wilson's, of as many draws as would give this error: a share of 0 or 1 is not known exactly), p_value (that
+        all bands are equal, errors as they are where all have the share of all; in every row).
 
     Raises
     ------
@@ -86,10 +87,10 @@ def met_by_band(
                           "merchants": [len(pd.unique(merchant[side])) for side in sides],
                           "clusters": [ratio.clusters for ratio in ratios], "met": [ratio.share for ratio in ratios],
                           "std_error": [ratio.std_error for ratio in ratios]})  # fmt: skip
-    law = StudentByRow(np.maximum(found["clusters"].to_numpy(dtype=float) - 1, 1))
-    low, high = law.interval(found["met"].to_numpy(), found["std_error"].to_numpy(), level)
-    p_value = _equal(found["met"].to_numpy()[1:], np.array([ratio.influence for ratio in ratios[1:]]))
-    return found.assign(conf_low=np.maximum(low, 0), conf_high=np.minimum(high, 1), p_value=p_value)
+    met, error, count = (found[name].to_numpy(dtype=float) for name in ("met", "std_error", "clusters"))
+    low, high = wilson_interval(met, effective_count(met, error, count, level), level)
+    p_value = _equal(met, np.array([ratio.influence for ratio in ratios[1:]]), count[1:])
+    return found.assign(conf_low=low, conf_high=high, p_value=p_value)
 
 
 class Ratio(NamedTuple):
@@ -119,13 +120,24 @@ def clustered_ratio(top: np.ndarray, bottom: np.ndarray, unit: np.ndarray) -> Ra
     return Ratio(float(share), moved * np.sqrt(clusters / max(clusters - 1, 1)), clusters)
 
 
-def _equal(shares: np.ndarray, influences: np.ndarray) -> float:
-    """Return the p-value of the Wald test that all shares (K,) are one, from influences (K, clusters)."""
+def _equal(shares: np.ndarray, influences: np.ndarray, clusters: np.ndarray) -> float:
+    """Return the p-value of K shares being one: `shares` has that of all first, `influences` are (K, clusters).
+
+    Where all bands had the share of all, a band's variance would be that of as many draws as its error is worth: of one a
+    cluster where no cluster differs from another, as where all targets of a band were met.
+    """
     from scipy.special import chdtrc
 
-    if len(shares) < _FEW:
-        return np.nan
-    gaps, moved = np.diff(shares), np.diff(influences, axis=0)
-    covariance = moved @ moved.T
+    whole, shares, gaps = shares[0] * (1 - shares[0]), shares[1:], np.diff(shares[1:])
+    if len(shares) < _FEW or not gaps.any():
+        return 1.0 if len(shares) >= _FEW else np.nan
+    spread = influences @ influences.T
+    moves = (np.diag(spread) > _NO_SPREAD) & (clusters >= _FEW)
+    scale = np.sqrt(whole / np.where(moves, shares * (1 - shares), whole))
+    covariance = spread * np.outer(scale, scale) * np.outer(moves, moves) + np.diag(
+        np.where(moves, 0, whole / clusters)
+    )
+    apart = np.diff(np.eye(len(shares)), axis=0)
+    covariance = apart @ covariance @ apart.T
     rank = int(np.linalg.matrix_rank(covariance))
     return float(chdtrc(rank, gaps @ np.linalg.pinv(covariance) @ gaps)) if rank == len(gaps) else np.nan

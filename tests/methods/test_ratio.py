@@ -107,4 +107,5 @@ def test_interval_of_a_share_is_that_of_scipy_and_has_width_at_0_and_1(met: int,
 
 def test_a_share_without_a_size_has_no_interval() -> None:
     assert np.isnan(wilson_interval([0.5, np.nan], [0.0, 5.0], 0.95)).all()
-    assert effective_count([0.5, 0.5], [0.1, np.nan], [40, 1]).tolist() == pytest.approx([25.0, np.nan], nan_ok=True)
+    found = effective_count([0.5, 1.0, 0.5], [0.1, 0.0, np.nan], [1e9, 1e9, 1], 0.95)
+    assert found.tolist() == pytest.approx([25.0, 1e9, np.nan], nan_ok=True)

@@ -211,8 +211,36 @@ def test_shares_by_band_are_clustered_means() -> None:
         groups = owner.nunique()
         assert found.loc[band, "std_error"] == pytest.approx(fit.bse[0] * np.sqrt(groups / (groups - 1)), rel=1e-9)
     gap = found.loc["large", "met"] - found.loc["small", "met"]
-    error = np.hypot(found.loc["large", "std_error"], found.loc["small", "std_error"])
-    assert found["p_value"].iloc[0] == pytest.approx(2 * sm.stats.stattools.stats.norm.sf(abs(gap / error)), rel=1e-6)
+    spread: Any = found["met"] * (1 - found["met"])
+    error = found["std_error"] * np.sqrt(spread["all"] / spread)  # what it would be at the share of all
+    law = sm.stats.stattools.stats.norm
+    chance = 2 * law.sf(abs(gap / np.hypot(error["large"], error["small"])))
+    assert found["p_value"].iloc[0] == pytest.approx(chance, rel=1e-6)
+    draws = (law.ppf(0.975) / sm.stats.stattools.stats.t.ppf(0.975, found["clusters"] - 1)) ** 2 * spread
+    draws /= found["std_error"] ** 2
+    ends = sm.stats.proportion_confint(found["met"] * draws, draws, method="wilson")
+    ours = found[["conf_low", "conf_high"]].to_numpy().T
+    assert ours == pytest.approx(np.array(ends), rel=1e-9)
+
+
+def test_a_band_that_met_all_is_not_known_exactly() -> None:
+    rows = pd.DataFrame({"merchant_id": range(24), "size_band": np.repeat(["large", "small"], 12)})
+    found = targets.met_by_band(rows, rows["merchant_id"] != 20).set_index("size_band")
+    assert found.loc["large", ["met", "conf_high"]].tolist() == [1.0, 1.0]
+    assert 0.6 < found.loc["large", "conf_low"] < 0.8
+    # 11 of 12 against 12 of 12: Pearson's test, whose variance is that of the share of all
+    gap, whole = 1 / 12, 23 / 24
+    chance = 2 * sm.stats.stattools.stats.norm.sf(gap / np.sqrt(whole * (1 - whole) * (1 / 11 + 1 / 12)))
+    assert found["p_value"].iloc[0] == pytest.approx(chance)
+    assert (targets.met_by_band(rows, np.full(24, True))["p_value"] == 1).all()
+
+
+@pytest.mark.parametrize("count", [10, 30])
+def test_intervals_of_high_shares_hold(count: int) -> None:
+    rng, rows = np.random.default_rng(11), pd.DataFrame({"merchant_id": range(count), "size_band": "small"})
+    found = [targets.met_by_band(rows, rng.random(count) < 0.9).iloc[0] for _ in range(200)]
+    held = [row["conf_low"] <= 0.9 <= row["conf_high"] for row in found]
+    assert np.mean(held) > 0.95 - 4 * np.sqrt(0.05 * 0.95 / 200)
 
 
 def test_fair_targets_are_called_unequal_as_seldom_as_the_level_says() -> None:
