@@ -11,6 +11,7 @@ from strategy_kit.errors import DesignError
 from strategy_kit.estimates import Estimates
 from strategy_kit.inference import Student
 from strategy_kit.prices.rows import COMPARABLE, RELATIVE, SIDES, pilot_case, require_columns, sided, window
+from strategy_kit.ratio import effective_count, wilson_interval
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -49,7 +50,7 @@ def hedonic(
     ------
     DesignError
         If the prices table, market_price or both measures of quality are missing, fewer than two merchants have them, or a
-        term does not vary within category and week.
+        term or the relative price does not vary within category and week.
 
     References
     ----------
@@ -82,8 +83,9 @@ def quadrants(shop: Dataset, *, since: dt.date | None = None, through: dt.date |
     -------
     DataFrame
         side (supported; beside: without support by that week in the same categories; elsewhere), quality (good, plain), price
-        (fair, dear), share (of the side's product-weeks), std_error (clustered by merchant), conf_low, conf_high (t, cut at 0
-        and 1), product_weeks and merchants (of the side), left_out (product-weeks of the side without rating or market price).
+        (fair, dear), share (of the side's product-weeks), std_error (clustered by merchant), conf_low, conf_high (Wilson's, of
+        `ratio.effective_count` draws), product_weeks and merchants (of the side), left_out
+        (product-weeks of the side without rating or market price).
 
     Examples
     --------
@@ -181,6 +183,10 @@ def _clustered(terms: list[str], sums: pd.DataFrame, fit: pd.DataFrame) -> Estim
             f"{', '.join(terms)} do not all vary by themselves within category and week, so that no coefficient stands; "
             "leave out the measure that does not, or take a longer window"
         )
+    if not sums["y_y"].sum() > _NO_ROOM:
+        raise DesignError(
+            "relative prices do not vary within category and week, so that quality explains nothing; take a longer window"
+        )
     inverse = np.linalg.inv(whole)
     slopes = inverse @ cross.sum(axis=0)
     score = cross - squares @ slopes
@@ -204,10 +210,9 @@ def _shares(side: str, counts: pd.DataFrame) -> pd.DataFrame:
     moved = (each - share * each.sum(axis=1, keepdims=True)) / max(total, 1.0)
     small = merchants / (merchants - 1) if merchants > 1 else np.nan
     error = np.sqrt(small * (moved**2).sum(axis=0))
-    low, high = Student(float(max(merchants - 1, 1))).interval(share, error, 0.95)
+    low, high = wilson_interval(share, effective_count(share, error, merchants, 0.95), 0.95)
     frame = pd.DataFrame([corner.split("_") for corner in corners], columns=["quality", "price"])
     frame.insert(0, "side", side)
     return frame.assign(
-        share=share, std_error=error, conf_low=np.maximum(low, 0), conf_high=np.minimum(high, 1),
-        product_weeks=int(total), merchants=merchants, left_out=lost,
+        share=share, std_error=error, conf_low=low, conf_high=high, product_weeks=int(total), merchants=merchants, left_out=lost,
     )  # fmt: skip

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
     from strategy_kit.dataset import Dataset
 
-Array = np.ndarray
 Price = Literal["price", "market_price"]
 By = Literal["pilot", "category"]
 Method = Literal["geks", "time_product_dummy"]
@@ -46,7 +45,8 @@ def price_index(
         group, week, chained (Jevons index from week to week, multiplied up), geks, time_product_dummy (both multilateral:
         transitive, so that they cannot drift), drift (log of chained less log of geks), items (products with a price above 0),
         matched (of them, with a price the week before too), entered, left (since the week before), free (products at price 0 or
-        without one, left out).
+        without one, left out), skipped (weeks without any product between this week and the one before, which then is the
+        last that has some).
 
     Raises
     ------
@@ -210,5 +210,6 @@ def _indexes(name: object, counts: pd.DataFrame, pairs: pd.DataFrame) -> pd.Data
             "entered": np.append(0, items[1:] - matched),
             "left": np.append(0, items[:-1] - matched),
             "free": counts["free"].to_numpy(),
+            "skipped": np.append(0, np.diff(weeks) // np.timedelta64(7, "D") - 1),
         }
     )

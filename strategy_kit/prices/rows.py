@@ -58,9 +58,11 @@ def sided(shop: Dataset) -> str:
     """Return a query of all product-weeks from $first to $last, with y (log relative price, null where unknown) and side.
 
     A merchant is supported from the week of its first support on; beside is who is not, or not yet, in the categories in
-    which someone is supported by $last, elsewhere all the rest.
+    which someone is supported by the week of $last, elsewhere all the rest.
     """
-    started = "select merchant_id, min(started_on) as started from support where started_on <= $last group by 1"
+    monday = "cast(date_trunc('week', min(started_on)) as date)"
+    through = "started_on < cast($last as date) + interval 7 day"
+    started = f"select merchant_id, {monday} as started from support where {through} group by 1"
     if "support" not in shop.tables:
         started = "select merchant_id, cast(null as date) as started from merchants where $last is null"
     known = [column for column in ("rating", "return_rate") if column in shop.columns("prices")]

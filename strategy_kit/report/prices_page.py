@@ -65,6 +65,7 @@ def index(reading: Reading) -> Parts:
         rows.append([say(f"series_{name}"), *cells])
     names = ("group", "geks", "dummy", "chained", "market", "chain_drift", "items", "matched")
     counts = {name: formats.Count(int(found[name].sum())) for name in ("entered", "left", "free")}
+    counts["skipped"] = formats.Count(int(found.groupby("group")["skipped"].sum().max()))
     heads = [say(f"column_prices_{name}") for name in names]
     table = blocks.listing(heads, rows, say("prices_index_caption", **counts), numbers=range(1, 8))
     title = say("prices_index_title", **change)

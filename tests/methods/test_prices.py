@@ -174,7 +174,8 @@ def rows_of(shop: Dataset) -> pd.DataFrame:
     started = shop.engine.frame("select merchant_id, min(started_on) as started from support group by 1")
     rows = rows.merge(started, how="left", on="merchant_id")
     rows[["price", "market_price"]] = rows[["price", "market_price"]].astype(float)
-    return rows.assign(y=np.log(rows["price"] / rows["market_price"]), supported=rows["started"] <= rows["week"])
+    monday = rows["started"] - pd.to_timedelta(rows["started"].dt.day_of_week, unit="D")
+    return rows.assign(y=np.log(rows["price"] / rows["market_price"]), supported=monday <= rows["week"])
 
 
 def test_the_hedonic_regression_is_that_of_statsmodels(market: Dataset) -> None:
@@ -331,6 +332,9 @@ def test_what_cannot_be_answered_is_refused(market: Dataset, sample: Path) -> No
         prices.hedonic(shop_of(table.assign(market_price=10.0)))
     with pytest.raises(DesignError, match="do not all vary"):
         prices.hedonic(shop_of(table.assign(market_price=10.0, rating=4.5)))
+    rated = table.assign(market_price=table["price"], rating=np.arange(len(table)) % 7)
+    with pytest.raises(DesignError, match="relative prices do not vary within category and week"):
+        prices.hedonic(shop_of(rated))
     with pytest.raises(DesignError, match="no support table"):
         prices.merchant_prices(shop_of(table.assign(market_price=10.0)))
     with pytest.raises(DesignError, match="no list_amount"):
@@ -346,3 +350,29 @@ def test_without_quality_rows_are_left_out_and_counted() -> None:
     assert found.details["fit"]["left_out"].tolist() == [7]
     assert found.notes == (f"product-weeks without a price or quality, left out: 7 of {len(table)}",)
     assert prices.quadrants(shop_of(table))["left_out"].iloc[0] == 7
+
+
+@pytest.mark.parametrize("day", ["2025-01-20", "2025-01-22", "2025-01-26"])
+def test_support_counts_from_its_week_whatever_the_weekday(day: str) -> None:
+    table = table_of(np.full((2, len(WEEKS)), 3.0), np.ones((2, len(WEEKS)), dtype=bool))
+    support = pd.DataFrame({"merchant_id": ["ms000"], "lever": "display", "started_on": pd.Timestamp(day)})
+    found = prices.quadrants(shop_of(table.assign(market_price=20.0, rating=4.5), support=support))
+    assert found.drop_duplicates("side").set_index("side")["product_weeks"].to_dict() == {"supported": 4, "beside": 8}
+
+
+def test_a_share_of_all_or_none_is_not_known_without_error() -> None:
+    """All of 40 merchants sell plain and dear goods: what another merchant does is not known for sure."""
+    table = table_of(np.full((40, len(WEEKS)), 3.0), np.ones((40, len(WEEKS)), dtype=bool))
+    found = prices.quadrants(shop_of(table.assign(market_price=10.0, rating=4.5))).set_index(["quality", "price"])
+    dear, fair = found.loc[("plain", "dear")], found.loc[("good", "fair")]
+    assert (dear["share"], dear["conf_high"], fair["share"], fair["conf_low"]) == (1, 1, 0, 0)
+    assert 0.85 < dear["conf_low"] < 0.95
+    assert fair["conf_high"] == pytest.approx(1 - dear["conf_low"])
+
+
+def test_weeks_without_products_are_stepped_over_and_counted() -> None:
+    levels, on_offer = drawn(10)
+    on_offer[:, 2] = False
+    found = prices.price_index(shop_of(table_of(levels, on_offer)))
+    assert found["skipped"].tolist() == [0, 0, 1, 0, 0]
+    assert len(found) == len(WEEKS) - 1
