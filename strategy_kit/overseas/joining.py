@@ -148,8 +148,10 @@ def among_joiners(panel: Panel) -> Panel:
 def overlap_panels(shop: Dataset, *, since: dt.date, through: dt.date) -> tuple[dict[str, Panel], pd.DataFrame]:
     """Build, for merchants with overseas support, domestic support or both, a panel of each against those with neither.
 
-    Merchants are treated from their first support of either kind on and compared within the categories in which the cell has
-    some; who had support from the first week on is left out.
+    Merchants are treated from the first support of their kind on and compared within the categories in which the cell has
+    some; who had support from the first week on is left out. Of those with both, weeks in which they had one only are missing,
+    and counted in the notes: the effect of both is the change from before the first to the weeks from the later one on. Their
+    sales are less those of the week before the first, so that weeks of which some lack merchants compare like with like.
 
     Returns
     -------
@@ -172,8 +174,8 @@ def overlap_panels(shop: Dataset, *, since: dt.date, through: dt.date) -> tuple[
     (['domestic'], 0)
     """
     panel = shop.panel(since=since, through=through).collected()
-    held = _levers(shop, through).reindex(panel.units, fill_value=False).to_numpy(bool)
-    joined, other = held[:, 0], held[:, 1]
+    began = _levers(shop, through).reindex(panel.units)
+    joined, other = began.notna().to_numpy().T
     neither, early = ~joined & ~other, np.isin(panel.cohort, np.flatnonzero(panel.starts < 1))
     pairs = [(a, b) for a in (False, True) for b in (False, True)]
     table = pd.DataFrame(
@@ -190,6 +192,8 @@ def overlap_panels(shop: Dataset, *, since: dt.date, through: dt.date) -> tuple[
         if panel.category is not None:
             near = panel.category.isin(panel.category[treated].unique()).to_numpy()
         found[name] = panel.only(treated | (near & neither))
+    if "both" in found:
+        found["both"] = _together(found["both"], began.max(axis=1, skipna=False))
     return found, table
 
 
@@ -203,11 +207,25 @@ def require_columns(shop: Dataset, columns: list[str]) -> None:
 
 
 def _levers(shop: Dataset, through: dt.date) -> pd.DataFrame:
-    return shop.engine.frame(
-        """select merchant_id, bool_or(lever = $lever) as joined, bool_or(lever <> $lever) as other
+    found = shop.engine.frame(
+        """select merchant_id, min(started_on) filter (where lever = $lever) as joined,
+                  min(started_on) filter (where lever <> $lever) as other
            from support where started_on < cast($last as date) + interval 1 week group by 1""",
         {"lever": LEVER, "last": through},
-    ).set_index("merchant_id")
+    )
+    return found.set_index("merchant_id").apply(pd.to_datetime)
+
+
+def _together(panel: Panel, later: pd.Series) -> Panel:
+    """Leave out the weeks from a merchant's first support to the one in which it has both, and tell how many."""
+    treated, outcome = np.flatnonzero(panel.cohort >= 0), panel.outcome.astype(float)
+    first = panel.starts[panel.cohort[treated]]
+    both = panel.periods.searchsorted(later.reindex(panel.units[treated]), side="right") - 1
+    week = np.arange(len(panel.periods))
+    between = (week >= first[:, None]) & (week < both[:, None])
+    outcome[treated] = np.where(between, np.nan, outcome[treated] - outcome[treated, first - 1][:, None])
+    note = f"weeks of merchants with one of the two only, left out: {int(between.sum())}"
+    return replace(panel, outcome=outcome, notes=(*panel.notes, *([note] if between.any() else [])))
 
 
 def _sided(shop: Dataset, panel: Panel, value: str, name: str, unknown: str = "market is null") -> dict[str, Panel]:

@@ -244,7 +244,9 @@ def overlap(reading: Reading) -> Parts:
     figure = [_forest(reading, rows, "overlap", say("os_overlap_n"))] if rows else []
     share = formats.percent(counts[True, True] / max(int(counts[:, True].sum()), 1), 0)
     key = "os_overlap_title" if counts[True, True] == 0 or counts[True, True] >= FEWEST else "os_overlap_title_few"
-    return say(key, share=share), say("os_overlap_note"), *shown, *figure, _interaction(reading, spreads)
+    between = int(np.isnan(panels["both"].outcome).sum()) if "both" in spreads else 0
+    note = say("os_overlap_note", between=formats.Count(between))
+    return say(key, share=share), note, *shown, *figure, _interaction(reading, spreads)
 
 
 def _interaction(reading: Reading, spreads: dict[str, Spread]) -> Any:

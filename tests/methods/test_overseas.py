@@ -216,8 +216,42 @@ def test_the_overlap_is_counted_by_hand(shop: Dataset) -> None:
     treated = {name: int((panel.cohort >= 0).sum()) for name, panel in panels.items()}
     assert treated == {"overseas": 12, "domestic": 6, "both": 3}
     assert all(int((panel.cohort < 0).sum()) == counts[False, False] for panel in panels.values())
-    # both: from the first support of either kind on
-    assert panels["both"].cohorts.tolist() == [FIRST + pd.Timedelta(weeks=5)]
+    # both: against before the first support, of the weeks from the later one on
+    both = panels["both"]
+    assert both.cohorts.tolist() == [FIRST + pd.Timedelta(weeks=5)]
+    assert both.notes[-1] == "weeks of merchants with one of the two only, left out: 9"
+    rows, whole = did.event_study(did.group_time(both)).tidy().query("age >= 0"), shop.panel(**WINDOW).collected()
+    change = whole.outcome - whole.outcome[:, [4]]
+    gap = change[whole.units.isin(["m18", "m19", "m20"])].mean(axis=0) - change[whole.cohort < 0].mean(axis=0)
+    assert rows["age"].tolist() == list(range(3, WEEKS - 5))
+    assert rows["estimate"].to_numpy() == pytest.approx(gap[8:], abs=EXACT)
+
+
+def test_two_kinds_that_add_up_have_no_interaction() -> None:
+    """Each kind adds 100 a week; who has both got the second kind 15 weeks after the first."""
+    rng, weeks = np.random.default_rng(0), pd.date_range(FIRST, periods=40, freq="W-MON")
+    starts = {"overseas": [99] * 20 + [99] * 20 + [10] * 20 + [20, 30] * 10,
+              "display": [99] * 20 + [10] * 20 + [99] * 20 + [5, 15] * 10}  # fmt: skip
+    gain = sum(100.0 * (np.arange(40) >= np.array(at)[:, None]) for at in starts.values())
+    sold = (1000 + gain + rng.normal(0, 10, (80, 40))).round(2)
+    names = [f"m{n:02d}" for n in range(80)]
+    cells = {"merchant_id": np.repeat(names, 40), "paid_at": np.tile(weeks, 80), "amount": sold.ravel()}
+    lines = pd.DataFrame(cells).assign(line_id=1, buyer_id="b", category="toys")
+    held = [
+        (name, lever, weeks[at])
+        for lever, each in starts.items()
+        for name, at in zip(names, each, strict=True)
+        if at < 99
+    ]
+    shop = sk.dataset_from_frames(
+        lines.assign(order_id=range(len(lines))), pd.DataFrame({"merchant_id": names, "category": "toys"}),
+        support=pd.DataFrame(held, columns=["merchant_id", "lever", "started_on"]), timezone="Asia/Shanghai", currency="CNY",
+        data_from=weeks[0].date(), data_through=(weeks[-1] + pd.Timedelta(days=6)).date())  # fmt: skip
+    panels = overseas.overlap_panels(shop, since=weeks[0].date(), through=weeks[-1].date())[0]
+    found = {name: did.event_study(did.group_time(each, control="not_yet")).average for name, each in panels.items()}
+    assert found["both"][0] == pytest.approx(200, abs=4 * found["both"][1])
+    interaction = found["both"][0] - found["overseas"][0] - found["domestic"][0]
+    assert abs(interaction) < 2 * sum(error for _, error in found.values())
 
 
 def test_markets_and_naive_growth_are_those_of_pandas(shop: Dataset, lines: pd.DataFrame) -> None:
