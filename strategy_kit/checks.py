@@ -29,6 +29,8 @@ _STORED = {"number": "double", "integer": "bigint", "date": "date", "timestamp":
 _MONEY = ("amount", "refund_amount", "platform_subsidy", "platform_fee", "list_amount", "gmv", "ad_spend")
 """Columns that are summed as decimals: sums of doubles depend on who adds first."""
 _LARGEST = 1e14  # what decimal(18, 4) can hold
+_FLOATS = ("DOUBLE", "FLOAT")
+_WHOLE = 2**53  # above it, doubles next to each other stand for one identifier
 COLUMNS = ["check", "severity", "table", "rows", "share", "example", "remedy"]
 
 
@@ -41,19 +43,22 @@ def column_laws(engine: Engine, table: str) -> list[str]:
     for column, kind in contract.columns.items():
         if column in types and kind_of(types[column]) not in _ACCEPTED[kind]:
             laws += _kind_law(engine, table, column, kind, types[column])
-        elif kind == "number" and types.get(column) in ("DOUBLE", "FLOAT"):
+        elif kind == "number" and types.get(column) in _FLOATS:
             laws += _finite_laws(engine, table, column)
+        elif kind == "key" and column in types and not _plain_key(types[column]):
+            laws += _exact_laws(engine, table, column, types[column])
     return laws
 
 
 def roster_laws(engine: Engine, tables: Sequence[str]) -> list[str]:
     """Name every table whose merchant_id is text where the roster's is a number, or the other way round."""
-    types = {table: engine.types(table).get("merchant_id") for table in tables}
-    texts = {table: kind_of(given) == "text" for table, given in types.items() if given is not None}
+    types = {table: given for table in tables if (given := engine.types(table).get("merchant_id")) is not None}
+    roster = types.get("merchants")
+    other = [t for t in types if roster is not None and (kind_of(types[t]) == "text") != (kind_of(roster) == "text")]
     return [
-        f"{table}.merchant_id holds {types[table]}, but merchants.merchant_id holds {types['merchants']}; store both alike"
-        for table, text in texts.items()
-        if "merchants" in texts and text != texts["merchants"]
+        f"{table}.merchant_id holds {types[table]}, but merchants.merchant_id holds {roster}; store both alike"
+        for table in other
+        if engine.frame(f"select count(merchant_id) as n from {quoted(table)}")["n"][0]
     ]
 
 
@@ -62,10 +67,10 @@ def currency_laws(engine: Engine, currency: str) -> list[str]:
     types = engine.types("order_lines")
     if "currency" not in types:
         return []
-    rate = "fx_rate" if "fx_rate" in types else "cast(null as double)"
+    rate = f"cast({'fx_rate' if 'fx_rate' in types else 'null'} as double)"
     found = engine.frame(
         f"""select count(*) as n, string_agg(distinct currency, ', ' order by currency) as named from order_lines
-            where currency <> $own and not coalesce({rate} > 0, false)""",
+            where currency <> $own and not coalesce(not isnan({rate}) and {rate} > 0 and {rate} < {_LARGEST}, false)""",
         {"own": currency},
     ).iloc[0]
     if not found["n"]:
@@ -78,6 +83,9 @@ def refinements(engine: Engine, table: str, timezone: str, currency: str) -> dic
     """Give the SQL that turns columns as stored into columns as meant: local time, dates, exact money in one currency."""
     types, contract = engine.types(table), TABLES[table]
     result = _converted(types, currency) if {"currency", "fx_rate"} <= set(types) else {}
+    roster = kind_of(engine.types("merchants").get("merchant_id", ""))
+    if "merchant_id" in types and (kind_of(types["merchant_id"]) == "text") != (roster == "text"):
+        result["merchant_id"] = f"cast(null as {'varchar' if roster == 'text' else 'bigint'})"  # an empty column
     for column, kind in contract.columns.items():
         name, given = quoted(column), types.get(column, "")
         local = f"{name} at time zone '{timezone}'" if given == "TIMESTAMP WITH TIME ZONE" else name
@@ -89,16 +97,30 @@ def refinements(engine: Engine, table: str, timezone: str, currency: str) -> dic
             result[column] = f"cast({local} as {kind})"
         elif column in types and kind in ("text", "key") and given.startswith("ENUM"):
             result[column] = f"cast({name} as varchar)"
-        elif column in types and column in _MONEY and kind_of(given) == "number" and "DECIMAL" not in given:
-            result[column] = f"cast(nullif(cast({name} as double), 'nan'::double) as decimal(18, 4))"
+        elif column in types and kind == "key" and not _plain_key(given):
+            result[column] = f"cast({_known(name) if given in _FLOATS else name} as bigint)"
+        elif column in _MONEY and given in _FLOATS:
+            result[column] = f"cast({_known(f'cast({name} as double)')} as decimal(18, 4))"
+        elif kind == "number" and given in _FLOATS:
+            result[column] = _known(name)
     return result
+
+
+def _known(number: str) -> str:
+    """Return SQL in which what is not a number is missing; a comparison with NaN would be lost to a file's statistics."""
+    return f"case when isnan({number}) then null else {number} end"
+
+
+def _plain_key(given: str) -> bool:
+    """Whether identifiers of a type are told apart as they are."""
+    return kind_of(given) == "text" or (kind_of(given) == "integer" and "HUGE" not in given)
 
 
 def _converted(types: Mapping[str, str], currency: str) -> dict[str, str]:
     own = "'" + currency.replace("'", "''") + "'"
     rate = f"case when coalesce(currency, {own}) = {own} then 1.0 else cast(fx_rate as double) end"
     return {
-        column: f"cast(nullif(cast({column} as double), 'nan'::double) * {rate} as decimal(18, 4))"
+        column: f"cast({_known(f'cast({column} as double)')} * {rate} as decimal(18, 4))"
         for column in _MONEY
         if column in types and kind_of(types[column]) in _ACCEPTED["number"]
     }
@@ -124,6 +146,15 @@ def _finite_laws(engine: Engine, table: str, column: str) -> list[str]:
         if rows
         else []
     )
+
+
+def _exact_laws(engine: Engine, table: str, column: str, given: str) -> list[str]:
+    name = quoted(column)
+    wrong = f"({name} <> floor({name}) or abs({name}) >= {_WHOLE if given in _FLOATS else 2**63})"
+    wrong = f"not isnan({name}) and {wrong}" if given in _FLOATS else wrong
+    rows = engine.frame(f"select count(*) as n from {quoted(table)} where {wrong}")["n"][0]
+    law = f"{table}.{column} holds {given}, in which {rows} rows are no whole numbers that can be told apart"
+    return [f"{law}; store identifiers as text or 64-bit whole numbers"] if rows else []
 
 
 def run_laws(engine: Engine, tables: list[str], window: Mapping[str, dt.date]) -> pd.DataFrame:

@@ -48,7 +48,7 @@ _WEEKS = 4  # before a weekday or a category has a usual count, on each side of 
 # from the median change. Of 921 clean simulated markets of 150 to 3,000 merchants 11 then have a shift, at five standard
 # errors 1 in 19. Sales halved for eight weeks are found 99 times in 100 at 430 lines a week, 4 in 5 at 200, 1 in 6 at 90.
 _NOISE = float(6 * np.sqrt(2 * 0.298) * 1.4826 / np.sqrt(2))
-_ROSTER = """(select merchant_id, min(category) as home from merchants group by 1
+_ROSTER = """(select merchant_id, min(category) as "its home" from merchants group by 1
               having min(category) <> 'unknown') as roster using (merchant_id)"""  # as importers call what nobody knows
 # One order may hold a line a piece, and a day alone does not tell two sales of the same thing apart.
 _QUERIES = {
@@ -63,12 +63,12 @@ _QUERIES = {
         from doubles""",
     "lines carry their merchant's category": f"""
         select case when n > greatest({_ENOUGH}, total / 20) then n else 0 end as rows, total, example
-        from (select count(*) filter (where category <> home) as n, count(*) as total,
-                     min(case when category <> home then 'merchant_id ' || merchant_id || ' of ' || home || ', category '
-                         || category end) as example
+        from (select count(*) filter (where category <> "its home") as n, count(*) as total,
+                     min(case when category <> "its home" then 'merchant_id ' || merchant_id || ' of ' || "its home"
+                         || ', category ' || category end) as example
               from order_lines join {_ROSTER} where category is not null)""",
     "no merchant has moved to another category": f"""
-        with sums as (select merchant_id, home, category, sum(amount) as y, count(*) as n
+        with sums as (select merchant_id, "its home" as home, category, sum(amount) as y, count(*) as n
                       from order_lines join {_ROSTER} where {{sold}} and category is not null
                       and paid_at >= date '{{first}}' and paid_at < date '{{last}}' + interval 7 day group by 1, 2, 3),
              lately as (select merchant_id, home, max_by(category, y) as main,

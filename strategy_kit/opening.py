@@ -63,7 +63,10 @@ def open_dataset(folder: str | Path, *, engine: EngineName | SparkSession | None
     refuse(ContractError, f"data set {description.name!r}", laws)
     database = _database(engine)  # last: Spark takes seconds to start
     for table, paths in files.items():
-        database.add_files(table, [str(path.resolve()) for path in paths])
+        partitioned = any("=" in part for path in paths for part in path.relative_to(folder).parts[:-1])
+        root = str(folder.resolve()) if partitioned else None
+        keys = [column for column, kind in TABLES[table].columns.items() if kind == "key"]
+        database.add_files(table, [str(path.resolve()) for path in paths], root, keys)
     if isinstance(database, DistantEngine):
         for table, name in distant.items():
             database.add_distant(table, name)

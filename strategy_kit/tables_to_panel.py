@@ -72,7 +72,10 @@ def merchant_panel(
 def category_panel(shop: Dataset, outcome: str, period: Period, periods: list[dt.date], pool_below: float) -> Panel:
     """Carry out `Dataset.category_panel`, where everything is described."""
     pilots = shop.pilot.starts
-    found = shop.engine.frame(f"select distinct {CATEGORY} as category from order_lines order by 1")
+    sold = _sold_within(shop, period)
+    found = shop.engine.frame(
+        f"select distinct {CATEGORY} as category from order_lines where {sold} order by 1", _span(periods)
+    )
     unsold = [category for category in pilots if category not in set(found["category"])]
     if unsold:
         raise DesignError(
@@ -96,10 +99,13 @@ def category_panel(shop: Dataset, outcome: str, period: Period, periods: list[dt
     small = ((share < pool_below) | (panel.outcome == 0).any(axis=1)) & (panel.cohort < 0)
     if not small.any():
         return panel
+    rest = panel.outcome[small].sum(axis=0)
+    if not plain_metric(outcome, shop.columns("order_lines")).additive:
+        rest = _together(_Asked(shop, outcome, period, periods), panel.units[small].tolist())
     from strategy_kit.panel import Panel
 
     pooled = Panel.from_matrix(
-        np.vstack([panel.outcome[~small], panel.outcome[small].sum(axis=0)]),
+        np.vstack([panel.outcome[~small], rest]),
         treated_from=pd.concat([roster["treated_from"][~small], pd.Series([pd.NaT])]),
         periods=panel.periods,
         units=[*panel.units[~small], POOLED],
@@ -185,9 +191,22 @@ def _cells(shop: Dataset, outcome: str, period: Period, key: str) -> str:
     metric = plain_metric(outcome, shop.columns("order_lines"))
     return f"""select {key} as unit, cast(date_trunc('{period}', paid_at) as date) as period,
                       cast(coalesce({metric.sql}, 0) as double) as y
-               from order_lines where {sold_lines(shop)} and paid_at >= $first
-                   and paid_at < cast($last as date) + interval 1 {period}
+               from order_lines where {_sold_within(shop, period)}
                group by 1, 2"""
+
+
+def _sold_within(shop: Dataset, period: Period) -> str:
+    return f"{sold_lines(shop)} and paid_at >= $first and paid_at < cast($last as date) + interval 1 {period}"
+
+
+def _together(asked: _Asked, categories: list[str]) -> np.ndarray:
+    """Return what small categories sold in each period, together: a buyer of two of them counts once."""
+    cells = _cells(asked.shop, asked.outcome, asked.period, f"list_contains($small, {CATEGORY})")
+    sums = asked.shop.engine.frame(cells, _span(asked.periods) | {"small": categories})
+    sums = sums[sums["unit"]]
+    values = np.zeros(len(asked.periods))
+    values[pd.DatetimeIndex(asked.periods).get_indexer(pd.DatetimeIndex(sums["period"]))] = sums["y"]
+    return values
 
 
 def panel_of_merchants(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     import pandas as pd
 
@@ -23,8 +23,8 @@ class Engine(Protocol):
 
     lines_at_once: int | None
 
-    def add_files(self, table: str, paths: Sequence[str]) -> None:
-        """Make Parquet or CSV files readable as `table`."""
+    def add_files(self, table: str, paths: Sequence[str], root: str | None = None, keys: Collection[str] = ()) -> None:
+        """Make Parquet or CSV files readable as `table`; folders named key=value below `root` are columns, `keys` identify."""
 
     def refine(self, table: str, columns: Mapping[str, str]) -> None:
         """Replace `table` by a view of it in which each named column is the given SQL expression."""
@@ -88,6 +88,6 @@ def kind_of(type_name: str) -> str:
     head = type_name.upper().split("(")[0].split(" ")[0].split("_")[0]
     if head.startswith("ENUM"):
         return "text"
-    if "INT" in head:
+    if "INT" in head and head != "INTERVAL":
         return "integer"
     return _KINDS.get(head, type_name.lower())

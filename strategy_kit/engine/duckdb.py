@@ -6,8 +6,10 @@ import os
 import re
 import shutil
 import tempfile
+import threading
 import weakref
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import duckdb
@@ -18,13 +20,14 @@ from strategy_kit.engine.base import quoted
 from strategy_kit.errors import ContractError, ParameterError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     import pyarrow as pa
 
 
 MEMORY_LIMIT, THREADS = "STRATEGY_KIT_MEMORY_LIMIT", "STRATEGY_KIT_NUM_THREADS"
 _MOST = 4 * 2**30  # bytes that a question holds before it spills, where the environment does not say
+_LEAST = 2**20  # bytes: less is taken for a slip of the unit
 _LINE = 170  # bytes: what a line takes while two of its columns are counted by merchant and week, and a third more
 _SMALL = 8  # a table of that part of the lines at once is held in memory when many questions follow
 _SIZES = {f"{letter}{kind}": base**power for power, letter in enumerate("KMGT", 1) for kind, base in
@@ -45,6 +48,7 @@ class DuckDBEngine:
 
     def __init__(self, beside: tuple[duckdb.DuckDBPyConnection, _Spill] | None = None) -> None:
         self._connection, self._spill = beside or _opened()
+        self._lock = threading.RLock()  # a connection has one answer at a time
         self._framed = False
         self._files: set[str] = set()  # tables that are read from files in every question
         self._connection.execute("set TimeZone = 'UTC'")
@@ -54,27 +58,48 @@ class DuckDBEngine:
         """Return a further connection to the same files, for another thread; None where a table is a frame, which one holds."""
         return None if self._framed else DuckDBEngine((self._connection.cursor(), self._spill))
 
-    def add_files(self, table: str, paths: Sequence[str]) -> None:
-        """Make Parquet or CSV files readable as `table`."""
-        reader = "read_parquet" if paths[0].lower().endswith((".parquet", ".pq")) else "read_csv"
-        listed = ", ".join("'" + path.replace("'", "''") + "'" for path in paths)
-        options = "union_by_name = true" if reader == "read_parquet" else "union_by_name = true, sample_size = -1"
+    def add_files(self, table: str, paths: Sequence[str], root: str | None = None, keys: Collection[str] = ()) -> None:
+        """Make Parquet or CSV files readable as `table`; only below `root` are folders named key=value columns.
+
+        Of CSV, `keys` whose numbers are too long for whole ones are texts.
+        """
+        if outer := [part for part in Path(root or "").parts if "=" in part]:
+            law = f"table {table} has folders named key=value below {outer[0]!r}, which would be read as a column too"
+            raise ContractError(f"{law}; rename that folder")
+        listed = ", ".join(f"'{_literal(path)}'" for path in paths)
+        options = f"union_by_name = true, hive_partitioning = {root is not None}"
         with _readable(table):
-            self._connection.execute(f"create view {_raw(table)} as select * from {reader}([{listed}], {options})")
+            if paths[0].lower().endswith((".parquet", ".pq")):
+                source = f"read_parquet([{listed}], {options})"
+                _alike(self._connection, table, listed)
+            else:
+                source = self._csv(table, paths, f"read_csv([{listed}], sample_size = -1, {options}", keys)
+            self._connection.execute(f"create view {_raw(table)} as select * from {source}")
         self._files.add(table)
         self.refine(table, {})
 
+    def _csv(self, table: str, paths: Sequence[str], source: str, keys: Collection[str]) -> str:
+        """Return the source with long identifiers as texts: read as numbers, many of them would be one."""
+        for path in paths:
+            sniffed = (
+                f"select coalesce(DateFormat, ''), coalesce(TimestampFormat, '') from sniff_csv('{_literal(path)}')"
+            )
+            other = [told for told in self._connection.execute(sniffed).fetchall()[0] if told and told[:2] != "%Y"]
+            if other:
+                law = f"table {table} writes dates as {other[0]}, which can be read in two ways"
+                raise ContractError(f"{law}; write them as year-month-day, such as 2025-07-21")
+        described = self._connection.execute(f"describe from {source})").fetchall()
+        long = [f"'{name}': 'VARCHAR'" for name, kind, *_ in described if kind == "DOUBLE" and name in keys]
+        return f"{source}, types = {{{', '.join(long)}}})" if long else f"{source})"
+
     def add_frame(self, table: str, frame: pd.DataFrame) -> None:
-        """Make a pandas frame readable as `table`; Python Decimals become numbers, whose width DuckDB would guess.
+        """Make a pandas frame readable as `table`; Python Decimals with a fraction become doubles, their width being a guess.
 
         Texts are read where Arrow holds them; DuckDB would make a Python object of each, in every query.
         """
-        kinds = {name: infer_dtype(column, skipna=True) for name, column in frame.items() if column.dtype == object}
-        plain = {"decimal": "float64", "string": "str"}
-        frame = frame.astype({name: plain[kind] for name, kind in kinds.items() if kind in plain})
         self._framed = True
         with _readable(table):
-            self._connection.register(f"{table}__raw", _in_arrow(frame) if set(kinds.values()) <= set(plain) else frame)
+            self._connection.register(f"{table}__raw", _plain(frame))
         self.refine(table, {})
 
     def hold(self, table: str) -> None:
@@ -99,7 +124,7 @@ class DuckDBEngine:
 
     def types(self, table: str) -> dict[str, str]:
         """Return column -> type name of the database, in file order."""
-        with _readable(table):
+        with self._lock, _readable(table):
             described = self._connection.execute(f"describe {quoted(table)}").fetchall()
         return {row[0]: row[1] for row in described}
 
@@ -110,9 +135,10 @@ class DuckDBEngine:
         ParameterError.
         """
         try:
-            answer = self._connection.execute(sql, dict(values or {}))
-            worded = any(kind.id == "varchar" for _, kind, *_ in answer.description)
-            return in_pandas(answer.to_arrow_table(), self._connection) if worded else answer.df()
+            with self._lock:
+                answer = self._connection.execute(sql, dict(values or {}))
+                worded = any(kind.id == "varchar" for _, kind, *_ in answer.description)
+                return in_pandas(answer.to_arrow_table(), self._connection) if worded else answer.df()
         except (duckdb.BinderException, duckdb.ParserException, duckdb.CatalogException) as error:
             reason = str(error).split("\n", maxsplit=1)[0]
             raise ParameterError(f"a metric's SQL does not fit the data set: {reason}; correct its sql") from error
@@ -121,12 +147,39 @@ class DuckDBEngine:
                 f"a question needs more memory than its limit, {_limit(self._connection)}, or a larger disk to spill to"
             )
             raise ParameterError(f"{law}; raise {MEMORY_LIMIT}, or set TMPDIR to a folder with more room") from error
+        except (duckdb.DataError, duckdb.IOException, duckdb.InvalidInputException) as error:
+            reason = str(error).split("\n", maxsplit=1)[0]
+            law = f"a question cannot be answered from these data: {reason}"
+            raise ContractError(f"{law}; repair the file or the column, or correct a metric's sql") from error
 
 
-def _in_arrow(frame: pd.DataFrame) -> pa.Table:
+def _plain(frame: pd.DataFrame) -> pd.DataFrame | pa.Table:
     import pyarrow as pa
 
-    return pa.Table.from_pandas(frame, preserve_index=False)
+    if repeated := frame.columns[frame.columns.duplicated()].tolist():
+        raise ValueError(f"its columns {repeated} repeat; name each once")
+    kinds = {name: infer_dtype(column, skipna=True) for name, column in frame.items() if column.dtype == object}
+    plain = {"string": "str", **dict.fromkeys(("decimal", "floating", "mixed-integer-float"), "float64")}
+    decimals = {name: pa.array(frame[name], from_pandas=True).type for name in kinds if kinds[name] == "decimal"}
+    exact = {
+        name for name, kind in decimals.items() if kind.scale == 0
+    }  # identifiers may be longer than a double tells apart
+    frame = frame.astype({name: plain[kind] for name, kind in kinds.items() if kind in plain and name not in exact})
+    return pa.Table.from_pandas(frame, preserve_index=False) if set(kinds.values()) <= set(plain) else frame
+
+
+def _literal(path: str) -> str:
+    """Write a path within quotes of SQL, none of its characters a pattern."""
+    return re.sub(r"[\[*?]", r"[\g<0>]", path).replace("'", "''")
+
+
+def _alike(connection: duckdb.DuckDBPyConnection, table: str, listed: str) -> None:
+    """Refuse instants in some files and local times in others: one of them would shift by hours."""
+    zoned = "coalesce(logical_type, '') like '%isAdjustedToUTC=1%' or coalesce(logical_type, '') like '%isAdjustedToUTC=true%'"
+    sql = f"select name from parquet_schema([{listed}]) where coalesce(logical_type, '') like 'Timestamp%' group by 1"
+    if mixed := connection.execute(f"{sql} having count(distinct {zoned}) > 1").fetchall():
+        law = f"table {table} stores {mixed[0][0]} with a time zone in some files and without one in others"
+        raise ContractError(f"{law}; store it alike in all")
 
 
 def in_pandas(answer: pa.Table, connection: duckdb.DuckDBPyConnection) -> pd.DataFrame:
@@ -187,7 +240,7 @@ def _memory_limit() -> int | None:
     given = os.environ.get(MEMORY_LIMIT, "")
     if not given:
         return None
-    if not (found := _bytes(given)):
+    if (found := _bytes(given)) < _LEAST:
         law = f"{MEMORY_LIMIT} is an amount of memory such as 2GB or 512MiB, not {given!r}"
         raise ParameterError(f"{law}; correct it, or unset it")
     return found
@@ -207,6 +260,6 @@ def _raw(table: str) -> str:
 def _readable(table: str) -> Iterator[None]:
     try:
         yield
-    except duckdb.Error as error:
+    except (duckdb.Error, ValueError, TypeError, OverflowError, NotImplementedError) as error:
         reason = str(error).split("\n", maxsplit=1)[0]
         raise ContractError(f"table {table} cannot be read: {reason}") from error

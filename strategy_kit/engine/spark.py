@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 import warnings
@@ -63,20 +64,29 @@ class SparkEngine:
     def beside(self) -> None:
         """Return nothing: Spark runs side by side what it is given."""
 
-    def add_files(self, table: str, paths: Sequence[str]) -> None:
-        """Make Parquet or CSV files readable as `table`; paths may be of any file system that the cluster reaches."""
+    def add_files(self, table: str, paths: Sequence[str], root: str | None = None, keys: Collection[str] = ()) -> None:
+        """Make Parquet or CSV files readable as `table`; only below `root` are folders named key=value columns."""
+        self._read(table, [re.sub(r"([\[\]{}*?\\])", r"\\\1", path) for path in paths], root, keys)
+
+    def _read(self, table: str, paths: Sequence[str], root: str | None = None, keys: Collection[str] = ()) -> None:
         with _readable(table):
-            reader = self._session.read
+            reader = self._session.read if root is None else self._session.read.option("basePath", root)
             if paths[0].lower().rstrip("*").endswith((".parquet", ".pq", "/")):
                 found = reader.option("mergeSchema", "true").parquet(*paths)
             else:
-                found = reader.options(header="true", inferSchema="true", enforceSchema="false").csv(list(paths))
+                reader = reader.options(header="true", inferSchema="true", enforceSchema="false")
+                found = reader.csv(list(paths))
+                kinds = {name: f"{kind}".partition("(")[0] for name, kind in found.dtypes}
+                long = {name: "string" for name in keys if kinds.get(name) in ("double", "decimal")}
+                if long:
+                    schema = ", ".join(f"`{name}` {long.get(name, kind)}" for name, kind in found.dtypes)
+                    found = reader.schema(schema).csv(list(paths))
             self._add(table, found)
 
     def add_distant(self, table: str, place: str) -> None:
         """Make readable as `table` the files at an address, or what has this name in the session's catalogue."""
         if "://" in place:
-            return self.add_files(table, [place])
+            return self._read(table, [place])
         with _readable(table):
             self._add(table, self._session.table(place))
         return None
