@@ -168,15 +168,17 @@ def _made_of(reading: Reading) -> Any:
         return blocks.line(say("targets_impossible", reason=reason))
     made, clear, gap = ({name: found.loc[(name, group)] for name in _MEASURES}
                         for group in ("just_made", "clear", "just_made_less_clear"))  # fmt: skip
-    if min(made["last_days"]["merchants"], clear["last_days"]["merchants"]) < FEWEST:
+    merchants = {name: min(side[name]["merchants"] for side in (made, clear)) for name in _MEASURES}
+    if merchants["last_days"] < FEWEST:
         return blocks.line(say("targets_few", least=FEWEST))
     rows = [
         [say(f"gaming_{name}"), *(formats.percent(side[name]["estimate"]) for side in (made, clear)),
          say.span(*(formats.percent(gap[name][end], signed=True) for end in ("conf_low", "conf_high")))]
-        for name in _MEASURES
+        if merchants[name] >= FEWEST else [say(f"gaming_{name}"), *["–"] * 3] for name in _MEASURES
     ]  # fmt: skip
     heads = say.heads("measure", "just_made", "clear", "difference_interval")
-    return blocks.listing(heads, rows, say("gaming_caption"), numbers=range(1, 4))
+    told = say("gaming_caption", least=FEWEST, days=formats.Count(reading.shop.description.refund_days))
+    return blocks.listing(heads, rows, told, numbers=range(1, 4))
 
 
 @PAGE.section("floor")

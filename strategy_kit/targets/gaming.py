@@ -23,9 +23,10 @@ DIFFERENCE = "just_made_less_clear"
 _MEASURES = {
     "last_days": ("late", "sold"),
     "next_week": ("after", "usual"),
-    "refunded_after": ("hollow", "sold"),
-    "undone": ("undone", "targets"),
+    "refunded_after": ("hollow", "settled"),
+    "undone": ("refunded", "needed"),
 }
+_ROUNDING = 1e-9
 
 
 def gaming(
@@ -49,7 +50,9 @@ def gaming(
     DataFrame
         measure: last_days (share of the period's sales paid in its last days), next_week (sales of the week after it, over a
         week's mean before the last days; only where that week is over), refunded_after (share of the period's sales that was
-        refunded once it had ended) and undone (share of the targets that were made, and would not be without those sales).
+        refunded in the data set's refund_days after it had ended) and undone (share of the targets that were just made and
+        would not be without those sales; of clear, what share their refunds would undo that near the line). Both only of
+        periods that ended so many days ago: `targets` counts them, and none leaves them missing.
         group: just_made, clear and their difference just_made_less_clear.
         estimate (ratio of sums), std_error (clustered by merchant), targets, merchants (of a difference, the fewer), conf_low,
         conf_high.
@@ -78,13 +81,16 @@ def gaming(
             f"data set {shop.name!r} has no order_lines.{absent[0]}, so no refund has a date; add the column"
         )
     found = found.merge(_pieces(shop, until, days), on=["merchant_id", "period_start"])
-    length = (found["period_end"] - found["period_start"]).dt.days + 1
-    over = found["period_end"] + pd.Timedelta(days=7) <= pd.Timestamp(until)
+    length, end = (found["period_end"] - found["period_start"]).dt.days + 1, found["period_end"]
+    over, settled = (end + pd.Timedelta(days=wait) <= pd.Timestamp(until) for wait in (7, shop.description.refund_days))
     usual = 7 * (found["sold"] - found["late"]) / (length - days).clip(lower=1)
-    undone = (found["sold"] >= found["stretch"]) & (found["sold"] - found["hollow"] < found["stretch"])
-    found = found.assign(usual=usual.where(over), after=found["after"].where(over), undone=1.0 * undone, targets=1.0)
+    sold = found["sold"].where(settled)
+    found = found.assign(
+        usual=usual.where(over), after=found["after"].where(over), settled=sold,
+        refunded=found["hollow"] / sold.where(sold > 0), needed=1 - found["stretch"] / sold.where(sold > 0),
+    )  # fmt: skip
     gap = (found["sold"] / found["stretch"].where(found["stretch"] > 0)).to_numpy() - 1
-    gap[np.abs(gap) < 1e-9] = 0
+    gap[np.abs(gap) < _ROUNDING] = 0
     masks = ((gap >= 0) & (gap < near), np.abs(gap) > beyond)
     sides = dict(zip(GROUPS, masks, strict=True))
     refuse(
@@ -102,7 +108,7 @@ def _pieces(shop: Dataset, until: dt.date, days: int) -> pd.DataFrame:
                    cast(coalesce(sum(case when o.day > t.last - {days} and o.day <= t.last then o.amount end), 0) as double)
                        as late,
                    cast(coalesce(sum(case when o.day > t.last then o.amount end), 0) as double) as after,
-                   cast(coalesce(sum(case when o.day <= t.last and o.back > t.last and o.back <= $until
+                   cast(coalesce(sum(case when o.day <= t.last and o.back > t.last and o.back <= t.last + $lag
                                           then o.refund_amount end), 0) as double) as hollow
             from (select merchant_id, period_start, cast(period_start as date) as first, cast(period_end as date) as last
                   from targets where period_end <= $until) t
@@ -110,7 +116,7 @@ def _pieces(shop: Dataset, until: dt.date, days: int) -> pd.DataFrame:
                        from order_lines where {sold_lines(shop)}) o
                 on o.merchant_id = t.merchant_id and o.day >= t.first and o.day <= t.last + 7
             group by 1, 2""",
-        {"until": until},
+        {"until": until, "lag": shop.description.refund_days},
     )
 
 
@@ -118,7 +124,10 @@ def _compared(found: pd.DataFrame, sides: dict[str, np.ndarray], measure: str) -
     top, bottom = (found[name].to_numpy() for name in _MEASURES[measure])
     unit = pd.factorize(found["merchant_id"])[0]
     held = [side & ~np.isnan(bottom) for side in sides.values()]
-    made, clear = (clustered_ratio(np.where(side, top, 0.0), np.where(side, bottom, 0.0), unit) for side in held)
+    if measure == "undone":
+        made, clear = _undone(top, bottom, held, unit)
+    else:
+        made, clear = (clustered_ratio(np.where(side, top, 0.0), np.where(side, bottom, 0.0), unit) for side in held)
     gap = Ratio(made.share - clear.share, made.influence - clear.influence, min(made.clusters, clear.clusters))
     ratios = {**dict(zip(GROUPS, (made, clear), strict=True)), DIFFERENCE: gap}
     frame = pd.DataFrame(
@@ -130,3 +139,19 @@ def _compared(found: pd.DataFrame, sides: dict[str, np.ndarray], measure: str) -
     law = StudentByRow(np.maximum(frame["merchants"].to_numpy(dtype=float) - 1, 1))
     low, high = law.interval(frame["estimate"].to_numpy(), frame["std_error"].to_numpy(), 0.95)
     return frame.assign(conf_low=low, conf_high=high)
+
+
+def _undone(refunded: np.ndarray, needed: np.ndarray, held: list[np.ndarray], unit: np.ndarray) -> tuple[Ratio, Ratio]:
+    """Return the share of just made targets whose refunds exceed the share that undoes them, and of clear ones' refunds.
+
+    Each refund of a clear target is held against what would undo each target that was just made: a mean over all pairs.
+    """
+    near, clear = held
+    most, shares = np.sort(needed[near]) + _ROUNDING, np.sort(refunded[clear])
+    made = clustered_ratio(1.0 * (near & (refunded > needed + _ROUNDING)), 1.0 * near, unit)
+    at_need = 1 - np.searchsorted(shares, np.where(near, needed, 0.0) + _ROUNDING, "right") / max(len(shares), 1)
+    at_share = np.searchsorted(most, np.where(clear, refunded, 0.0)) / max(len(most), 1)
+    by_need, by_share = (clustered_ratio(1.0 * side * value, 1.0 * side, unit)
+                         for side, value in ((near, at_need), (clear, at_share)))  # fmt: skip
+    moved = by_need.influence + by_share.influence
+    return made, Ratio(by_share.share if near.any() else np.nan, moved, by_share.clusters)

@@ -291,6 +291,40 @@ def test_gaming_of_a_market_is_seen(pushed: Dataset) -> None:
     assert found.loc[("refunded_after", "clear"), "estimate"] < 0.001  # refunds of honest orders come at once
 
 
+def test_honest_refunds_undo_targets_near_the_line_as_often_as_clear_ones_would() -> None:
+    rng, count = np.random.default_rng(10), 900
+    sold, days = 100 * rng.lognormal(0, 0.15, count), (dt.date(2025, 1, 6), dt.date(2025, 1, 12))
+    back = np.clip(rng.normal(0.03, 0.02, count), 0, 1) * sold
+    lines = [(str(unit), "2025-01-07", amount) for unit, amount in enumerate(sold)]
+    late = pd.Series(pd.Timestamp("2025-01-20"), index=range(count))
+    shop = shop_of(
+        lines, [(str(unit), *days, 50.0, 100.0) for unit in range(count)], refunded_at=late, refund_amount=back
+    )
+    found: Any = targets.gaming(shop).set_index(["measure", "group"])
+    near, clear = (sold >= 100) & (sold < 102), abs(sold / 100 - 1) > 0.1
+    pairs = (back / sold)[clear][:, None] > (1 - 100 / sold)[near]
+    assert found.loc[("undone", "just_made"), "estimate"] == pytest.approx((sold - back < 100)[near].mean())
+    assert found.loc[("undone", "clear"), "estimate"] == pytest.approx(pairs.mean())
+    assert pairs.mean() > 0.6  # a target met by less than 2% is undone by any refund above that
+    gap = found.loc[("undone", "just_made_less_clear")]
+    assert gap["conf_low"] < 0 < gap["conf_high"]
+    assert gap["std_error"] > 0.02
+
+
+def test_refunds_are_read_where_they_had_time_to_come() -> None:
+    spans = [(dt.date(2025, 1, 6), dt.date(2025, 1, 12)), (dt.date(2025, 2, 10), dt.date(2025, 2, 16))]
+    lines = [(name, str(day), amount) for name, amount in (("just", 101.0), ("far", 150.0)) for day, _ in spans]
+    goals = [(name, *span, 50.0, 100.0) for name in ("just", "far") for span in spans]
+    back = pd.to_datetime(pd.Series(["2025-02-01", None, "2025-02-01", None]))
+    shop = shop_of(lines, goals, refunded_at=back, refund_amount=[10.0, 0.0, 15.0, 0.0])
+    found: Any = targets.gaming(shop).set_index(["measure", "group"])  # 21 days after the second period
+    assert found.loc[("refunded_after", "just_made"), ["estimate", "targets"]].tolist() == [pytest.approx(10 / 101), 1]
+    assert found.loc[("undone", "clear"), ["estimate", "targets"]].tolist() == [1, 1]
+    assert found.loc[("last_days", "clear"), "targets"] == 2
+    young: Any = targets.gaming(shop, through=dt.date(2025, 2, 8)).set_index(["measure", "group"])["estimate"]
+    assert young[["refunded_after", "undone"]].isna().all()
+
+
 def test_gaming_needs_dates_of_refunds_and_targets_at_the_line() -> None:
     goal = [("a", dt.date(2025, 1, 6), dt.date(2025, 1, 12), 5.0, 10.0)]
     with pytest.raises(DesignError, match=r"no order_lines\.refunded_at"):
