@@ -8,21 +8,9 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
+from strategy_kit.charts import theme
 from strategy_kit.charts.curves import LINE
 from strategy_kit.charts.effects_grid import named, writer
-from strategy_kit.charts.theme import (
-    INK,
-    OTHER,
-    PILOT,
-    SOFT,
-    WARNING,
-    WIDTH,
-    Chart,
-    require,
-    signed_axis,
-    worded,
-    wrapped,
-)
 from strategy_kit.errors import ParameterError
 from strategy_kit.formats import Count, percent
 
@@ -33,9 +21,8 @@ HEIGHT, LETTERS = 280, 46
 NEVER, EARLIER = "treated vs never treated", "earlier vs later treated"
 LATER, ALWAYS = "later vs earlier treated", "later vs always treated"
 FORBIDDEN = (LATER, ALWAYS)
-LOOKS = {
-    NEVER: ("circle", PILOT), EARLIER: ("square", OTHER), LATER: ("triangle-up", WARNING), ALWAYS: ("diamond", INK),
-}  # fmt: skip
+LOOKS = {NEVER: ("circle", theme.PILOT), EARLIER: ("square", theme.OTHER), LATER: ("triangle-up", theme.WARNING)}
+LOOKS |= {ALWAYS: ("diamond", theme.INK)}
 DASHED: dict[str, Any] = {"strokeWidth": 1.5, "strokeDash": [5, 3]}
 COLUMNS: dict[str, tuple[str, ...]] = dict.fromkeys(["cohort", "comparison", "weight", "estimate"], ())
 WORDS = {
@@ -45,7 +32,7 @@ WORDS = {
 }  # fmt: skip
 
 
-def bacon(decomposition: Any, *, labels: Mapping[str, str] | None = None) -> Chart:
+def bacon(decomposition: Any, *, labels: Mapping[str, str] | None = None) -> theme.Chart:
     """Draw each comparison of two groups by its weight and its effect, and how much weight forbidden ones have.
 
     Forbidden are comparisons of a group that starts with one that is already treated, whose own change of effect is
@@ -78,7 +65,7 @@ def bacon(decomposition: Any, *, labels: Mapping[str, str] | None = None) -> Cha
 treated: 25.0%; two-way estimate, average by weight: +1.6; forbidden, with units treated already: 25.0%.'
     """
     frame = getattr(decomposition, "tidy", lambda: decomposition)()
-    require("bacon", frame, {**COLUMNS, "type": tuple(LOOKS)})
+    theme.require("bacon", frame, {**COLUMNS, "type": tuple(LOOKS)})
     weight, estimate = frame["weight"].astype(float), frame["estimate"].astype(float)
     # Weights are quotients of sums over the panel: rounding, with much to spare for a frame from a text file.
     if not (np.isfinite(estimate).all() and weight.ge(0).all() and abs(weight.sum() - 1) < 1e-4):
@@ -86,7 +73,7 @@ treated: 25.0%; two-way estimate, average by weight: +1.6; forbidden, with units
             f"bacon: each comparison needs an estimate and a weight of 0 or more, and weights add up to 1, not "
             f"{weight.sum():.6g}; give the whole decomposition"
         )
-    words, write = worded(WORDS, labels), writer(estimate)
+    words, write = theme.worded(WORDS, labels), writer(estimate)
     shares = weight.groupby(frame["type"]).sum().reindex(list(LOOKS)).dropna()
     average, forbidden = float(weight @ estimate), float(shares.reindex(list(FORBIDDEN)).sum())
     rows = pd.DataFrame({"weight": weight, "estimate": estimate, "type": frame["type"]}).assign(
@@ -97,19 +84,20 @@ treated: 25.0%; two-way estimate, average by weight: +1.6; forbidden, with units
     )
     axis = alt.Axis(titleAnchor="start", format=".12~%", grid=False, tickCount=5, labelFlush=True)
     x = alt.X("weight:Q", axis=axis, title=words["weight"]).scale(domain=[0, 1.06 * float(weight.max())], nice=False)
-    y = alt.Y("estimate:Q", axis=alt.Axis(title=None, labelExpr=signed_axis(), tickCount=6)).scale(zero=True, padding=8)
+    across = alt.Axis(title=None, labelExpr=theme.signed_axis(), tickCount=6)
+    y = alt.Y("estimate:Q", axis=across).scale(zero=True, padding=8)
     told = [f"{words[name]}: {percent(share)}" for name, share in shares.items()]
     told += [f"{words['average']}: {write(average)}", f"{words['forbidden']}: {percent(forbidden)}"]
-    average_rule = alt.Chart(pd.DataFrame({"estimate": [average]})).mark_rule(color=INK, **DASHED)
+    average_rule = alt.Chart(pd.DataFrame({"estimate": [average]})).mark_rule(color=theme.INK, **DASHED)
     layers = [
-        alt.Chart(pd.DataFrame({"estimate": [0.0]})).mark_rule(color=SOFT, strokeWidth=0.75).encode(y=y),
+        alt.Chart(pd.DataFrame({"estimate": [0.0]})).mark_rule(color=theme.SOFT, strokeWidth=0.75).encode(y=y),
         average_rule.encode(y=y),
         _points(rows, words).encode(x=x, y=y),
         *_legend([words["value"], *told], ["", *shares.index, "average", "forbidden" if forbidden else "none"]),
     ]
     n = Count(len(rows))
     described = f"{words['value']}: {n} {n:comparison|comparisons}. {'; '.join(told)}."
-    return alt.layer(*layers).properties(width=WIDTH, height=HEIGHT, description=described)
+    return alt.layer(*layers).properties(width=theme.WIDTH, height=HEIGHT, description=described)
 
 
 def _points(rows: pd.DataFrame, words: Mapping[str, str]) -> Any:
@@ -135,17 +123,16 @@ def _look() -> list[Any]:
 
 def _legend(told: list[str], types: list[str]) -> list[Any]:
     """Write above the plot what is shown and, after its mark, what weight each type has."""
-    lines = [
-        wrapped(text, LETTERS - 6 * (kind == "forbidden")) for text, kind in zip(told, types, strict=True)
-    ]  # bold is wider
+    rooms = [LETTERS - 6 * (kind == "forbidden") for kind in types]  # bold is wider
+    lines = [theme.wrapped(text, room) for text, room in zip(told, rooms, strict=True)]
     above = np.cumsum([len(part) for part in lines[::-1]])[::-1]
     rows = pd.DataFrame({"type": types, "lines": lines, "y": -LINE * above.astype(float) - 6})
     rows["x"] = np.where(rows["type"] == "", 0.0, 16.0)
-    rows["ink"] = rows["type"].map({"": SOFT, "forbidden": WARNING}).fillna(INK)
+    rows["ink"] = rows["type"].map({"": theme.SOFT, "forbidden": theme.WARNING}).fillna(theme.INK)
     y, weight = alt.Y("y:Q", axis=None, scale=None), alt.ExprRef("datum.type == 'forbidden' ? 600 : 400")
     text = alt.Chart(rows).mark_text(align="left", lineHeight=LINE, x=alt.ExprRef("datum.x"), fontWeight=weight)
     marks = alt.Chart(rows[rows["type"].isin(list(LOOKS))]).mark_point(size=60, fillOpacity=0.3, x=6, opacity=1)
-    dash = alt.Chart(rows[rows["type"] == "average"]).mark_rule(color=INK, **DASHED)
+    dash = alt.Chart(rows[rows["type"] == "average"]).mark_rule(color=theme.INK, **DASHED)
     return [
         text.encode(y=y, text="lines:N", color=alt.Color("ink:N", scale=None)),
         marks.encode(*_look(), y=y),

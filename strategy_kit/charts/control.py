@@ -8,21 +8,8 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
+from strategy_kit.charts import theme
 from strategy_kit.charts.curves import HEIGHT, LETTERS, LINE, NARROW, pixels, placed, texts
-from strategy_kit.charts.theme import (
-    INK,
-    OTHER,
-    PAPER,
-    PILOT,
-    SOFT,
-    TINTS,
-    WARNING,
-    WIDTH,
-    Chart,
-    require,
-    worded,
-    wrapped,
-)
 from strategy_kit.errors import ParameterError
 from strategy_kit.formats import number
 
@@ -36,23 +23,18 @@ WORDS = {
     "incomplete": "incomplete",
 }  # fmt: skip
 SIGNALS = ("", "beyond", "run", "trend", "near_limit", "festival")
-COLUMNS: dict[str, tuple[str, ...]] = {
-    "value": (),
-    "centre": (),
-    "lower": (),
-    "upper": (),
-    "signal": SIGNALS,
-    "complete": (),
-}
+COLUMNS: dict[str, tuple[str, ...]] = {**dict.fromkeys(["value", *LIMITS, "complete"], ()), "signal": SIGNALS}
 MARKS: dict[str, dict[str, Any]] = {
-    "": {"shape": "circle", "fill": PILOT, "color": PILOT, "size": 10},
-    "signal": {"shape": "diamond", "fill": WARNING, "color": WARNING, "size": 70},
-    "festival": {"shape": "square", "fill": PAPER, "color": INK, "size": 70},
-    "incomplete": {"shape": "circle", "fill": PAPER, "color": PILOT, "size": 70},
+    "": {"shape": "circle", "fill": theme.PILOT, "color": theme.PILOT, "size": 10},
+    "signal": {"shape": "diamond", "fill": theme.WARNING, "color": theme.WARNING, "size": 70},
+    "festival": {"shape": "square", "fill": theme.PAPER, "color": theme.INK, "size": 70},
+    "incomplete": {"shape": "circle", "fill": theme.PAPER, "color": theme.PILOT, "size": 70},
 }
 
 
-def process_control(frame: pd.DataFrame, *, period: str = "week", labels: Mapping[str, str] | None = None) -> Chart:
+def process_control(
+    frame: pd.DataFrame, *, period: str = "week", labels: Mapping[str, str] | None = None
+) -> theme.Chart:
     """Draw a figure over time with its average and limits, and say in words which points have a special cause.
 
     Special causes are filled diamonds, festivals open squares, incomplete periods open circles. Of several in a row
@@ -78,13 +60,13 @@ def process_control(frame: pd.DataFrame, *, period: str = "week", labels: Mappin
     >>> process_control(weeks, period="week").description
     'Value, 2025-01-06 to 2025-01-20; average 5.0, upper limit 7.0, lower limit 3.0; 2025-01-20 beyond limits.'
     """
-    require("process_control", frame, {period: (), **COLUMNS})
+    theme.require("process_control", frame, {period: (), **COLUMNS})
     if frame[period].duplicated().any():
         raise ParameterError(
             f"process_control draws one line, but a {period} repeats; choose one group of the frame first"
         )
-    require("process_control", frame.dropna(subset="value"), {})
-    words = worded(WORDS, labels)
+    theme.require("process_control", frame.dropna(subset="value"), {})
+    words = theme.worded(WORDS, labels)
     rows = _marked(frame, period, words)
     values = rows[["value", "lower", "upper"]].to_numpy()
     low, high = np.nanmin(values), np.nanmax(values)
@@ -93,7 +75,7 @@ def process_control(frame: pd.DataFrame, *, period: str = "week", labels: Mappin
     rows["point"] = HEIGHT * (reach[1] - rows["value"]) / (reach[1] - reach[0])
     phases = _phases(rows)
     ends = phases.tail(1).melt(["when", "until"], LIMITS, "name").assign(when=lambda end: end["until"])
-    ends = ends.assign(text=ends["name"].map(words), across=0.0, align="left", dx=6, ink=SOFT)
+    ends = ends.assign(text=ends["name"].map(words), across=0.0, align="left", dx=6, ink=theme.SOFT)
     ends = placed(ends.assign(down=HEIGHT * (reach[1] - ends["value"]) / (reach[1] - reach[0])))
     said = _causes(rows, NARROW - 60 - max(ends["text"].map(pixels), default=0))
     causes = placed(said, (-2 * LINE, -LINE, 0), stem=True)
@@ -106,17 +88,21 @@ def process_control(frame: pd.DataFrame, *, period: str = "week", labels: Mappin
     head = causes["down"].min() - 20 if len(causes) else -14
     layers = [
         *_limits(phases, x),
-        *([alt.Chart(causes).mark_rule(color=OTHER, strokeWidth=0.75, **stem).encode(x=x)] if len(causes) else []),
+        *(
+            [alt.Chart(causes).mark_rule(color=theme.OTHER, strokeWidth=0.75, **stem).encode(x=x)]
+            if len(causes)
+            else []
+        ),
         *_points(rows, words["value"], x, y.scale(domain=reach, nice=False, zero=False)),
         texts(ends, x),
         *([texts(causes, x)] if len(causes) else []),
-        alt.Chart(rows.head(1)).mark_text(text=words["value"], align="left", x=0, y=head, color=SOFT),
+        alt.Chart(rows.head(1)).mark_text(text=words["value"], align="left", x=0, y=head, color=theme.SOFT),
     ]
     told = [", ".join(f"{text} {number(at, 1)}" for text, at in zip(ends["text"], ends["value"], strict=True))]
     told += list((said["when"] + " " + said["text"]).iloc[::-1])
     span = f"{words['value']}, {rows['when'].iloc[0]} to {rows['when'].iloc[-1]}"
     described = "; ".join(filter(None, [span, *told]))
-    return alt.layer(*layers).properties(width=WIDTH, height=HEIGHT, description=f"{described}.")
+    return alt.layer(*layers).properties(width=theme.WIDTH, height=HEIGHT, description=f"{described}.")
 
 
 def _marked(frame: pd.DataFrame, period: str, words: Mapping[str, str]) -> pd.DataFrame:
@@ -141,8 +127,8 @@ def _phases(rows: pd.DataFrame) -> pd.DataFrame:
 
 def _limits(phases: pd.DataFrame, x: alt.X) -> list[alt.Chart]:
     base = alt.Chart(phases).encode(x=x, x2="until:T")
-    area = base.mark_rect(color=TINTS[0.95], opacity=0.6).encode(y=alt.Y("lower:Q", title=None), y2="upper:Q")
-    rules = [base.mark_rule(color=SOFT, strokeDash=[2, 3] if name == "centre" else [6, 3]) for name in LIMITS]
+    area = base.mark_rect(color=theme.TINTS[0.95], opacity=0.6).encode(y=alt.Y("lower:Q", title=None), y2="upper:Q")
+    rules = [base.mark_rule(color=theme.SOFT, strokeDash=[2, 3] if name == "centre" else [6, 3]) for name in LIMITS]
     return [area, *(rule.encode(y=alt.Y(f"{name}:Q", title=None)) for rule, name in zip(rules, LIMITS, strict=True))]
 
 
@@ -152,14 +138,11 @@ def _points(rows: pd.DataFrame, title: str, x: alt.X, y: alt.Y) -> list[alt.Char
     tips = [when, alt.Tooltip("value:Q", format=",.4~g", title=title), alt.Tooltip("text:N", title="  ")]
     base = alt.Chart(rows)
     whole = alt.Chart(rows.assign(value=rows["value"].where(rows["mark"] != "incomplete")))
-    marks = [
-        alt.Chart(rows[rows["mark"] == name]).mark_point(opacity=1, **MARKS[name])
-        for name in MARKS
-        if (rows["mark"] == name).any()
-    ]
+    held = {name: rows[rows["mark"] == name] for name in MARKS}
+    marks = [alt.Chart(held[name]).mark_point(opacity=1, **MARKS[name]) for name in MARKS if len(held[name])]
     layers = [
-        base.mark_line(color=PILOT, strokeWidth=1.5, strokeDash=[1.5, 3.5]),
-        whole.mark_line(color=PILOT, strokeWidth=2),
+        base.mark_line(color=theme.PILOT, strokeWidth=1.5, strokeDash=[1.5, 3.5]),
+        whole.mark_line(color=theme.PILOT, strokeWidth=2),
         *marks,
         base.mark_point(size=120, opacity=0).encode(tooltip=tips),
     ]
@@ -172,7 +155,7 @@ def _causes(rows: pd.DataFrame, wide: int) -> pd.DataFrame:
     across = days / max(days.max(), 1) * wide
     room = across > rows["text"].map(pixels).clip(upper=7 * LETTERS)
     rows = rows.assign(across=across, align=np.where(room, "right", "left"), dx=np.where(room, -4, 4))
-    rows = rows.assign(ink=np.where(rows["mark"] == "signal", WARNING, SOFT))
-    rows["down"] = -LINE / 2 * rows["text"].map(lambda text: len(wrapped(text, LETTERS)) - 1)
+    rows = rows.assign(ink=np.where(rows["mark"] == "signal", theme.WARNING, theme.SOFT))
+    rows["down"] = -LINE / 2 * rows["text"].map(lambda text: len(theme.wrapped(text, LETTERS)) - 1)
     last = (rows["text"] != "") & (rows["text"] != rows["text"].shift(-1)) & rows["value"].notna()
     return rows[last].iloc[::-1]

@@ -9,22 +9,8 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
+from strategy_kit.charts import theme
 from strategy_kit.charts.curves import LINE, pixels
-from strategy_kit.charts.theme import (
-    HAIR,
-    INK,
-    OTHER,
-    PAPER,
-    PILOT,
-    SOFT,
-    WARNING,
-    WIDTH,
-    Chart,
-    require,
-    signed_axis,
-    worded,
-    wrapped,
-)
 from strategy_kit.errors import ParameterError, refuse
 from strategy_kit.formats import number
 
@@ -43,7 +29,7 @@ WORDS = {
 }  # fmt: skip
 
 
-def effects_grid(effects: Any, *, percent: bool = False, labels: Mapping[str, str] | None = None) -> Chart:
+def effects_grid(effects: Any, *, percent: bool = False, labels: Mapping[str, str] | None = None) -> theme.Chart:
     """Draw the effect on each cohort in each period, with the start of each cohort as a line in steps.
 
     Cells above 0 are blue, below 0 red, both on one scale. A dot marks a cell whose 95 % interval excludes 0, a stroke
@@ -75,22 +61,16 @@ def effects_grid(effects: Any, *, percent: bool = False, labels: Mapping[str, st
 interval excludes 0 in 1 of 1 cells from the start on and 0 of 1 before it.
     """
     frame = getattr(effects, "tidy", lambda: effects)()
-    require("effects_grid", frame, COLUMNS)
-    require("effects_grid", frame.dropna(subset="estimate"), {})
+    theme.require("effects_grid", frame, COLUMNS)
+    theme.require("effects_grid", frame.dropna(subset="estimate"), {})
     frame = frame[list(COLUMNS)].assign(**{name: _timed(frame[name]) for name in ("cohort", "period")})
     refuse(ParameterError, "effects_grid", _broken(frame))
-    words, write = worded(WORDS, labels), writer(frame["estimate"], percent=percent)
+    words, write = theme.worded(WORDS, labels), writer(frame["estimate"], percent=percent)
     cells, periods, cohorts = _cells(frame, write)
     rows = cells.dropna(subset="estimate")
     tall = max(LEAST, min(ROW, TALL // len(cohorts)))
-    flat: dict[str, Any] = {
-        "title": None,
-        "grid": False,
-        "domain": False,
-        "ticks": False,
-        "labelAngle": 0,
-        "labelLimit": NAME,
-    }
+    flat: dict[str, Any] = {**dict.fromkeys(["grid", "domain", "ticks"], False), "title": None, "labelAngle": 0}
+    flat["labelLimit"] = NAME
     packed: dict[str, Any] = {"paddingInner": 0, "paddingOuter": 0}
     x = alt.X("column:N", axis=alt.Axis(orient="top", **flat), scale=alt.Scale(domain=periods, **packed))
     y = alt.Y("row:N", axis=alt.Axis(labelOverlap=False, **flat), scale=alt.Scale(domain=cohorts, **packed))
@@ -103,7 +83,7 @@ interval excludes 0 in 1 of 1 cells from the start on and 0 of 1 before it.
         _legend(rows, words, 8 + min(NAME, max(map(pixels, cohorts)))),
     ]
     described = _described(rows, words, periods, cohorts)
-    return alt.layer(*layers).properties(width=WIDTH, height=tall * len(cohorts), description=described)
+    return alt.layer(*layers).properties(width=theme.WIDTH, height=tall * len(cohorts), description=described)
 
 
 def writer(values: Any, *, percent: bool = False) -> Callable[[float], str]:
@@ -172,7 +152,7 @@ def _cells(frame: pd.DataFrame, write: Callable[[float], str]) -> tuple[pd.DataF
         text=estimate.map(write),
         span=(low.map(write) + " … " + high.map(write)).where(~bare, "–"),
         # The better of the two on each tint: a contrast of at least 4.5.
-        ink=np.where(strong, PAPER, "#000000"),
+        ink=np.where(strong, theme.PAPER, "#000000"),
         at=np.searchsorted(order, rows["period"].to_numpy()),
         line=np.searchsorted(cohorts.to_numpy(), rows["cohort"].to_numpy()),
         start=np.searchsorted(order, rows["cohort"].to_numpy()),
@@ -184,10 +164,10 @@ def _boxes(rows: pd.DataFrame, place: dict[str, Any], *, percent: bool) -> list[
     """Draw full cells from the start on, and small outlined ones before it."""
     end = float(rows["estimate"].abs().max()) or 1.0
     legend = alt.Legend(title=None, orient="bottom", gradientLength=180, gradientThickness=10, padding=20, offset=0)
-    legend.tickCount, legend.labelExpr = 3, signed_axis("%", 100) if percent else signed_axis()
-    scale = alt.Scale(domain=[-end, 0, end], range=[WARNING, HAIR, PILOT], interpolate="rgb")
+    legend.tickCount, legend.labelExpr = 3, theme.signed_axis("%", 100) if percent else theme.signed_axis()
+    scale = alt.Scale(domain=[-end, 0, end], range=[theme.WARNING, theme.HAIR, theme.PILOT], interpolate="rgb")
     fill, edge = alt.Fill("estimate:Q", scale=scale, legend=legend), alt.ExprRef("bandwidth('x') < 8 ? 0.25 : 1")
-    looks: dict[bool, dict[str, Any]] = {False: {"stroke": PAPER}, True: {"stroke": OTHER}}
+    looks: dict[bool, dict[str, Any]] = {False: {"stroke": theme.PAPER}, True: {"stroke": theme.OTHER}}
     looks[True] |= {side: {"band": SMALL} for side in ("width", "height")}
     return [
         alt.Chart(part).mark_rect(strokeWidth=edge, **looks[bool(before)]).encode(fill, **place)
@@ -199,7 +179,7 @@ def _signs(rows: pd.DataFrame, place: dict[str, Any], tall: int) -> list[Any]:
     """Print all numbers or none, so that no cell seems to be without one; a dot is above the number or alone."""
     shown, dotted, ink = rows[~rows["missing"]], rows[rows["excludes"]], alt.Color("ink:N", scale=None)
     least = (shown["text"].map(pixels).max() + 10) / SMALL if tall == ROW else math.inf
-    fits = f"bandwidth('x') >= {min(least, 2 * WIDTH):.0f}"
+    fits = f"bandwidth('x') >= {min(least, 2 * theme.WIDTH):.0f}"
     digits = alt.Chart(shown).mark_text(text=alt.ExprRef(f"{fits} ? datum.text : ''")).encode(ink, **place)
     style: dict[str, Any] = {"size": alt.ExprRef(f"pow(min(5, bandwidth('x') * 0.5, {tall * 0.35}), 2)"), "opacity": 1}
     style["xOffset"] = alt.ExprRef(f"{fits} ? {SMALL / 2} * bandwidth('x') - 5 : 0")
@@ -218,27 +198,26 @@ def _strokes(rows: pd.DataFrame, count: int, tall: int) -> list[Any]:
     ends = [alt.value(alt.ExprRef(f"datum.{name} * width / {count}")) for name in ("x1", "x2")]
     ends += [alt.value(alt.ExprRef(f"datum.{name} * {tall}")) for name in ("y1", "y2")]
     place = dict(zip(("x", "x2", "y", "y2"), ends, strict=True))
-    line = alt.Chart(pd.concat([up, over])[EDGES]).mark_rule(color=INK, strokeWidth=2.5, strokeCap="square")
-    across = alt.Chart(bare[EDGES]).mark_rule(color=SOFT, strokeWidth=1)
+    line = alt.Chart(pd.concat([up, over])[EDGES]).mark_rule(color=theme.INK, strokeWidth=2.5, strokeCap="square")
+    across = alt.Chart(bare[EDGES]).mark_rule(color=theme.SOFT, strokeWidth=1)
     return [part.encode(**place) for part in (line, across)[: 1 + bool(len(bare))]]
 
 
 def _legend(rows: pd.DataFrame, words: Mapping[str, str], left: int) -> Any:
     """Write what is shown and how above the plot, in lines for a wide and for a narrow page."""
-    told = {name: rows[name].any() for name in ("before", "excludes", "missing")} | {
-        "none": (rows["span"] == "–").all()
-    }
+    told = {name: rows[name].any() for name in ("before", "excludes", "missing")}
+    told["none"] = (rows["span"] == "–").all()
     parts = [words["start"], *(words[name] for name in told if told[name])]
     axes = f"{words['cohort']} ↓  ·  {words['period']} →"
     said = {"wide": ["  ·  ".join(parts)], "narrow": parts}
     lines = {
-        name: [line for part in (words["value"], *said[name], axes) for line in wrapped(part, room)]
+        name: [line for part in (words["value"], *said[name], axes) for line in theme.wrapped(part, room)]
         for name, room in ROOMS.items()
     }
     wide, narrow = (-22 - LINE * (len(lines[name]) - 1) for name in ROOMS)
     text = alt.Chart(pd.DataFrame({name: [lines[name]] for name in lines}))
-    style: dict[str, Any] = {"align": "left", "baseline": "bottom", "color": SOFT, "lineHeight": LINE}
-    broad = f"width > {WIDTH - 40 - left}"
+    style: dict[str, Any] = {"align": "left", "baseline": "bottom", "color": theme.SOFT, "lineHeight": LINE}
+    broad = f"width > {theme.WIDTH - 40 - left}"
     text = text.mark_text(text=alt.ExprRef(f"{broad} ? datum.wide : datum.narrow"), **style)
     return text.encode(x=alt.value(-left), y=alt.value(alt.ExprRef(f"{broad} ? {wide} : {narrow}")))
 

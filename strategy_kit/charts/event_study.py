@@ -7,24 +7,13 @@ from typing import TYPE_CHECKING, Any
 import altair as alt
 import pandas as pd
 
-from strategy_kit.charts.theme import (
-    INK,
-    PILOT,
-    SOFT,
-    TINTS,
-    WIDTH,
-    Chart,
-    Side,
-    signed_axis,
-    start_rule,
-    worded,
-)
+from strategy_kit.charts import theme
 from strategy_kit.formats import number
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-HEIGHT = 300
+HEIGHT, RANGE = 300, ["age", "conf_low", "conf_high"]
 WORDS = {
     "value": "Effect, in units of the outcome",
     "age": "Periods since the start",
@@ -35,7 +24,7 @@ WORDS = {
 }
 
 
-def event_study(study: Any, *, percent: bool = False, labels: Mapping[str, str] | None = None) -> Chart:
+def event_study(study: Any, *, percent: bool = False, labels: Mapping[str, str] | None = None) -> theme.Chart:
     """Draw the effect by periods since the start, with nested pointwise intervals and the simultaneous band.
 
     Parameters
@@ -53,19 +42,16 @@ def event_study(study: Any, *, percent: bool = False, labels: Mapping[str, str] 
     >>> ages = pd.DataFrame({"age": [-1, 0, 1], "estimate": [0.0, 1, 2], "conf_low": [0.0, 0, 1]})
     >>> chart = event_study(ages.assign(conf_high=ages["estimate"] + 1, band_low=-1.0, band_high=4.0))
     """
-    words = worded(WORDS, labels)
+    words = theme.worded(WORDS, labels)
     tidy = getattr(study, "tidy", lambda **_: study)
-    levels = list(TINTS) if hasattr(study, "tidy") else [0.95]
+    levels = list(theme.TINTS) if hasattr(study, "tidy") else [0.95]
     frames = {level: _filled(tidy(level=level)) for level in levels}
     rows, (factor, unit) = frames[0.95], (100, "%") if percent else (1, "")
     banded = rows["band_low"].abs().lt(float("inf")).any()
     legend = [words["nested" if len(levels) > 1 else "single"], *([words["band"]] if banded else [])]
     first, last = rows["age"].min(), rows["age"].max()
-    x = alt.X("age:Q", scale=alt.Scale(domain=[first - 0.5, last + 0.5], nice=False)).axis(
-        title=[words["age"], *legend], titleAnchor="start", titleLineHeight=17, grid=False, tickMinStep=1,
-        tickCount=12, labelExpr=signed_axis(), labelSeparation=10, labelFlush=True,
-    )  # fmt: skip
-    axis = alt.Axis(labelExpr=signed_axis(unit, factor), tickCount=6, title=None)
+    x = theme.ages([first - 0.5, last + 0.5], [words["age"], *legend])
+    axis = alt.Axis(labelExpr=theme.signed_axis(unit, factor), tickCount=6, title=None)
 
     def told(value: float) -> str:
         return number(value * factor, 1 if abs(value * factor) < 100 else 0, signed=True) + unit
@@ -73,24 +59,24 @@ def event_study(study: Any, *, percent: bool = False, labels: Mapping[str, str] 
     span = rows["conf_low"].map(told) + " … " + rows["conf_high"].map(told)
     base = alt.Chart(rows.assign(shown=rows["estimate"].map(told), span=span)).encode(x=x)
     tips = {"age": words["age"], "shown": words["value"], "span": "95%"}
-    dots = base.mark_point(color=PILOT, fill=PILOT, size=18, opacity=1)
+    dots = base.mark_point(color=theme.PILOT, fill=theme.PILOT, size=18, opacity=1)
     ends = rows["estimate"].iloc[[0, -1]].map(told)
     described = (
         f"{words['value']}, by {words['age'].lower()} from {number(first)} to {number(last)}; "
         f"the first estimate is {ends.iloc[0]}, the last {ends.iloc[1]}. {'. '.join(legend)}."
     )
-    side: Side = "right" if -0.5 - first > last + 0.5 else "left"
+    side: theme.Side = "right" if -0.5 - first > last + 0.5 else "left"
     layers = alt.layer(
-        *(_shade(frame, TINTS[level], x, axis) for level, frame in frames.items()),
-        *(_edge(base, bound) for bound in ("band_low", "band_high") if banded),
-        alt.Chart(pd.DataFrame({"at": [0]})).mark_rule(color=INK, strokeWidth=1).encode(y="at:Q"),
-        *start_rule(x, -0.5, words["start"], side, HEIGHT),
-        base.mark_line(color=PILOT, strokeWidth=2.25).encode(y="estimate:Q"),
+        *(theme.shade(frame[RANGE], theme.TINTS[level], x, axis) for level, frame in frames.items()),
+        *(theme.edge(base, bound) for bound in ("band_low", "band_high") if banded),
+        alt.Chart(pd.DataFrame({"at": [0]})).mark_rule(color=theme.INK, strokeWidth=1).encode(y="at:Q"),
+        *theme.start_rule(x, -0.5, words["start"], side, HEIGHT),
+        base.mark_line(color=theme.PILOT, strokeWidth=2.25).encode(y="estimate:Q"),
         dots.encode(y="estimate:Q", tooltip=[alt.Tooltip(f"{name}:N", title=tips[name]) for name in tips]),
-        alt.Chart(rows.head(1)).mark_text(text=words["value"], align="left", x=0, y=-30, color=SOFT),
+        alt.Chart(rows.head(1)).mark_text(text=words["value"], align="left", x=0, y=-30, color=theme.SOFT),
     )
     edge = {"left": 2, "top": 2, "right": 8, "bottom": 2}  # the last age stands half a step from the edge
-    return layers.properties(width=WIDTH, height=HEIGHT, description=described, padding=edge)
+    return layers.properties(width=theme.WIDTH, height=HEIGHT, description=described, padding=edge)
 
 
 def _filled(tidy: pd.DataFrame) -> pd.DataFrame:
@@ -101,12 +87,3 @@ def _filled(tidy: pd.DataFrame) -> pd.DataFrame:
         if rows[bound].notna().any():
             rows[bound] = rows[bound].fillna(rows["estimate"])
     return rows.reset_index(drop=True)
-
-
-def _shade(frame: pd.DataFrame, tint: str, x: alt.X, axis: alt.Axis) -> Any:
-    area = alt.Chart(frame[["age", "conf_low", "conf_high"]]).mark_area(color=tint, opacity=1)
-    return area.encode(x=x, y=alt.Y("conf_low:Q", axis=axis), y2="conf_high:Q")
-
-
-def _edge(base: alt.Chart, bound: str) -> Any:
-    return base.mark_line(color=SOFT, strokeWidth=1, strokeDash=[3, 2]).encode(y=f"{bound}:Q")

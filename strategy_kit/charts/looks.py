@@ -7,19 +7,7 @@ from typing import TYPE_CHECKING, Any
 import altair as alt
 import pandas as pd
 
-from strategy_kit.charts.theme import (
-    INK,
-    PILOT,
-    SOFT,
-    TINTS,
-    WARNING,
-    WIDTH,
-    Chart,
-    require,
-    signed_axis,
-    start_rule,
-    worded,
-)
+from strategy_kit.charts import theme
 from strategy_kit.formats import number
 
 if TYPE_CHECKING:
@@ -45,7 +33,7 @@ def looks(
     horizon: int | None = None,
     percent: bool = False,
     labels: Mapping[str, str] | None = None,
-) -> Chart:
+) -> theme.Chart:
     """Draw the estimate at each look with its interval and the band, the threshold, and the horizon.
 
     Parameters
@@ -73,9 +61,9 @@ def looks(
     >>> looks(rows.assign(band_low=-0.2, band_high=0.3), threshold=0.03, horizon=8).description.split(";")[0]
     'Effect, in units of the outcome, by complete periods since the start from 1 to 2'
     """
-    words = worded(WORDS, labels)
+    words = theme.worded(WORDS, labels)
     tidy = study.tidy() if hasattr(study, "tidy") else study
-    require("looks", tidy, dict.fromkeys(_COLUMNS, ()))
+    theme.require("looks", tidy, dict.fromkeys(_COLUMNS, ()))
     rows = tidy[list(_COLUMNS)].astype(float).sort_values("look").reset_index(drop=True)
     factor, unit = (100, "%") if percent else (1, "")
 
@@ -86,19 +74,13 @@ def looks(
         rows[bounds] = rows[f"{bounds}_low"].map(told) + " … " + rows[f"{bounds}_high"].map(told)
     rows["shown"] = rows["estimate"].map(told)
     band = words["band_without_horizon" if horizon is None else "band"]
-    legend = [
-        words["interval"],
-        band,
-        *([] if threshold is None else [f"{words['threshold']} {told(threshold)}"]),
-    ]
+    legend = [words["interval"], band, *([] if threshold is None else [f"{words['threshold']} {told(threshold)}"])]
     domain = [min(rows["look"].min(), 1) - 0.5, max(rows["look"].max(), horizon or 0) + 0.5]
-    x = alt.X("look:Q", scale=alt.Scale(domain=domain, nice=False)).axis(
-        title=[words["look"], *legend], titleAnchor="start", titleLineHeight=17, grid=False, tickMinStep=1, tickCount=12
-    )
-    y = alt.Axis(labelExpr=signed_axis(unit, factor), tickCount=6, title=None)
+    x = theme.below("look:Q", domain, [words["look"], *legend], tickMinStep=1, tickCount=12)
+    y = alt.Axis(labelExpr=theme.signed_axis(unit, factor), tickCount=6, title=None)
     base = alt.Chart(rows).encode(x=x)
     tips = {"look:Q": words["look"], "shown:N": words["value"], "conf:N": words["interval"], "band:N": band}
-    dots = base.mark_point(color=PILOT, fill=PILOT, size=18, opacity=1)
+    dots = base.mark_point(color=theme.PILOT, fill=theme.PILOT, size=18, opacity=1)
     last = rows.iloc[-1]
     described = (
         f"{words['value']}, by {words['look'].lower()} from {number(rows['look'].iloc[0])} to {number(last['look'])}; the last "
@@ -107,36 +89,29 @@ def looks(
     layers = alt.layer(
         _shade(base, y),
         *(_edge(base, bound) for bound in ("band_low", "band_high")),
-        alt.Chart(pd.DataFrame({"at": [0]})).mark_rule(color=INK, strokeWidth=1).encode(y="at:Q"),
+        alt.Chart(pd.DataFrame({"at": [0]})).mark_rule(color=theme.INK, strokeWidth=1).encode(y="at:Q"),
         *([] if threshold is None else [_rule(threshold)]),
-        *([] if horizon is None else start_rule(x, horizon, words["horizon"], "right", HEIGHT)),
-        base.mark_line(color=PILOT, strokeWidth=2.25).encode(y="estimate:Q"),
+        *([] if horizon is None else theme.start_rule(x, horizon, words["horizon"], "right", HEIGHT)),
+        base.mark_line(color=theme.PILOT, strokeWidth=2.25).encode(y="estimate:Q"),
         dots.encode(y="estimate:Q", tooltip=[alt.Tooltip(name, title=title) for name, title in tips.items()]),
-        alt.Chart(rows.head(1)).mark_text(text=words["value"], align="left", x=0, y=-30, color=SOFT),
+        alt.Chart(rows.head(1)).mark_text(text=words["value"], align="left", x=0, y=-30, color=theme.SOFT),
     )
-    return layers.properties(width=WIDTH, height=HEIGHT, description=described)
+    return layers.properties(width=theme.WIDTH, height=HEIGHT, description=described)
 
 
 def _shade(base: alt.Chart, axis: alt.Axis) -> Any:
     """Fill the interval; a single look has a bar, since an area needs two."""
-    mark = (
-        base.mark_area(color=TINTS[0.95], opacity=1)
-        if len(base.data) > 1
-        else base.mark_bar(color=TINTS[0.95], size=24)
-    )
+    tint, several = theme.TINTS[0.95], len(base.data) > 1
+    mark = base.mark_area(color=tint, opacity=1) if several else base.mark_bar(color=tint, size=24)
     return mark.encode(y=alt.Y("conf_low:Q", axis=axis), y2="conf_high:Q")
 
 
 def _edge(base: alt.Chart, bound: str) -> Any:
     """Draw an end of the band; a single look has a tick."""
-    line = (
-        base.mark_line(color=SOFT, strokeWidth=1, strokeDash=[3, 2])
-        if len(base.data) > 1
-        else base.mark_tick(color=SOFT, orient="horizontal", size=40, thickness=1.5)
-    )
-    return line.encode(y=f"{bound}:Q")
+    tick = base.mark_tick(color=theme.SOFT, orient="horizontal", size=40, thickness=1.5)
+    return tick.encode(y=f"{bound}:Q") if len(base.data) == 1 else theme.edge(base, bound)
 
 
 def _rule(value: float) -> Any:
-    rule = alt.Chart(pd.DataFrame({"at": [value]})).mark_rule(color=WARNING, strokeWidth=1.5, strokeDash=[8, 4])
+    rule = alt.Chart(pd.DataFrame({"at": [value]})).mark_rule(color=theme.WARNING, strokeWidth=1.5, strokeDash=[8, 4])
     return rule.encode(y="at:Q")

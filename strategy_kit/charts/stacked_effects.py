@@ -7,19 +7,7 @@ from typing import TYPE_CHECKING
 import altair as alt
 import pandas as pd
 
-from strategy_kit.charts.theme import (
-    INK,
-    PAPER,
-    PILOT,
-    SOFT,
-    WIDTH,
-    Chart,
-    Side,
-    require,
-    signed_axis,
-    start_rule,
-    worded,
-)
+from strategy_kit.charts import theme
 from strategy_kit.errors import ParameterError
 from strategy_kit.formats import number
 
@@ -38,7 +26,7 @@ WORDS = {
 }
 
 
-def stacked_effects(frame: pd.DataFrame, *, labels: Mapping[str, str] | None = None) -> Chart:
+def stacked_effects(frame: pd.DataFrame, *, labels: Mapping[str, str] | None = None) -> theme.Chart:
     """Draw two effects by periods since the start as bars on each other, those below zero downwards, and their sum as dots.
 
     Parameters
@@ -59,41 +47,38 @@ def stacked_effects(frame: pd.DataFrame, *, labels: Mapping[str, str] | None = N
     >>> stacked_effects(rows).description
     'Effect, in units of the outcome, by periods since the start: at 0 one part +5.0, the other part −2.0, total +3.0.'
     """
-    require("stacked_effects", frame, dict.fromkeys(("age", *PARTS), ()))
-    words, rows = worded(WORDS, labels), frame.sort_values("age", ignore_index=True)
+    theme.require("stacked_effects", frame, dict.fromkeys(("age", *PARTS), ()))
+    words, rows = theme.worded(WORDS, labels), frame.sort_values("age", ignore_index=True)
     astray = (rows["total"] - rows["filled"] - rows["hollow"]).abs() > 1e-6 * rows[list(PARTS)].abs().max().max()
     if astray.any():
         raise ParameterError(
             f"stacked_effects: total is not the sum of its parts at age {rows['age'][astray].iloc[0]}; give effects that add up"
         )
     bars, told = _laid(rows), _told(rows)
-    x = alt.X("age:Q", scale=alt.Scale(domain=[rows["age"].min() - 0.5, rows["age"].max() + 0.5], nice=False)).axis(
-        title=words["age"], titleAnchor="start", grid=False, tickMinStep=1, tickCount=12, labelExpr=signed_axis(),
-        labelSeparation=10, labelFlush=True,
-    )  # fmt: skip
-    y = alt.Y("bottom:Q", axis=alt.Axis(labelExpr=signed_axis(), tickCount=6, title=None))
+    x = theme.ages([rows["age"].min() - 0.5, rows["age"].max() + 0.5], words["age"])
+    y = alt.Y("bottom:Q", axis=alt.Axis(labelExpr=theme.signed_axis(), tickCount=6, title=None))
     names = {"age": words["age"], **{part: words[part] for part in PARTS}}
     tips = [alt.Tooltip(f"{name}:N", title=title) for name, title in names.items()]
     base = alt.Chart(pd.DataFrame({"age": rows["age"], "at": rows["total"], **told}))
     boxes = alt.Chart(bars).encode(x=x, x2="until:Q", y=y, y2="top:Q")
     key = f"■ {words['filled']}   □ {words['hollow']}   ◆ {words['total']}"
     last = ", ".join(f"{words[part]} {told[part].iloc[-1]}" for part in PARTS)
-    side: Side = "right" if -0.5 - rows["age"].min() > rows["age"].max() + 0.5 else "left"
+    side: theme.Side = "right" if -0.5 - rows["age"].min() > rows["age"].max() + 0.5 else "left"
     layers = alt.layer(
-        boxes.transform_filter("datum.part == 'filled'").mark_bar(color=PILOT, fill=PILOT),
-        boxes.transform_filter("datum.part == 'hollow'").mark_bar(fill=PAPER, stroke=SOFT, strokeWidth=1.5),
-        alt.Chart(pd.DataFrame({"zero": [0]})).mark_rule(color=INK, strokeWidth=1).encode(y="zero:Q"),
-        *start_rule(x, -0.5, words["start"], side, HEIGHT),
-        base.mark_point(shape="diamond", color=PAPER, fill=INK, strokeWidth=1, size=55, opacity=1).encode(
+        boxes.transform_filter("datum.part == 'filled'").mark_bar(color=theme.PILOT, fill=theme.PILOT),
+        boxes.transform_filter("datum.part == 'hollow'").mark_bar(fill=theme.PAPER, stroke=theme.SOFT, strokeWidth=1.5),
+        alt.Chart(pd.DataFrame({"zero": [0]})).mark_rule(color=theme.INK, strokeWidth=1).encode(y="zero:Q"),
+        *theme.start_rule(x, -0.5, words["start"], side, HEIGHT),
+        base.mark_point(shape="diamond", color=theme.PAPER, fill=theme.INK, strokeWidth=1, size=55, opacity=1).encode(
             x=alt.X("age:Q"), y="at:Q", tooltip=tips
         ),
         alt.Chart(rows.head(1)).mark_text(
-            text=[words["value"], key], align="left", x=0, y=-46, lineHeight=17, color=SOFT
+            text=[words["value"], key], align="left", x=0, y=-46, lineHeight=17, color=theme.SOFT
         ),
     )
     described = f"{words['value']}, by {words['age'].lower()}: at {number(rows['age'].iloc[-1])} {last}."
     edge = {"left": 2, "top": 2, "right": 8, "bottom": 2}
-    return layers.properties(width=WIDTH, height=HEIGHT, description=described, padding=edge)
+    return layers.properties(width=theme.WIDTH, height=HEIGHT, description=described, padding=edge)
 
 
 def _laid(rows: pd.DataFrame) -> pd.DataFrame:

@@ -80,6 +80,45 @@ def require(chart: str, frame: pd.DataFrame, columns: Mapping[str, Collection[st
     refuse(ParameterError, chart, laws)
 
 
+def down(name: str) -> alt.Y:
+    """Place by a column of pixels from the top, without an axis."""
+    return alt.Y(f"{name}:Q", axis=None, scale=None)
+
+
+def across(name: str, most: int = 1, **scale: Any) -> alt.X:
+    """Place by a column of shares of the width, which is `most`, without an axis."""
+    return alt.X(f"{name}:Q", axis=None, scale=alt.Scale(domain=[0, most], nice=False, zero=False, **scale))
+
+
+def below(field: str, ends: list[Any], title: str | list[str], **axis: Any) -> alt.X:
+    """Axis below a plot that goes from one end to the other, without lines through the plot."""
+    lines: dict[str, Any] = {"titleLineHeight": 17} if isinstance(title, list) else {}
+    x = alt.X(field, scale=alt.Scale(domain=ends, nice=False))
+    return x.axis(title=title, titleAnchor="start", **lines, grid=False, **axis)
+
+
+def ages(ends: list[Any], title: str | list[str]) -> alt.X:
+    """Axis below a plot of periods before and after a start."""
+    labels: dict[str, Any] = {"labelExpr": signed_axis(), "labelSeparation": 10, "labelFlush": True}
+    return below("age:Q", ends, title, tickMinStep=1, tickCount=12, **labels)
+
+
+def tips(**titles: str) -> list[alt.Tooltip]:
+    """Show these columns under these titles where the pointer is."""
+    return [alt.Tooltip(f"{name}:N", title=title) for name, title in titles.items()]
+
+
+def shade(rows: pd.DataFrame, tint: str, x: alt.X, axis: alt.Axis) -> Any:
+    """Fill what is between the last two columns."""
+    low, high = rows.columns[-2:]
+    return alt.Chart(rows).mark_area(color=tint, opacity=1).encode(x=x, y=alt.Y(f"{low}:Q", axis=axis), y2=f"{high}:Q")
+
+
+def edge(base: alt.Chart, bound: str) -> Any:
+    """Draw an end of a band as a broken line."""
+    return base.mark_line(color=SOFT, strokeWidth=1, strokeDash=[3, 2]).encode(y=f"{bound}:Q")
+
+
 def start_rule(x: alt.X, at: str | float, label: str, side: Side, height: int) -> list[alt.Chart]:
     """Mark the start in the warning colour, its label above the plot on the side that has room."""
     base = alt.Chart(pd.DataFrame({x.shorthand.split(":")[0]: [at]})).encode(x=x)

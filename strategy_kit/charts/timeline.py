@@ -7,32 +7,21 @@ from typing import TYPE_CHECKING, Any
 import altair as alt
 import pandas as pd
 
-from strategy_kit.charts.theme import (
-    INK,
-    OTHER,
-    PILOT,
-    SOFT,
-    TINTS,
-    WARNING,
-    WIDTH,
-    Chart,
-    require,
-    signed_axis,
-    start_rule,
-    worded,
-)
+from strategy_kit.charts import theme
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 HEIGHT, BELOW, ROW = 260, 40, 26
-KINDS = {"support": PILOT, "festival": OTHER, "policy": SOFT, "limiting": WARNING}
+KINDS = {"support": theme.PILOT, "festival": theme.OTHER, "policy": theme.SOFT, "limiting": theme.WARNING}
 LEVELS = (0.95, 0.80, 0.50)
 COLUMNS = ("age", "level", "estimate", "low", "high")
 WORDS = {"value": "Gap, percent", "age": "weeks since the start", "start": "start", "span": "95%"}
 
 
-def effect_timeline(path: pd.DataFrame, events: pd.DataFrame, *, labels: Mapping[str, str] | None = None) -> Chart:
+def effect_timeline(
+    path: pd.DataFrame, events: pd.DataFrame, *, labels: Mapping[str, str] | None = None
+) -> theme.Chart:
     """Draw a path with nested intervals by age, and bars of what was going on below, on the same weeks.
 
     Parameters
@@ -58,35 +47,28 @@ def effect_timeline(path: pd.DataFrame, events: pd.DataFrame, *, labels: Mapping
     >>> effect_timeline(path, pd.DataFrame(fair)).height
     260
     """
-    words = worded(WORDS, labels)
-    require("effect timeline", path, dict.fromkeys(COLUMNS, ()))
+    words = theme.worded(WORDS, labels)
+    theme.require("effect timeline", path, dict.fromkeys(COLUMNS, ()))
     if not events.empty:
-        require("effect timeline", events, {"kind": KINDS, "label": (), "first": (), "last": ()})
+        theme.require("effect timeline", events, {"kind": KINDS, "label": (), "first": (), "last": ()})
     first, last = path["age"].min() - 0.5, path["age"].max() + 0.5
-    x = alt.X("age:Q", scale=alt.Scale(domain=[first, last], nice=False)).axis(
-        title=words["age"], titleAnchor="start", grid=False, tickMinStep=1, tickCount=12, labelExpr=signed_axis(),
-        labelSeparation=10, labelFlush=True,
-    )  # fmt: skip
-    y = alt.Axis(labelExpr=signed_axis("%"), tickCount=6, title=None)
-    bands = [_band(path[path["level"] == level], TINTS[level], x, y) for level in LEVELS]
+    x = theme.ages([first, last], words["age"])
+    y = alt.Axis(labelExpr=theme.signed_axis("%"), tickCount=6, title=None)
+    areas = {level: path.loc[path["level"] == level, ["age", "low", "high"]].dropna() for level in LEVELS}
+    bands = [theme.shade(rows, theme.TINTS[level], x, y) for level, rows in areas.items()]
     rows = path[path["level"] == LEVELS[0]]
     base = alt.Chart(rows).encode(x=x)
     tips = [alt.Tooltip("age:Q", title=words["age"]), alt.Tooltip("estimate:Q", title=words["value"], format="+.1f")]
     layers = alt.layer(
         *bands,
-        alt.Chart(pd.DataFrame({"at": [0]})).mark_rule(color=INK, strokeWidth=1).encode(y="at:Q"),
-        *start_rule(x, -0.5, words["start"], "left" if last > -first / 3 else "right", HEIGHT),
-        base.mark_line(color=PILOT, strokeWidth=2.25).encode(y="estimate:Q"),
-        base.mark_point(color=PILOT, fill=PILOT, size=18, opacity=1).encode(y="estimate:Q", tooltip=tips),
-        alt.Chart(rows.head(1)).mark_text(text=words["value"], align="left", x=0, y=-30, color=SOFT),
+        alt.Chart(pd.DataFrame({"at": [0]})).mark_rule(color=theme.INK, strokeWidth=1).encode(y="at:Q"),
+        *theme.start_rule(x, -0.5, words["start"], "left" if last > -first / 3 else "right", HEIGHT),
+        base.mark_line(color=theme.PILOT, strokeWidth=2.25).encode(y="estimate:Q"),
+        base.mark_point(color=theme.PILOT, fill=theme.PILOT, size=18, opacity=1).encode(y="estimate:Q", tooltip=tips),
+        alt.Chart(rows.head(1)).mark_text(text=words["value"], align="left", x=0, y=-30, color=theme.SOFT),
         *_strip(events, x, (first, last)),
     )
-    return layers.properties(width=WIDTH, height=HEIGHT)
-
-
-def _band(rows: pd.DataFrame, tint: str, x: alt.X, axis: alt.Axis) -> Any:
-    area = alt.Chart(rows[["age", "low", "high"]].dropna()).mark_area(color=tint, opacity=1)
-    return area.encode(x=x, y=alt.Y("low:Q", axis=axis), y2="high:Q")
+    return layers.properties(width=theme.WIDTH, height=HEIGHT)
 
 
 def _beside(*, left: bool) -> dict[str, Any]:

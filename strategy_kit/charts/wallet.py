@@ -8,20 +8,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from strategy_kit.charts.theme import (
-    INK,
-    OTHER,
-    PAPER,
-    PILOT,
-    RULE,
-    SOFT,
-    WARNING,
-    WIDTH,
-    Chart,
-    require,
-    signed_axis,
-    worded,
-)
+from strategy_kit.charts import theme
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,7 +23,7 @@ GROWTH = {
 SHAPES = ["circle", "square", "triangle-up", "diamond", "cross"]
 
 
-def share_and_level(split: pd.DataFrame, *, labels: Mapping[str, str] | None = None) -> Chart:
+def share_and_level(split: pd.DataFrame, *, labels: Mapping[str, str] | None = None) -> theme.Chart:
     """Draw how share of wallet and total moved together: a line from the start (open) to the end (filled) for each group.
 
     To the right and down: the total grew, and a smaller part of it passes through.
@@ -55,8 +42,8 @@ def share_and_level(split: pd.DataFrame, *, labels: Mapping[str, str] | None = N
     'Share of the total that passes through the platform: small 90% to 80%, total 100 to 125.'
     """
     columns = ("group", "total_before", "total_after", "share_before", "share_after", "text")
-    require("share_and_level", split, dict.fromkeys(columns, ()))
-    words = worded({**SHARE, **{str(name): str(name) for name in split["group"]}}, labels)
+    theme.require("share_and_level", split, dict.fromkeys(columns, ()))
+    words = theme.worded({**SHARE, **{str(name): str(name) for name in split["group"]}}, labels)
     names = split["group"].astype(str).map(words)
     level = 100 * split["total_after"] / split["total_before"]
     ends = pd.DataFrame(
@@ -82,23 +69,25 @@ def share_and_level(split: pd.DataFrame, *, labels: Mapping[str, str] | None = N
     tips = [alt.Tooltip("name:N", title=" "), alt.Tooltip("level:Q", format=".0f", title=words["level"]),
             alt.Tooltip("share:Q", format=".1%", title=words["value"])]  # fmt: skip
     layers = [
-        ink.mark_line(color=OTHER, strokeWidth=1.75).encode(detail="name:N", order="at:O"),
+        ink.mark_line(color=theme.OTHER, strokeWidth=1.75).encode(detail="name:N", order="at:O"),
         ink.transform_filter("datum.at == 0")
-        .mark_point(size=60, stroke=PILOT, fill=PAPER, opacity=1)
+        .mark_point(size=60, stroke=theme.PILOT, fill=theme.PAPER, opacity=1)
         .encode(tooltip=tips),
         ink.transform_filter("datum.at == 1")
-        .mark_point(size=60, stroke=PILOT, fill=PILOT, opacity=1)
+        .mark_point(size=60, stroke=theme.PILOT, fill=theme.PILOT, opacity=1)
         .encode(tooltip=tips),
-        alt.Chart(written).mark_text(align="left", dx=10, color=INK, fontWeight=600).encode(x=x, y=y, text="text:N"),
-        alt.Chart(ends.head(1)).mark_text(text=words["value"], align="left", x=0, y=-14, color=SOFT),
+        alt.Chart(written)
+        .mark_text(align="left", dx=10, color=theme.INK, fontWeight=600)
+        .encode(x=x, y=y, text="text:N"),
+        alt.Chart(ends.head(1)).mark_text(text=words["value"], align="left", x=0, y=-14, color=theme.SOFT),
     ]
     told = [f"{name} {a:.0%} to {b:.0%}, total 100 to {c:.0f}" for name, a, b, c in
             zip(names, split["share_before"], split["share_after"], level, strict=True)]  # fmt: skip
     described = f"{words['value']}: {'; '.join(told)}."
-    return alt.layer(*layers).properties(width=WIDTH, height=HEIGHT, description=described)
+    return alt.layer(*layers).properties(width=theme.WIDTH, height=HEIGHT, description=described)
 
 
-def growth_together(bins: pd.DataFrame, *, labels: Mapping[str, str] | None = None) -> Chart:
+def growth_together(bins: pd.DataFrame, *, labels: Mapping[str, str] | None = None) -> theme.Chart:
     """Draw mean growth here against growth in total, one mark a bin and one shape a group, with the line of equal growth.
 
     Parameters
@@ -114,16 +103,16 @@ def growth_together(bins: pd.DataFrame, *, labels: Mapping[str, str] | None = No
     >>> growth_together(rows).description
     'Growth here, log points against Growth in total, log points: small 2 bins, from −0.20 to +0.20.'
     """
-    require("growth_together", bins, dict.fromkeys(("group", "total", "on_platform", "merchants"), ()))
+    theme.require("growth_together", bins, dict.fromkeys(("group", "total", "on_platform", "merchants"), ()))
     names = list(dict.fromkeys(bins["group"].astype(str)))
-    words = worded({**GROWTH, **{name: name for name in names}}, labels)
+    words = theme.worded({**GROWTH, **{name: name for name in names}}, labels)
     rows = bins.assign(name=bins["group"].astype(str).map(words))
     most = 1.08 * float(np.abs(bins[["total", "on_platform"]].to_numpy()).max())
     scale, shown = alt.Scale(domain=[-most, most], nice=False), [words[name] for name in names]
     x = alt.X("total:Q", scale=scale).axis(
-        title=words["total"], titleAnchor="start", grid=False, tickCount=7, labelExpr=signed_axis()
+        title=words["total"], titleAnchor="start", grid=False, tickCount=7, labelExpr=theme.signed_axis()
     )
-    y = alt.Y("on_platform:Q", title=None, scale=scale).axis(tickCount=6, labelExpr=signed_axis())
+    y = alt.Y("on_platform:Q", title=None, scale=scale).axis(tickCount=6, labelExpr=theme.signed_axis())
     shape = alt.Shape(
         "name:N",
         scale=alt.Scale(domain=shown, range=SHAPES[: len(shown)]),
@@ -133,20 +122,20 @@ def growth_together(bins: pd.DataFrame, *, labels: Mapping[str, str] | None = No
     tips = [alt.Tooltip("name:N", title=" "), alt.Tooltip("total:Q", format="+.2f", title=words["total"]),
             alt.Tooltip("on_platform:Q", format="+.2f", title=words["value"]), alt.Tooltip("merchants:Q", title="n")]  # fmt: skip
     layers = [
-        even.mark_line(color=WARNING, strokeDash=[5, 3], strokeWidth=1.5),
+        even.mark_line(color=theme.WARNING, strokeDash=[5, 3], strokeWidth=1.5),
         even.transform_filter("datum.total > 0").mark_text(
-            text=words["even"], color=WARNING, align="right", dx=-6, dy=100, fontWeight=600
+            text=words["even"], color=theme.WARNING, align="right", dx=-6, dy=100, fontWeight=600
         ),
-        alt.Chart(pd.DataFrame({"at": [0]})).mark_rule(color=RULE).encode(y="at:Q"),
+        alt.Chart(pd.DataFrame({"at": [0]})).mark_rule(color=theme.RULE).encode(y="at:Q"),
         alt.Chart(rows)
-        .mark_point(size=70, color=PILOT, fill=PILOT, opacity=0.9)
+        .mark_point(size=70, color=theme.PILOT, fill=theme.PILOT, opacity=0.9)
         .encode(x=x, y=y, shape=shape, tooltip=tips),
-        alt.Chart(rows.head(1)).mark_text(text=words["value"], align="left", x=0, y=-14, color=SOFT),
+        alt.Chart(rows.head(1)).mark_text(text=words["value"], align="left", x=0, y=-14, color=theme.SOFT),
     ]
     told = [f"{words[name]} {len(part)} bins, from {_signed(part.min())} to {_signed(part.max())}"
             for name, part in bins.groupby(bins["group"].astype(str), sort=False)["on_platform"]]  # fmt: skip
     described = f"{words['value']} against {words['total']}: {'; '.join(told)}."
-    return alt.layer(*layers).properties(width=WIDTH, height=360, description=described)
+    return alt.layer(*layers).properties(width=theme.WIDTH, height=360, description=described)
 
 
 def _signed(value: float) -> str:
