@@ -10,6 +10,7 @@ import pandas as pd
 
 from strategy_kit.errors import DesignError
 from strategy_kit.estimates import Estimates
+from strategy_kit.inference import Student, StudentByRow
 from strategy_kit.levers.changes import log_changes
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def funnel(found: Windows, *, least: int = FEWEST) -> Estimates:
     """Estimate what each bundle of levers did to impressions, clicks an impression and orders a click, in log points.
 
     Steps of a bundle add up to its orders exactly. Merchants with one lever speak for it; those with two are a bundle of
-    their own.
+    their own. Intervals are Student's, with the bundle's merchants less one degrees of freedom.
 
     Parameters
     ----------
@@ -178,8 +179,9 @@ def _rates(
     lost = [f"rows that rest on one merchant or none, left out: {int((~known).sum())}"] if not known.all() else []
     if not known.any():
         raise DesignError(f"no bundle has {whole} of more than one merchant before and after; pool more weeks")
+    merchants = size.repeat(len(rates))[known]
     return Estimates(
         "levers", whole, frame[known].reset_index(drop=True), estimate[known], ways[:, known].T @ ways[:, known],
-        size.repeat(len(rates))[known], "merchant", (int(size.sum()), len(found.category)), overall,
-        notes=(*found.notes, *notes, *lost, ASSUMED),
+        merchants, "merchant", (int(size.sum()), len(found.category)), overall, StudentByRow(np.maximum(merchants - 1, 1)),
+        average_law=Student(max(float(size.sum()) - 1, 1.0)), notes=(*found.notes, *notes, *lost, ASSUMED),
     )  # fmt: skip

@@ -9,7 +9,7 @@ import pandas as pd
 
 from strategy_kit.errors import DesignError
 from strategy_kit.estimates import Estimates
-from strategy_kit.inference import Student
+from strategy_kit.inference import Student, StudentByRow
 from strategy_kit.levers.changes import gains
 from strategy_kit.levers.effects import ASSUMED, FEWEST, groups
 from strategy_kit.ratio import fieller
@@ -26,8 +26,8 @@ def returns(found: Windows, *, size_band: str | None = None, least: int = FEWEST
     Returns
     -------
     Estimates
-        Label bundle; the estimate is gain over cost, the cost being known. `details["money"]` has bundle, merchants, cost, gain
-        and the gain's std_error; `glance` is all bundles together.
+        Label bundle, with intervals as of `funnel`; the estimate is gain over cost, the cost being known. `details["money"]`
+        has bundle, merchants, cost, gain and the gain's std_error; `glance` is all bundles together.
 
     Raises
     ------
@@ -52,8 +52,8 @@ def returns(found: Windows, *, size_band: str | None = None, least: int = FEWEST
     money = labels.assign(merchants=size, cost=cost, gain=change.estimate, std_error=np.sqrt(np.diag(spread)))
     return Estimates(
         "returns", "sales per unit of cost", labels, change.estimate / cost, spread / np.outer(cost, cost), size,
-        "merchant", (int(size.sum()), len(found.category)), total, details={"money": money},
-        notes=(*found.notes, *notes, ASSUMED),
+        "merchant", (int(size.sum()), len(found.category)), total, StudentByRow(np.maximum(size - 1, 1)),
+        details={"money": money}, average_law=Student(max(float(size.sum()) - 1, 1.0)), notes=(*found.notes, *notes, ASSUMED),
     )  # fmt: skip
 
 
@@ -88,7 +88,7 @@ def concentration(found: Windows, *, level: float = 0.95, least: int = FEWEST) -
     What one merchant gained is not identified: its sales without support were never seen. Sums over `least` merchants or
     more are. Smaller cells of a band are merged; what is still smaller is left out and counted. Cells are in order of their
     cost, which is known, so that chance has no part in the order. Shares and area are ratios of uncertain sums and have
-    Fieller's intervals.
+    Fieller's intervals; degrees of freedom are a cell's merchants less one, by Satterthwaite where cells are added.
 
     Raises
     ------
@@ -125,11 +125,13 @@ def concentration(found: Windows, *, level: float = 0.95, least: int = FEWEST) -
     so_far = np.tril(np.ones((len(cost), len(cost))))
     width = np.triu(np.ones((len(cost), len(cost))), 1) @ share + share / 2
     weights = np.vstack([so_far, width])
-    low, high, form = _shares(weights, gain, spread, level)
+    merchants = np.bincount(code[code >= 0])[order]
+    law = StudentByRow(np.maximum(merchants - 1, 1))
+    low, high, form = _shares(weights, gain, spread, law.degrees_of_freedom, level)
     low[-2], high[-2], form[-2] = 1.0, 1.0, "bounded"  # all of the gain is all of it
-    value, half = weights @ gain / gain.sum(), Student().interval(gain, np.sqrt(np.diag(spread)), level)
+    value, half = weights @ gain / gain.sum(), law.interval(gain, np.sqrt(np.diag(spread)), level)
     curve = labels.iloc[order].reset_index(drop=True).assign(
-        merchants=np.bincount(code[code >= 0])[order], cost=cost, cost_share=share, gain=gain,
+        merchants=merchants, cost=cost, cost_share=share, gain=gain,
         gain_low=half[0], gain_high=half[1], cost_so_far=np.cumsum(share), gain_so_far=value[:-1],
         low=low[:-1], high=high[:-1], form=form[:-1],
     )  # fmt: skip
@@ -152,9 +154,15 @@ def _cost(found: Windows, code: Array, count: int) -> Array:
     return total
 
 
-def _shares(weights: Array, gain: Array, spread: Array, level: float) -> tuple[Array, Array, Array]:
-    """Return Fieller's interval of each weighted sum of gains over the total."""
+def _shares(weights: Array, gain: Array, spread: Array, freedom: Array, level: float) -> tuple[Array, Array, Array]:
+    """Return Fieller's interval of each weighted sum of gains over the total, with Satterthwaite's degrees of freedom."""
     both = np.stack([weights, np.ones_like(weights)], axis=1)
     covariance = both @ spread @ both.swapaxes(1, 2)
     covariance = (covariance + covariance.swapaxes(1, 2)) / 2
-    return fieller(weights @ gain, gain.sum(), covariance, law=Student(), level=level)
+    total = gain.sum()
+    part = (weights - (weights @ gain / total)[:, None]) ** 2 * np.diag(spread)
+    known = part.sum(axis=1) ** 2 / np.maximum((part**2 / freedom).sum(axis=1), 1e-300)
+    ends = [fieller(one @ gain, total, both, law=Student(max(float(free), 1.0)), level=level)
+            for one, both, free in zip(weights, covariance, known, strict=True)]  # fmt: skip
+    low, high, form = (np.array(column) for column in zip(*ends, strict=True))
+    return low, high, form

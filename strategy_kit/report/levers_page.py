@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 
 from strategy_kit import charts, formats, levers
@@ -70,10 +69,10 @@ def _rows(reading: Reading, found: Estimates, kind: str, *, single: bool = False
     """Return one row a label, in blocks of its step or measure; of single levers alone if asked."""
     say, labels = reading.words, found.labels
     count = labels["bundle"].nunique()
-    rows = zip(labels["bundle"], labels[kind], found.estimate, found.std_error, strict=True)
+    rows = zip(labels["bundle"], labels[kind], found.estimate, found.std_error, found.n_units, strict=True)
     return [
-        Row(bundled(reading, bundle), "one", Spread(value, error, np.inf, reading.widening), count, block=say(_NAMES[name]))
-        for bundle, name, value, error in rows
+        Row(bundled(reading, bundle), "one", Spread(value, error, n - 1, reading.widening), count, block=say(_NAMES[name]))
+        for bundle, name, value, error, n in rows
         if not (single and " + " in bundle)
     ]  # fmt: skip
 

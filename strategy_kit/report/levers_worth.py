@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 
 from strategy_kit import charts, did, formats, levers
@@ -54,10 +53,10 @@ def ratio(value: float) -> str:
 
 def _yields(reading: Reading, found: Estimates, *, single: bool = False) -> list[Row]:
     """Return what came back for each unit of cost, one row a bundle; of single levers alone if asked."""
-    rows = zip(found.labels["bundle"], found.estimate, found.std_error, strict=True)
+    rows = zip(found.labels["bundle"], found.estimate, found.std_error, found.n_units, strict=True)
     return [
-        Row(bundled(reading, bundle), "one", Spread(value, error, np.inf, reading.widening), len(found.estimate))
-        for bundle, value, error in rows
+        Row(bundled(reading, bundle), "one", Spread(value, error, n - 1, reading.widening), len(found.estimate))
+        for bundle, value, error, n in rows
         if not (single and " + " in bundle)
     ]
 
@@ -77,7 +76,7 @@ def worth(reading: Reading) -> tuple[Any, ...]:
     found = levers.returns(windows)
     unit = reading.unit
     rows = _yields(reading, found)
-    rows.append(Row(say("levers_all"), "average", Spread(*found.average, np.inf, reading.widening)))
+    rows.append(Row(say("levers_all"), "average", reading.overall(found)))
 
     def value(estimate: float, low: float, high: float) -> str:
         return say("nested_value", estimate=ratio(estimate), low=ratio(low), high=ratio(high))
@@ -160,9 +159,12 @@ def ranked(reading: Reading, band: str = SMALL) -> tuple[Any, ...]:
     for row in tidy.sort_values("estimate", ascending=False).itertuples():
         part = cost.loc[row.bundle]
         low, high = map(
-            claims.in_percent, Spread(row.estimate, row.std_error, np.inf, reading.widening).interval(reading.level)
+            claims.in_percent,
+            Spread(row.estimate, row.std_error, row.n_units - 1, reading.widening).interval(reading.level),
         )
-        ends = map(ratio, Spread(part["value"], part["error"], np.inf, reading.widening).interval(reading.level))
+        ends = map(
+            ratio, Spread(part["value"], part["error"], row.n_units - 1, reading.widening).interval(reading.level)
+        )
         back = dict(zip(("low", "high"), ends, strict=True))
         rows.append([names[row.bundle], *(
             formats.number(row.n_units), claims.in_percent(row.estimate), say.span(low, high),

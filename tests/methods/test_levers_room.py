@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.special import stdtrit
 
 import strategy_kit as sk
 from strategy_kit import levers
@@ -180,12 +181,30 @@ def test_intervals_hold_what_they_promise() -> None:
         hits += ((rows["conf_low"] <= EFFECT) & (rows["conf_high"] >= EFFECT)).tolist()
         money = levers.returns(found).details["money"]
         sums = pd.Series(true).groupby(found.supported["bundle"].to_numpy()).sum()
-        gained += ((money["gain"] - sums[money["bundle"]].to_numpy()).abs() <= 1.96 * money["std_error"]).tolist()
+        wide = stdtrit(money["merchants"] - 1, 0.975) * money["std_error"]
+        gained += ((money["gain"] - sums[money["bundle"]].to_numpy()).abs() <= wide).tolist()
         areas.append(area_held(found, true))
     least = 0.95 - 0.02 - 4 * np.sqrt(0.95 * 0.05 / 300)
     assert least < np.mean(hits)
     assert least < np.mean(gained)
     assert 0.95 - 0.02 - 4 * np.sqrt(0.95 * 0.05 / 150) < np.mean(areas)
+
+
+def test_a_bundle_of_ten_has_the_intervals_of_ten() -> None:
+    """Each bundle's own merchants less one are the degrees of freedom; a cell of the curve has its own, too."""
+    found, _ = drawn(np.random.default_rng(4), own=40)
+    few = replace(found, supported=found.supported.assign(bundle=np.where(np.arange(40) < 10, "display", "service")))
+    wide = stdtrit(np.array([9.0, 29.0]), 0.975)
+    for fit in (levers.sales(few), levers.returns(few)):
+        rows = fit.tidy()
+        assert rows["n_units"].tolist() == [10, 30]
+        assert (rows["conf_high"] - rows["estimate"]).to_numpy() == pytest.approx(wide * fit.std_error)
+        assert fit.glance()["degrees_of_freedom"][0] == 39
+    curve = levers.concentration(few, least=5).curve
+    half = (curve["gain_high"] - curve["gain"]) / stdtrit(curve["merchants"] - 1, 0.975)
+    narrow = levers.concentration(few, least=5, level=0.5).curve
+    again = (narrow["gain_high"] - narrow["gain"]) / stdtrit(narrow["merchants"] - 1, 0.75)
+    assert again.to_numpy() == pytest.approx(half.to_numpy())
 
 
 def area_held(found: Windows, true: Array) -> bool:
