@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 SHOWN = 8
 """Candidates that the figure shows; the table behind it and the one below it hold all."""
 NOTICE_WEEKS, WAVES = 4, 2
+NO_CATEGORY = (POOLED, "unknown")
+"""What sales are added up as that no pilot could be in."""
 _MOST = 700.0  # log points of which the exponential is still a number
 
 
@@ -36,7 +38,7 @@ masthead, foot = PAGE.masthead, PAGE.foot
 
 
 def ranked(reading: Reading) -> pd.DataFrame | str:
-    """Return the candidates as `planning.candidates` ranks them, of ten merchants at least, or why there are none.
+    """Return the candidates of `planning.candidates`, named and of ten merchants at least, or why there are none.
 
     Examples
     --------
@@ -54,8 +56,8 @@ def ranked(reading: Reading) -> pd.DataFrame | str:
     except DesignError as reason:
         return str(reason)
     sold = merchants_of(reading)
-    few = found["category"].map(lambda name: name != POOLED and sold.get(name, 0) < FEWEST)
-    kept = found[~few & (found["category"] != POOLED)].reset_index(drop=True)
+    few = found["category"].map(lambda name: sold.get(name, 0) < FEWEST)
+    kept = found[~few & ~found["category"].isin(NO_CATEGORY)].reset_index(drop=True)
     ends = prediction(further, reading.widening).interval(reading.level)
     for name, end in zip(("value_low", "value_high"), ends, strict=True):
         kept[name] = kept["sales"] * weeks_of(reading) * np.expm1(min(end, _MOST))

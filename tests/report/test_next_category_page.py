@@ -69,3 +69,19 @@ def test_pilots_that_predict_nothing_are_one_line(sample: Path) -> None:
     assert page.answer(reading) == "无法给候选类目排序：现有试点推不出其他类目的效果。"
     for section in SECTIONS:
         assert len(section(reading).parts) == 1
+
+
+def test_sales_without_a_category_are_no_candidate(
+    readings: dict[str, Reading], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = page.planning.candidates
+
+    def renamed(*given: object, **more: object) -> object:
+        found = real(*given, **more)  # type: ignore[arg-type]
+        return found.assign(category=found["category"].replace("appliances", "unknown"))
+
+    monkeypatch.setattr(page.planning, "candidates", renamed)
+    monkeypatch.setattr(page, "merchants_of", lambda _: dict.fromkeys(["unknown", "electronics", "jewellery"], 99))
+    found = page.ranked(readings["en"])
+    assert not isinstance(found, str)
+    assert set(found["category"]) == {"electronics", "jewellery"}
