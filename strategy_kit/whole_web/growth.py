@@ -126,6 +126,7 @@ def pass_through(moved: pd.DataFrame) -> Estimates:
     Estimates
         Label term: total; mechanical and co_movement, which add up to it; off_platform, the slope on growth elsewhere in the
         same month (the overall estimate), and off_platform_before, on that of the month before, if any merchant has one.
+        Errors are clustered by merchant, with the factor G/(G - 1) · (n - 1)/(n - k), means by category and month counted in k.
 
     Raises
     ------
@@ -154,13 +155,15 @@ def pass_through(moved: pd.DataFrame) -> Estimates:
     # slope on the total as sums of what it is made of: each part is a slope whose residual is its own
     fits = [_slope(total, here, unit), _part(here, parts[0], total, unit), _part(here, parts[1], total, unit)]
     fits.append(_slope(off, here, unit))
+    counted = [_counted(cell)] * len(fits)
     known = moved["off_platform_before"].notna().to_numpy()
     if np.unique(unit[known]).size >= FEWEST:
         before, after = (
             _within(moved[name].to_numpy(float)[known], cell[known]) for name in ("off_platform_before", "on_platform")
         )
         fits.append(_slope(before, after, unit[known]))
-    influence = np.stack([np.bincount(units, values, count) for _, values, units in fits], axis=1)
+        counted.append(_counted(cell[known]))
+    influence = np.stack([np.bincount(units, values, count) for _, values, units in fits], axis=1) * counted
     estimate = np.array([value for value, *_ in fits])
     spread = count / (count - 1) * influence.T @ influence
     sizes = [np.unique(units).size for *_, units in fits]
@@ -297,6 +300,11 @@ def _log_mean(after: Array, before: Array) -> Array:
 def _within(values: Array, cell: Array) -> Array:
     """Take out the mean of each cell."""
     return values - (np.bincount(cell, values) / np.maximum(np.bincount(cell), 1))[cell]
+
+
+def _counted(cell: Array) -> float:
+    """Return what errors are multiplied by, as the mean of each cell was taken out besides the slope."""
+    return float(np.sqrt((len(cell) - 1) / max(len(cell) - len(np.unique(cell)) - 1, 1)))
 
 
 def _slope(x: Array, y: Array, unit: Array) -> tuple[float, Array, Array]:
