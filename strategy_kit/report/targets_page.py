@@ -35,8 +35,9 @@ def attained(reading: Reading) -> Section:
     if "targets" in shop.tables:
         now: Any = targets.running(shop, through=reading.sunday)[["merchants", "sold", "stretch_due"]].sum()
         if now["merchants"] >= FEWEST:
-            share = formats.percent(now["sold"] / now["stretch_due"])
-            parts.append(blocks.line(say("targets_running", n=formats.Count(int(now["merchants"])), share=share)))
+            due, told = now["stretch_due"], {"n": formats.Count(int(now["merchants"]))}
+            share = {"share": formats.percent(now["sold"] / due)} if due > 0 else {}
+            parts.append(blocks.line(say("targets_running" if share else "targets_not_due", **told, **share)))
     return Section("attained", tuple(parts))
 
 

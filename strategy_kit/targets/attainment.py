@@ -118,7 +118,7 @@ def running(shop: Dataset, *, through: dt.date | None = None) -> pd.DataFrame:
     """Compare what merchants sold so far with what of their targets was due by now, for periods that have not ended.
 
     What is due is the share that the category had sold by the same day of the same period 364 days earlier, which has the
-    same weekdays; where it sold nothing then, the share of days.
+    same weekdays; where it sold nothing then, or the data do not reach back to that period's first day, the share of days.
 
     Returns
     -------
@@ -157,7 +157,8 @@ def running(shop: Dataset, *, through: dt.date | None = None) -> pd.DataFrame:
     found = found.merge(sums, on=keys, how="left")
     length = (found["period_end"] - found["period_start"]).dt.days + 1
     plain = ((pd.Timestamp(until) - found["period_start"]).dt.days + 1) / length
-    known = found["whole"].fillna(0.0) > 0
+    reached = found["period_start"] - pd.Timedelta(days=364) >= pd.Timestamp(shop.data_from)
+    known = reached & (found["whole"].fillna(0.0) > 0)
     share = (found["by_now"] / found["whole"].where(known)).where(known, plain)
     found = found.assign(
         merchants=1, seasonal=known, floor_due=share * found["floor"], stretch_due=share * found["stretch"]

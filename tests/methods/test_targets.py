@@ -36,6 +36,7 @@ def pushed(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 
 def shop_of(lines: list[tuple[Any, ...]], goals: list[tuple[Any, ...]], **optional: Any) -> Dataset:
     """A data set from (merchant, day, amount) and (merchant, start, end, floor, stretch)."""
+    first = optional.pop("data_from", dt.date(2024, 1, 1))
     orders = pd.DataFrame(lines, columns=["merchant_id", "paid_at", "amount"]).assign(**optional)
     orders = orders.assign(order_id=range(len(orders)), line_id=1, buyer_id="b", category="toys")
     orders["paid_at"] = pd.to_datetime(orders["paid_at"])
@@ -44,7 +45,7 @@ def shop_of(lines: list[tuple[Any, ...]], goals: list[tuple[Any, ...]], **option
     frame = pd.DataFrame(goals, columns=["merchant_id", "period_start", "period_end", "floor", "stretch"])
     return sk.dataset_from_frames(
         order_lines=orders, merchants=merchants, targets=frame, timezone="Asia/Shanghai", currency="CNY",
-        data_from=dt.date(2024, 1, 1), data_through=dt.date(2025, 3, 9),
+        data_from=first, data_through=dt.date(2025, 3, 9),
     )  # fmt: skip
 
 
@@ -185,6 +186,16 @@ def test_what_is_due_follows_last_year_s_season() -> None:
     plain = shop_of(now, [("a", dt.date(2025, 3, 3), dt.date(2025, 3, 30), 80.0, 100.0)])
     row = targets.running(plain).iloc[0]
     assert (row["elapsed"], row["seasonal"]) == (0.25, 0)  # 7 of 28 days
+
+
+def test_a_year_before_that_the_data_hold_in_part_sets_nothing_due() -> None:
+    days = pd.date_range("2024-01-15", "2025-01-08")  # the data begin within the window a year before
+    lines = [("a", day, 1.0) for day in days]
+    shop = shop_of(
+        lines, [("a", dt.date(2025, 1, 1), dt.date(2025, 1, 31), 15.5, 31.0)], data_from=dt.date(2024, 1, 15)
+    )
+    row = targets.running(shop, through=dt.date(2025, 1, 8)).iloc[0]
+    assert row[["sold", "floor_due", "stretch_due", "seasonal"]].tolist() == [8.0, 4.0, 8.0, 0]
 
 
 def test_what_was_made_adds_up_to_attainment(pushed: Dataset) -> None:

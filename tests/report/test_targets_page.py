@@ -7,6 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import strategy_kit as sk
@@ -19,8 +20,6 @@ from strategy_kit.simulate import World, simulate
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import pandas as pd
 
     from strategy_kit.report import Reading, Section
 
@@ -108,6 +107,13 @@ def test_sales_that_come_back_after_a_bad_period_are_seen_before_the_looser_floo
     study = did.event_study(did.group_time(panel, control="not_yet", base="universal"))
     before = page._before(readings["en"], study)
     assert abs(before.estimate - study.average[0]) < 2 * before.std_error  # what it "did" was there before
+
+
+def test_where_nothing_is_due_no_share_is_told(readings: dict[str, Reading], monkeypatch: pytest.MonkeyPatch) -> None:
+    now = pd.DataFrame({"merchants": [12], "sold": [5.0], "stretch_due": [0.0]})
+    monkeypatch.setattr(targets, "running", lambda *_, **__: now)
+    assert "nothing was due by now of 12 merchants" in shown(page.attained(readings["en"]))
+    assert "∞" not in shown(page.attained(readings["en"]))
 
 
 def test_without_targets_each_section_but_setting_is_one_line(sample: Path) -> None:
