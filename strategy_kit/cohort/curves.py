@@ -180,7 +180,8 @@ def survival(
     lives = shop.engine.frame(
         f"""select date_trunc('{period}', first) as born, date_trunc('{period}', last) as gone, count(*) as merchants
             from (select merchant_id, min(paid_at) as first, max(paid_at) as last from order_lines
-                  where {sold_lines(shop)} group by 1) group by 1, 2"""
+                  where {sold_lines(shop)} and cast(paid_at as date) <= $end group by 1) group by 1, 2""",
+        {"end": shop.data_through},
     )
     lives[["born", "gone"]] = lives[["born", "gone"]].apply(numbered, period=period)
     dropped = lives["born"].isin(numbered(cells.loc[cells["left_censored"], "cohort"], period))

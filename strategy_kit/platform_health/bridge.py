@@ -10,7 +10,7 @@ import pandas as pd
 
 from strategy_kit.errors import DesignError, ParameterError, refuse
 from strategy_kit.inference import Student
-from strategy_kit.platform_health.costs import require, spent, stays
+from strategy_kit.platform_health.costs import priced, require, spent, stays
 from strategy_kit.ratio import fieller
 from strategy_kit.tables_to_panel import CATEGORY, sold_lines
 
@@ -52,7 +52,7 @@ def take_rate_bridge(shop: Dataset, before: tuple[dt.date, dt.date], after: tupl
     ParameterError
         If the windows differ in length, overlap, or lie outside the data.
     DesignError
-        If order lines have no platform_fee, or a window no sale.
+        If order lines have no platform_fee, a window no sale, or a stay in it no cost while others have one.
 
     Examples
     --------
@@ -85,7 +85,8 @@ def take_rate_bridge(shop: Dataset, before: tuple[dt.date, dt.date], after: tupl
 def bridge_parts(gmv: ArrayLike, fees: ArrayLike, gmv_after: ArrayLike, fees_after: ArrayLike) -> dict[str, Array]:
     """Split the change of fees of C categories into growth of all GMV, mix over categories and rate within them, each (C,).
 
-    A category that sold in one window only has that window's rate in both, so that it counts as mix.
+    A category that sold in one window only has that window's rate in both, so that it counts as mix. Fees of a window in which
+    it sold nothing have no rate: their change, beyond growth, counts as rate.
 
     Examples
     --------
@@ -101,10 +102,11 @@ def bridge_parts(gmv: ArrayLike, fees: ArrayLike, gmv_after: ArrayLike, fees_aft
     rate = np.where(np.isnan(rate), 0.0, rate)
     per_sale = fee / total[:, None]
     middle = total.mean()
+    unsold = middle * np.diff(np.where(sold > 0, 0.0, per_sale), axis=0)[0]
     return {
         "growth": (total[1] - total[0]) * per_sale.mean(axis=0),
         "mix": middle * (share[1] - share[0]) * rate.mean(axis=0),
-        "rate": middle * share.mean(axis=0) * (rate[1] - rate[0]),
+        "rate": middle * share.mean(axis=0) * (rate[1] - rate[0]) + unsold,
     }
 
 
@@ -200,6 +202,9 @@ def _revenue(shop: Dataset, window: tuple[dt.date, dt.date]) -> pd.DataFrame:
     if "support" not in shop.tables or "cost" not in shop.columns("support"):
         return found.assign(support=0.0)
     held = stays(shop, "coalesce(m.category, 'unknown')", "join merchants m using (merchant_id)")
+    if held["cost"].isna().all():
+        return found.assign(support=0.0)
+    held = priced(held[(held["first"] <= pd.Timestamp(window[1])) & (held["last"] >= pd.Timestamp(window[0]))])
     days = [np.full((len(held), 1), day, dtype="datetime64[D]") for day in window]
     cost = pd.Series(spent(held, *days)[:, 0]).groupby(held["unit"].to_numpy()).sum()
     found = found.reindex(found.index.union(cost[cost > 0].index), fill_value=0.0)

@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 Array = np.ndarray
 STAY = """select {key} as unit, s.started_on as first, coalesce(s.ended_on, $end) as last, cast(s.cost as double) as cost
-    from support s {roster} where s.cost is not null and s.started_on <= coalesce(s.ended_on, $end)"""
+    from support s {roster} where s.started_on <= coalesce(s.ended_on, $end)"""
 
 
 def stays(shop: Dataset, key: str, roster: str = "") -> pd.DataFrame:
-    """Return each stay with a cost: unit, first and last day, cost.
+    """Return each stay: unit, first and last day, cost, missing where none is entered (see `priced`).
 
     One without an end lasts to the end of the data. `key` is the SQL of the unit, `roster` a join that it needs.
 
@@ -33,6 +33,27 @@ def stays(shop: Dataset, key: str, roster: str = "") -> pd.DataFrame:
         query = query.replace("coalesce(s.ended_on, $end)", "cast($end as date)")
     found = shop.engine.frame(query, {"end": shop.data_through})
     return found.assign(first=pd.to_datetime(found["first"]), last=pd.to_datetime(found["last"]))
+
+
+def priced(held: pd.DataFrame) -> pd.DataFrame:
+    """Return the stays, of which each has a cost: a missing one is no cost of 0.
+
+    Raises
+    ------
+    DesignError
+        If one has none.
+
+    Examples
+    --------
+    >>> priced(pd.DataFrame({"cost": [10.0, None]}))
+    Traceback (most recent call last):
+    strategy_kit.errors.DesignError: 1 of 2 stays of support have no cost, which is not a cost of 0; enter it, 0 where it was none
+    """
+    if lacking := int(held["cost"].isna().sum()):
+        raise DesignError(
+            f"{lacking} of {len(held)} stays of support have no cost, which is not a cost of 0; enter it, 0 where it was none"
+        )
+    return held
 
 
 def spent(held: pd.DataFrame, first: Array, last: Array) -> Array:

@@ -11,7 +11,7 @@ import pandas as pd
 from strategy_kit.errors import DesignError, ParameterError, refuse, whole_number
 from strategy_kit.estimates import Estimates
 from strategy_kit.inference import Student
-from strategy_kit.platform_health.costs import require, spent, stays
+from strategy_kit.platform_health.costs import priced, require, spent, stays
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -29,7 +29,11 @@ def cost_by_age(shop: Dataset, *, through: dt.date, among: pd.Index | None = Non
     Parameters
     ----------
     through
-        Last Monday of a complete week; a merchant counts at the ages that x
+        Last Monday of a complete week; a merchant counts at the ages that its first support has reached by then.
+    among
+        Merchants to count; all with support by default.
+
+    Returns
     -------
     DataFrame
         age, cost (currency a merchant and week), merchants.
@@ -37,7 +41,7 @@ def cost_by_age(shop: Dataset, *, through: dt.date, among: pd.Index | None = Non
     Raises
     ------
     DesignError
-        If there is no support cost.
+        If there is no support cost, or a stay has none.
 
     Examples
     --------
@@ -50,8 +54,8 @@ def cost_by_age(shop: Dataset, *, through: dt.date, among: pd.Index | None = Non
     held = held if among is None else held[held["unit"].isin(among)]
     held = held[held["first"] <= pd.Timestamp(through) + pd.Timedelta(days=6)]
     if held.empty:
-        raise DesignError(f"no support with a cost had started by {through}; enter costs, or take a later week")
-    first = held.groupby("unit")["first"].transform("min")
+        raise DesignError(f"no support had started by {through}; take a later week")
+    first = priced(held).groupby("unit")["first"].transform("min")
     begun = first - pd.to_timedelta(first.dt.day_of_week, unit="D")
     reached = (pd.Timestamp(through) - begun).dt.days.to_numpy() // 7
     ages = np.arange(reached.max() + 1)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 import pandas as pd
 
-from strategy_kit.errors import DesignError, ParameterError, nearest
+from strategy_kit.errors import ParameterError, nearest
 from strategy_kit.platform_health.costs import require
+from strategy_kit.platform_health.rates import rates_panel
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from strategy_kit.panel import Panel
 
 SearchMeasure = Literal["minutes_per_purchase", "queries_per_purchase", "conversion"]
+_SUMS = ["sessions", "queries", "conversions", "minutes"]
 # over which column each ratio of sums is taken
 _RATIOS = {
     "minutes_per_purchase": ("minutes", "conversions"),
@@ -30,7 +31,8 @@ _RATIOS = {
 def search_cost(shop: Dataset, by: Sequence[str] = ("pilot", "week")) -> pd.DataFrame:
     """Return minutes and queries a purchase, and purchases a session, each a ratio of sums over the cells of a group.
 
-    `minutes_to_purchase` of the table is the mean over the purchases of its category and week: it is weighted by these.
+    `minutes_to_purchase` of the table is the mean over the purchases of its category and week: it is weighted by these. A row
+    counts in a ratio where both its sides are known.
 
     Parameters
     ----------
@@ -41,7 +43,8 @@ def search_cost(shop: Dataset, by: Sequence[str] = ("pilot", "week")) -> pd.Data
     -------
     DataFrame
         The columns of `by`, then sessions, queries, conversions, minutes (sums) and minutes_per_purchase,
-        queries_per_purchase, conversion, missing where nothing was bought or searched.
+        queries_per_purchase, conversion, missing where nothing was bought or searched, or is known. `attrs["unknown"]`: by
+        measure, rows that do not count because a side of it is missing.
 
     Raises
     ------
@@ -63,17 +66,26 @@ searches.minutes_to_purchase, searches.conversions, which this question rests on
         raise ParameterError(f"searches are grouped by {', '.join(known)}, not {wrong[0]!r}{nearest(wrong[0], known)}")
     require(shop, "searches", "sessions", "queries", "minutes_to_purchase", "conversions")
     found = shop.engine.frame(
-        """select category, cast(week as date) as week, cast(sum(sessions) as double) as sessions,
-            cast(sum(queries) as double) as queries, cast(sum(conversions) as double) as conversions,
-            cast(sum(minutes_to_purchase * conversions) as double) as minutes
-            from searches group by 1, 2 order by 1, 2"""
+        """select category, cast(week as date) as week, cast(sessions as double) as sessions, cast(queries as double) as queries,
+            cast(conversions as double) as conversions, cast(minutes_to_purchase * conversions as double) as minutes
+            from searches order by 1, 2"""
     )
+    # nothing bought took no minutes, whatever their mean
+    found.loc[found["conversions"] == 0, "minutes"] = 0.0
     pilots = shop.pilot.categories if "pilot" in by else ()
     found = found.assign(week=pd.to_datetime(found["week"]), pilot=found["category"].isin(list(pilots)))
-    sums = ["sessions", "queries", "conversions", "minutes"]
+    unknown = {}
+    for name, sides in _RATIOS.items():
+        known_here = found[list(sides)].notna().all(axis=1)
+        unknown[name] = int((~known_here).sum())
+        for side in sides:
+            found[f"{name} {side}"] = found[side].where(known_here)
+    sums = [*_SUMS, *(f"{name} {side}" for name, sides in _RATIOS.items() for side in sides)]
     result = found.groupby(list(by))[sums].sum().reset_index() if by else found[sums].sum().to_frame().T
     for name, (over, under) in _RATIOS.items():
-        result[name] = (result[over] / result[under]).where(result[under] > 0)
+        result[name] = (result[f"{name} {over}"] / result[f"{name} {under}"]).where(result[f"{name} {under}"] > 0)
+    result = result[[*by, *_SUMS, *_RATIOS]]
+    result.attrs["unknown"] = unknown
     return result
 
 
@@ -82,7 +94,8 @@ def search_panel(
 ) -> Panel:
     """Build the panel of logs of a search measure by category and week, the pilots treated from their start.
 
-    Each cell is one category's ratio of one week; categories without a value in each week are left out and counted.
+    Each cell is one category's ratio of one week; categories without a value in each week, and pilots that begin later, are left
+    out and told.
 
     Raises
     ------
@@ -106,25 +119,8 @@ not 'minutes'
     )
     weeks = pd.DatetimeIndex(shop.complete_periods("week", through))
     wide = wide.reindex(columns=weeks[weeks >= pd.Timestamp(since)])
-    values = wide.to_numpy(dtype=float)
-    with np.errstate(invalid="ignore"):
-        whole = np.asarray((values > 0).all(axis=1))
-    if not whole.any():
-        raise DesignError(
-            f"no category has {measure} in each of the {wide.shape[1]} weeks; enter searches of these weeks"
-        )
-    from strategy_kit.panel import Panel
-
-    kept = wide.index[whole]
-    begun = {name: day for name, day in shop.pilot.starts.items() if day <= through}
-    panel = Panel.from_matrix(
-        np.log(values[whole]),
-        treated_from=pd.to_datetime(pd.Series(kept).map(begun)),
-        periods=wide.columns,
-        units=kept,
-        category=list(kept),
-        name=f"log {measure}",
+    refusal = f"no category has {measure} in each of the {wide.shape[1]} weeks; enter searches of these weeks"
+    logs = wide.astype(float).where(wide > 0).apply(np.log)
+    return rates_panel(
+        shop, logs, f"log {measure}", lacking=f"categories without {measure} in each week", refusal=refusal
     )
-    lost = int((~whole).sum())
-    note = f"categories without {measure} in each week, left out: {lost} of {len(whole)}"
-    return replace(panel, notes=(*panel.notes, note)) if lost else panel

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +11,7 @@ from strategy_kit.errors import DesignError, ParameterError, whole_number
 from strategy_kit.estimates import Estimates
 from strategy_kit.inference import Student
 from strategy_kit.platform_health.costs import require
+from strategy_kit.platform_health.rates import rates_panel
 from strategy_kit.tables_to_panel import sold_lines
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def complaints(shop: Dataset, *, since: dt.date, through: dt.date) -> pd.DataFra
 def complaints_panel(shop: Dataset, *, since: dt.date, through: dt.date) -> Panel:
     """Build the panel of complaints an order by category and week, the pilots treated from their start.
 
-    Categories without orders in some week are left out and counted.
+    Categories without orders in some week, and pilots that begin later, are left out and counted.
 
     Raises
     ------
@@ -76,23 +76,12 @@ def complaints_panel(shop: Dataset, *, since: dt.date, through: dt.date) -> Pane
     Traceback (most recent call last):
     strategy_kit.errors.DesignError: data set 'sample' has no experience.complaints, which this question rests on; add the data
     """
-    from strategy_kit.panel import Panel
-
     wide = complaints(shop, since=since, through=through).pivot_table(index="category", columns="week", values="rate")
     weeks = pd.DatetimeIndex(shop.complete_periods("week", through))
     wide = wide.reindex(columns=weeks[weeks >= pd.Timestamp(since)])
-    whole = wide.notna().all(axis=1).to_numpy()
-    if not whole.any():
-        raise DesignError(
-            f"no category has complaints and orders in each of the {wide.shape[1]} weeks; take other weeks"
-        )
-    kept = wide.index[whole]
-    begun = {name: day for name, day in shop.pilot.starts.items() if day <= through}
-    starts = pd.to_datetime(pd.Series(kept).map(begun))
-    panel = Panel.from_matrix(wide.to_numpy()[whole], treated_from=starts, periods=wide.columns, units=kept,
-                              category=list(kept), name="complaints an order")  # fmt: skip
-    note = f"categories without orders of known merchants in each week, left out: {int((~whole).sum())} of {len(whole)}"
-    return panel if whole.all() else replace(panel, notes=(*panel.notes, note))
+    refusal = f"no category has complaints and orders in each of the {wide.shape[1]} weeks; take other weeks"
+    lacking = "categories without orders of known merchants in each week"
+    return rates_panel(shop, wide, "complaints an order", lacking=lacking, refusal=refusal)
 
 
 def experience_panel(
@@ -154,8 +143,9 @@ def lead_lag(outcome: Array, measure: Array, *, lags: int = 6, leads: int = 3) -
     -------
     Estimates
         Label lag (negative: the measure comes later than the outcome), in units of the outcome a unit of the measure;
-        standard errors are clustered by unit. `details["placebo"]` has statistic, degrees_of_freedom and p_value of the
-        joint test that all leads are 0; `glance` has the sum over lags from 1 on.
+        standard errors are clustered by unit, with the factor G/(G - 1) · (n - 1)/(n - k), week effects counted in k, and
+        Student's t of G - 1. `details["placebo"]` has statistic, degrees_of_freedom and p_value (F) of the joint test that all
+        leads are 0; `glance` has the sum over lags from 1 on.
 
     Raises
     ------
@@ -192,7 +182,9 @@ def lead_lag(outcome: Array, measure: Array, *, lags: int = 6, leads: int = 3) -
     inverse = np.linalg.inv(moments)
     fitted = inverse @ np.einsum("itk,it->k", columns, left)
     scores = np.einsum("itk,it->ik", columns, left - columns @ fitted)
-    spread = units / (units - 1) * inverse @ (scores.T @ scores) @ inverse
+    counted = len(shifts) + kept  # and week effects
+    small = units / (units - 1) * (units * kept - 1) / max(units * kept - counted, 1)
+    spread = small * inverse @ (scores.T @ scores) @ inverse
     after = (shifts >= 1).astype(float)
     return Estimates(
         estimator="lead_lag",
@@ -205,7 +197,7 @@ def lead_lag(outcome: Array, measure: Array, *, lags: int = 6, leads: int = 3) -
         clusters=(units, 0),
         average=(float(after @ fitted), float(np.sqrt(after @ spread @ after))),
         law=Student(float(units - 1)),
-        details={"placebo": _joint(fitted[:leads], spread[:leads, :leads])},
+        details={"placebo": _joint(fitted[:leads], spread[:leads, :leads], units)},
         notes=("an association: nobody changed the measure by lot", "leads (negative lags) are a placebo"),
     )
 
@@ -223,13 +215,10 @@ def _within(values: Array) -> Array:
     return result
 
 
-def _joint(estimate: Array, spread: Array) -> pd.DataFrame:
-    from scipy.special import chdtrc
+def _joint(estimate: Array, spread: Array, units: int) -> pd.DataFrame:
+    from scipy.special import fdtrc
 
-    statistic = float(estimate @ np.linalg.solve(spread, estimate))
-    row = {
-        "statistic": statistic,
-        "degrees_of_freedom": len(estimate),
-        "p_value": float(chdtrc(len(estimate), statistic)),
-    }
-    return pd.DataFrame([row])
+    leads = len(estimate)
+    statistic = float(estimate @ np.linalg.solve(spread, estimate)) / leads
+    p_value = float(fdtrc(leads, units - 1, statistic))
+    return pd.DataFrame([{"statistic": statistic, "degrees_of_freedom": leads, "p_value": p_value}])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -179,9 +180,12 @@ def _complaints(reading: Reading) -> str:
 
 
 def _survival(reading: Reading) -> Any:
-    say = reading.words
+    say, shop = reading.words, reading.shop
+    # as the data stood at the end of the week of the page
+    end = reading.monday + dt.timedelta(days=6 + shop.description.settlement_days)
+    seen = replace(shop.description, data_through=min(end, shop.data_through))
     try:
-        curve = cohort.survival(reading.shop)
+        curve = cohort.survival(replace(shop, description=seen))
     except DesignError as reason:
         return blocks.line(reason_in(reading.words.language, str(reason)))
     curve = curve[curve["at_risk"] >= FEWEST]
@@ -208,7 +212,10 @@ def _lead_lag(reading: Reading) -> Any:
         return blocks.line(say("ph_few", n=formats.Count(found.clusters[0]), fewest=FEWEST))
     total, error = found.average
     placebo = float(found.details["placebo"]["p_value"][0])
-    low, high = (formats.percent(end, signed=True) for end in Spread(total, error, np.inf).interval(reading.level))
+    low, high = (
+        formats.percent(end, signed=True)
+        for end in Spread(total, error, found.clusters[0] - 1.0).interval(reading.level)
+    )
     told = {"sum": formats.percent(total, signed=True), "low": low, "high": high, "p": formats.number(placebo, 3)}
     drawn = replace(found, labels=found.labels.rename(columns={"lag": "age"}))
     labels = {"value": say("ph_lead_value"), "age": say("ph_lag"), "start": say("ph_same_week")}

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from scipy import stats
 
 import strategy_kit as sk
 from strategy_kit import did
@@ -68,6 +69,8 @@ def test_a_category_of_one_window_counts_as_mix() -> None:
     parts = health.bridge_parts([100, 0], [5, 0], [50, 50], [2.5, 10])
     assert parts["rate"] == pytest.approx([0, 0], abs=1e-12)
     assert parts["mix"] == pytest.approx([-2.5, 10])
+    parts = health.bridge_parts([0, 100], [5, 10], [50, 150], [5, 15])  # fees without sales have no rate
+    assert sum(parts.values()) == pytest.approx([0, 5])
 
 
 def test_the_bridge_is_what_the_tables_say(shop: Dataset) -> None:
@@ -321,7 +324,12 @@ def test_lead_lag_is_the_regression_with_dummies() -> None:
     )
     found = health.lead_lag(y, x, lags=2, leads=1)
     assert found.estimate == pytest.approx(fit.params[list("abcd")].to_numpy())
-    assert found.std_error == pytest.approx(fit.bse[list("abcd")].to_numpy() * np.sqrt(12 / 11))
+    # statsmodels' k counts units too; they nest in the clusters, as week effects do not
+    small = 12 / 11 * (12 * 7 - 1) / (12 * 7 - 4 - 7)
+    assert found.std_error == pytest.approx(fit.bse[list("abcd")].to_numpy() * np.sqrt(small))
+    row = found.details["placebo"].iloc[0]
+    assert row["p_value"] == pytest.approx(2 * stats.t.sf(abs(found.estimate[0]) / found.std_error[0], 11))
+    assert row["statistic"] == pytest.approx((found.estimate[0] / found.std_error[0]) ** 2)
 
 
 def test_what_lead_lag_refuses() -> None:

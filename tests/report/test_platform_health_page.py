@@ -133,3 +133,19 @@ def test_payback_is_claimed_no_stronger_than_the_checks_allow(readings: dict[str
         "cannot_tell",
     ]
     assert page.state_of(blocked, curve) == "cannot_tell"
+
+
+def test_survival_is_told_as_the_data_stood_in_the_week_of_the_page(readings: dict[str, Reading]) -> None:
+    later = readings["en"]
+    end = later.monday - pd.Timedelta(weeks=8)
+    reading = read_week(later.shop, end)
+    lines = later.shop.engine.frame("select * from order_lines")
+    cut = lines[pd.to_datetime(lines["paid_at"]) < pd.Timestamp(end) + pd.Timedelta(weeks=1)]
+    tables = {name: later.shop.engine.frame(f"select * from {name}") for name in ("merchants", "support")}
+    about = {"timezone": "Asia/Shanghai", "currency": "CNY", "data_from": later.shop.data_from}
+    then = sk.dataset_from_frames(cut, **tables, **about, data_through=(end + pd.Timedelta(days=6)))
+    known = sk.cohort.survival(then)
+    told = str(outlook._survival(reading).description)
+    last = known[known["at_risk"] >= 10].iloc[-1]
+    assert f"{last['survival']:.0%}" in told
+    assert f"merchants {last['age']:.0f} " in told
