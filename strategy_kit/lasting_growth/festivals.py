@@ -10,7 +10,7 @@ import pandas as pd
 from scipy.special import stdtrit
 
 from strategy_kit import festivals
-from strategy_kit.errors import DesignError, ParameterError, whole_number
+from strategy_kit.errors import DesignError, ParameterError
 from strategy_kit.lasting_growth.grounds import ALL, sides
 from strategy_kit.tables_to_panel import CATEGORY, sold_lines
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 TROUGH, AROUND, LEAST = 2, 6, 3
 """Weeks after a festival that belong to its block; ordinary weeks of each side that tell what to expect, at most and least."""
-_WEEK = np.timedelta64(7, "D")
 Array = np.ndarray
 
 
@@ -31,8 +30,10 @@ class _Movement(NamedTuple):
     freedom: float
 
 
-def festival_blocks(shop: Dataset, *, through: dt.date | None = None, trough_weeks: int = TROUGH) -> pd.DataFrame:
-    """Compare each festival and the weeks after it, as one block, with what ordinary weeks around lead to expect.
+def festival_blocks(shop: Dataset, *, through: dt.date | None = None) -> pd.DataFrame:
+    """Compare each festival and the two weeks after it, as one block, with what ordinary weeks around lead to expect.
+
+    Where another festival begins to sell in the second of these weeks, the block has only the first.
 
     Log weekly GMV of the at most six ordinary weeks on each side of a block is a line plus a stationary AR(1); the block's
     weeks are predicted from it (best linear unbiased prediction), and the error of the sum has both the line's and the weeks'
@@ -43,8 +44,6 @@ def festival_blocks(shop: Dataset, *, through: dt.date | None = None, trough_wee
     ----------
     through
         Last day that is known; the last day of the data by default.
-    trough_weeks
-        Weeks after the last festival week that belong to the block.
 
     Returns
     -------
@@ -53,15 +52,14 @@ def festival_blocks(shop: Dataset, *, through: dt.date | None = None, trough_wee
         last_week (Mondays of the part), weeks, sold, expected (currency), lift (sold over expected, less 1), std_error (of
         the log ratio), conf_low, conf_high (of the lift, 95%, Student's t), given_back (shortfall of the trough over gain of
         the festival weeks, in the row of the block; missing where the festival gained nothing).
-        `attrs["left_out"]` lists blocks that could not be judged: festival, last_week, reason (cut_off or few_weeks).
+        `attrs["left_out"]` lists blocks that could not be judged: festival, last_week, reason (cut_off, few_weeks, or overlap:
+        another festival sells in its weeks or in the week after).
         `attrs["movement"]` has sd, rho and degrees of freedom by side.
 
     Raises
     ------
     DesignError
         If no festival with a selling phase lies in the data with enough ordinary weeks on both sides.
-    ParameterError
-        If `trough_weeks` is no whole number of at least 1.
 
     References
     ----------
@@ -74,10 +72,8 @@ def festival_blocks(shop: Dataset, *, through: dt.date | None = None, trough_wee
     >>> found["part"].unique().tolist()
     ['festival', 'trough', 'block']
     """
-    if not whole_number(trough_weeks, 1):
-        raise ParameterError(f"trough_weeks is a whole number of weeks, 1 or more, not {trough_weeks!r}")
     sales, by_category = _weekly(shop, through)
-    blocks, ordinary = _calendar(shop, pd.DatetimeIndex(sales.index), trough_weeks)
+    blocks, ordinary = _calendar(shop, pd.DatetimeIndex(sales.index))
     rho = _rho(by_category[ordinary], ordinary)
     rows, left_out, moves = [], [], {}
     for side in sales:
@@ -85,7 +81,8 @@ def festival_blocks(shop: Dataset, *, through: dt.date | None = None, trough_wee
         moves[side] = _movement(np.log(np.where(values > 0, values, np.nan)), ordinary, rho)
         for block in blocks:
             around = _around(ordinary, block)
-            reason = "cut_off" if block["cut"] else "few_weeks" if around is None or not (values > 0).all() else ""
+            few = "few_weeks" if around is None or not (values > 0).all() else ""
+            reason = "overlap" if block["overlap"] else "cut_off" if block["cut"] else few
             if around is None or reason:
                 left_out.append(
                     {"festival": block["festival"], "last_week": sales.index[block["weeks"][-1]], "reason": reason}
@@ -106,10 +103,8 @@ def festival_blocks(shop: Dataset, *, through: dt.date | None = None, trough_wee
     return result
 
 
-def festival_weeks_shown(
-    shop: Dataset, blocks: pd.DataFrame, *, side: str = ALL, through: dt.date | None = None
-) -> pd.DataFrame:
-    """Lay the last judged block of a side out by week, with the ordinary weeks that its expectation rests on.
+def festival_weeks_shown(shop: Dataset, blocks: pd.DataFrame, *, through: dt.date | None = None) -> pd.DataFrame:
+    """Lay the last judged block of all categories out by week, with the ordinary weeks that its expectation rests on.
 
     Parameters
     ----------
@@ -124,7 +119,7 @@ def festival_weeks_shown(
     Raises
     ------
     ParameterError
-        If no block of the side was judged.
+        If `blocks` has none of all categories.
 
     Examples
     --------
@@ -134,22 +129,21 @@ def festival_weeks_shown(
     >>> sorted(set(weeks["part"]))
     ['festival', 'ordinary', 'trough']
     """
-    mine = blocks[blocks["side"] == side]
+    mine = blocks[(blocks["side"] == ALL) & (blocks["part"] == "block")]
     if mine.empty:
-        raise ParameterError(f"no block of side {side!r} was judged; take one of {', '.join(blocks['side'].unique())}")
+        raise ParameterError(f"no block of side {ALL!r} is among {', '.join(blocks['side'].unique())}; give all blocks")
     sales, _ = _weekly(shop, through)
-    last: Any = mine[mine["part"] == "block"].sort_values("last_week").iloc[-1]
-    trough = mine[(mine["part"] == "trough") & (mine["last_week"] == last["last_week"])]["weeks"].iloc[0]
-    every, ordinary = _calendar(shop, pd.DatetimeIndex(sales.index), int(trough))
-    block = next(b for b in every if sales.index[b["weeks"][-1]] == last["last_week"])
+    last: Any = mine.sort_values("last_week").iloc[-1]
+    every, ordinary = _calendar(shop, pd.DatetimeIndex(sales.index))
+    block = next(b for b in every if sales.index[b["weeks"][-1]] == last["last_week"] and not b["overlap"])
     around = _around(ordinary, block)
-    values = sales[side].to_numpy(float)
-    move = _Movement(**blocks.attrs["movement"][side])
+    values = sales[ALL].to_numpy(float)
+    move = _Movement(**blocks.attrs["movement"][ALL])
     inside = block["weeks"]
     at = np.concatenate([around, inside]) if around is not None else inside
     log_expected, _ = _predicted(np.log(values), np.asarray(around), np.asarray(at), move)
     part = np.full(len(sales), "ordinary", dtype=object)
-    part[inside], part[inside[-int(trough) :]] = "festival", "trough"
+    part[inside], part[inside[-block["trough"] :]] = "festival", "trough"
     line = _line(np.log(values), np.asarray(around), np.asarray(at), move)
     expected = np.where(np.isin(at, inside), np.exp(log_expected), np.exp(line))
     frame = pd.DataFrame({"week": sales.index[at], "part": part[at], "sold": values[at], "expected": expected})
@@ -180,7 +174,7 @@ def _weekly(shop: Dataset, through: dt.date | None) -> tuple[pd.DataFrame, pd.Da
     return by_side, positive.apply(np.log)
 
 
-def _calendar(shop: Dataset, weeks: pd.DatetimeIndex, trough_weeks: int) -> tuple[list[dict[str, Any]], Array]:
+def _calendar(shop: Dataset, weeks: pd.DatetimeIndex) -> tuple[list[dict[str, Any]], Array]:
     """Return the blocks of selling festivals as positions of weeks, and which weeks are ordinary (T,)."""
     if "calendar" in shop.tables:
         days = shop.engine.frame("select date, festival, phase from calendar")
@@ -192,17 +186,21 @@ def _calendar(shop: Dataset, weeks: pd.DatetimeIndex, trough_weeks: int) -> tupl
     rows = pd.DataFrame({"week": pd.DatetimeIndex(list(held)), "festival": list(held.values())})
     blocks: list[dict[str, Any]] = []
     rows = rows.sort_values(["festival", "week"])
+    sold, week = rows.loc[rows["festival"].isin(selling), "week"], pd.Timedelta(weeks=1)
     apart = rows["week"].diff().gt(pd.Timedelta(weeks=3)) | rows["festival"].ne(rows["festival"].shift())
     for _, one in rows.groupby(apart.cumsum()):
         name, first, last = one["festival"].iloc[0], one["week"].iloc[0], one["week"].iloc[-1]
         if name not in selling:
             continue
-        every = pd.date_range(first, last + trough_weeks * pd.Timedelta(weeks=1), freq="7D")
+        others = sold[~sold.isin(one["week"]) & (sold > first)]
+        ahead = others[others > last].min()
+        trough = TROUGH if pd.isna(ahead) else min(int((ahead - last) / week) - 1, TROUGH)
+        every = pd.date_range(first, last + trough * week, freq="7D")
         place = weeks.get_indexer(every)
         ordinary[place[place >= 0]] = False
         if (place >= 0).any():
-            cut = bool((place < 0).any())
-            blocks.append({"festival": name, "weeks": place[place >= 0], "trough": trough_weeks, "cut": cut})
+            block = {"festival": name, "weeks": place[place >= 0], "trough": trough, "cut": bool((place < 0).any())}
+            blocks.append({**block, "overlap": trough == 0 or bool((others < last).any())})
     return sorted(blocks, key=lambda block: int(block["weeks"][0])), ordinary
 
 

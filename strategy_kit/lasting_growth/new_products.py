@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from strategy_kit.errors import DesignError, ParameterError, whole_number
+from strategy_kit.errors import DesignError
 from strategy_kit.lasting_growth.grounds import ALL, months, need, sides
 from strategy_kit.periods import next_start
 from strategy_kit.tables_to_panel import sold_lines
@@ -21,11 +21,11 @@ ESTABLISHED = "established"
 _ASKED = "the share of new products"
 
 
-def new_product_share(shop: Dataset, *, through: dt.date | None = None, new_days: int = NEW_DAYS) -> pd.DataFrame:
-    """Give the share of each month's GMV from products that were first sold less than `new_days` days before.
+def new_product_share(shop: Dataset, *, through: dt.date | None = None) -> pd.DataFrame:
+    """Give the share of each month's GMV from products that were first sold less than 90 days before.
 
     A product's age counts from its first sale in the data, for launch days are not in the tables: one that had not sold for
-    `new_days` looks new when it sells again first. The first `new_days` days cannot tell new from old and are not shown.
+    90 days looks new when it sells again first. The first 90 days cannot tell new from old and are not shown.
 
     Returns
     -------
@@ -37,8 +37,6 @@ def new_product_share(shop: Dataset, *, through: dt.date | None = None, new_days
     ------
     DesignError
         If order_lines has no sku_id, or no month lies so far into the data.
-    ParameterError
-        If `new_days` is no whole number of at least 1.
 
     Examples
     --------
@@ -48,13 +46,13 @@ def new_product_share(shop: Dataset, *, through: dt.date | None = None, new_days
     strategy_kit.errors.DesignError: data set 'sample' lacks order_lines.sku_id, which the share of new products needs; add \
 the column
     """
-    known = _months(shop, through, new_days)
+    known = _months(shop, through)
     side, values = sides(shop)
     result = []
     for kind in dict.fromkeys((side, f"'{ALL}'")):
         found = shop.engine.frame(
             f"""with firsts as (select sku_id, min(paid_at) as born from order_lines where {sold_lines(shop)} group by 1),
-                     sold as (select l.*, {kind} as side, paid_at < born + interval {new_days} day as fresh
+                     sold as (select l.*, {kind} as side, paid_at < born + interval {NEW_DAYS} day as fresh
                               from (select * from order_lines
                                     where {sold_lines(shop)} and paid_at >= $first and paid_at < $until) l
                               join firsts using (sku_id))
@@ -72,10 +70,10 @@ the column
     return rows.sort_values(["month", "side"], kind="stable", ignore_index=True)
 
 
-def vintages(shop: Dataset, *, through: dt.date | None = None, new_days: int = NEW_DAYS) -> pd.DataFrame:
+def vintages(shop: Dataset, *, through: dt.date | None = None) -> pd.DataFrame:
     """Split each month's GMV by the quarter in which its products were first sold; the layers add up to GMV.
 
-    Products first sold in the first `new_days` days of the data are "established": they may be of any age.
+    Products first sold in the first 90 days of the data are "established": they may be of any age.
 
     Returns
     -------
@@ -96,7 +94,7 @@ def vintages(shop: Dataset, *, through: dt.date | None = None, new_days: int = N
     strategy_kit.errors.DesignError: data set 'sample' lacks order_lines.sku_id, which the share of new products needs; add \
 the column
     """
-    known = _months(shop, through, new_days)
+    known = _months(shop, through)
     found = shop.engine.frame(
         f"""with firsts as (select sku_id, cast(min(paid_at) as date) as born from order_lines
                             where {sold_lines(shop)} group by 1)
@@ -106,7 +104,7 @@ the column
             from (select sku_id, paid_at, amount from order_lines
                   where {sold_lines(shop)} and paid_at >= $first and paid_at < $until) l join firsts using (sku_id)
             group by 1, 2 order by 1, 2 nulls first""",
-        {"first": known[0], "until": next_start(known[-1], "month"), "settled": _settled(shop, new_days)},
+        {"first": known[0], "until": next_start(known[-1], "month"), "settled": _settled(shop)},
     )
     quarter = pd.to_datetime(found.pop("quarter"))
     named = quarter.dt.strftime("%Y-Q") + quarter.dt.quarter.astype("Int64").astype(str)
@@ -114,12 +112,12 @@ the column
     return found.assign(month=pd.to_datetime(found["month"]))
 
 
-def sku_survival(shop: Dataset, *, through: dt.date | None = None, new_days: int = NEW_DAYS) -> pd.DataFrame:
+def sku_survival(shop: Dataset, *, through: dt.date | None = None) -> pd.DataFrame:
     """Follow new products from their first sale on: how many still sell, by months of age (Kaplan-Meier).
 
     A product is gone after its last sale once it has been silent for three complete months up to the last one known; it may
     yet come back. Exits of the last three months cannot be seen, so that all others are censored before. Products first sold
-    in the first `new_days` days are left out and counted.
+    in the first 90 days are left out and counted.
 
     Returns
     -------
@@ -140,14 +138,14 @@ def sku_survival(shop: Dataset, *, through: dt.date | None = None, new_days: int
     strategy_kit.errors.DesignError: data set 'sample' lacks order_lines.sku_id, which the share of new products needs; add \
 the column
     """
-    known = _months(shop, through, new_days)
+    known = _months(shop, through)
     day = min(through or shop.data_through, shop.data_through) + dt.timedelta(days=1)
     lives = shop.engine.frame(
         f"""select cast(date_trunc('month', born) as date) as born, cast(date_trunc('month', gone) as date) as gone,
                    born < $settled as censored, count(*) as skus
             from (select sku_id, min(paid_at) as born, max(paid_at) as gone from order_lines
                   where {sold_lines(shop)} and paid_at < $day group by 1) group by 1, 2, 3""",
-        {"settled": _settled(shop, new_days), "day": day},
+        {"settled": _settled(shop), "day": day},
     )
     born, gone = (np.asarray(lives[name], "datetime64[M]").astype(int) for name in ("born", "gone"))
     last = int(np.datetime64(known[-1], "M").astype(int))
@@ -175,15 +173,13 @@ the column
     return result
 
 
-def _months(shop: Dataset, through: dt.date | None, new_days: int) -> list[dt.date]:
-    if not whole_number(new_days, 1):
-        raise ParameterError(f"new_days is a whole number of days, 1 or more, not {new_days!r}")
+def _months(shop: Dataset, through: dt.date | None) -> list[dt.date]:
     need(shop, _ASKED, "sku_id")
-    known = months(shop, through, matured=False, burn_in_days=new_days)
+    known = months(shop, through, matured=False, burn_in_days=NEW_DAYS)
     if not known:
-        raise DesignError(f"no complete month of data set {shop.name!r} lies {new_days} days into the data; wait")
+        raise DesignError(f"no complete month of data set {shop.name!r} lies {NEW_DAYS} days into the data; wait")
     return known
 
 
-def _settled(shop: Dataset, new_days: int) -> dt.date:
-    return shop.data_from + dt.timedelta(days=new_days)
+def _settled(shop: Dataset) -> dt.date:
+    return shop.data_from + dt.timedelta(days=NEW_DAYS)

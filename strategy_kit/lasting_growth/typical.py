@@ -21,10 +21,8 @@ NEW, LONG = "under a year", "a year or more"
 PERCENTILES = (10, 25, 50, 75, 90)
 
 
-def typical_merchants(
-    shop: Dataset, *, month: dt.date | None = None, by: str | None = None, through: dt.date | None = None
-) -> pd.DataFrame:
-    """Give the percentiles of a month's GMV over merchants, medians beside means, those without a sale counted as 0.
+def typical_merchants(shop: Dataset, *, by: str | None = None, through: dt.date | None = None) -> pd.DataFrame:
+    """Give the percentiles of the last complete month's GMV over merchants, medians beside means, who sold nothing as 0.
 
     Merchants are all on the roster that had opened by the month's end; without opened_on, the whole roster. GMV is what was
     paid and not cancelled: sales, not what a merchant earns on them. Who has closed for good counts as without a sale, since
@@ -32,8 +30,6 @@ def typical_merchants(
 
     Parameters
     ----------
-    month
-        Its first day; the last complete month known by `through` by default.
     by
         A column of merchants such as "region", or "tenure" (opened less than a year before the month's end, or longer).
 
@@ -48,7 +44,7 @@ def typical_merchants(
     DesignError
         If no month is complete, or tenure is asked for without opened_on.
     ParameterError
-        If the month is not complete or the column unknown.
+        If the column is unknown.
 
     Examples
     --------
@@ -60,11 +56,7 @@ def typical_merchants(
     known = months(shop, through, matured=False)
     if not known:
         raise DesignError(f"data set {shop.name!r} has no complete month yet, so no month's sales are told; wait")
-    start = known[-1] if month is None else month
-    if start not in known:
-        raise ParameterError(
-            f"{start} is no complete month of data set {shop.name!r}; take from {known[0]} to {known[-1]}"
-        )
+    start = known[-1]
     stop = next_start(start, "month")
     columns = shop.columns("merchants")
     opened = "coalesce(cast(opened_on as date) < $stop, true)" if "opened_on" in columns else "true"

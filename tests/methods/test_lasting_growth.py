@@ -154,6 +154,32 @@ def test_a_cohort_with_a_single_buyer_of_a_kind_is_left_out_and_counted() -> Non
     assert found.attrs["left_out"]["few"] == 61
 
 
+@pytest.mark.parametrize(("ahead", "ends"), [(2, "2023-05-22"), (1, None), (4, "2023-05-29")])
+def test_a_trough_ends_before_the_next_festival_sells(ahead: int, ends: str | None) -> None:
+    """618 begins to sell `ahead` weeks after 520: its sales are nothing that 520 gave back or brought."""
+    weeks, rng = pd.date_range("2023-01-02", periods=48, freq="W-MON"), np.random.default_rng(0)
+    days = pd.Series(pd.date_range(weeks[0], periods=48 * 7))
+    week = days - pd.to_timedelta(days.dt.day_of_week, unit="D")
+    later = pd.date_range(weeks[19] + ahead * 7 * DAY, periods=3, freq="7D")
+    name = pd.Series(np.select([week == weeks[19], week.isin(later)], ["520", "618"], "")).replace("", None)
+    calendar = pd.DataFrame({"date": days, "festival": name, "phase": np.where(name.isna(), "none", "spot")})
+    lift = np.where(weeks == weeks[19], 1.5, np.where(weeks.isin(later), 3.0, 1.0))
+    lines = pd.DataFrame({"order_id": range(48), "line_id": 1, "buyer_id": "b", "merchant_id": "m", "category": "toys",
+                          "paid_at": weeks, "amount": (1000 * lift * np.exp(rng.normal(0, 0.02, 48))).round(2)})  # fmt: skip
+    known: Any = {"data_from": weeks[0].date(), "data_through": days.iloc[-1].date(), "calendar": calendar}
+    roster = pd.DataFrame({"merchant_id": ["m"], "category": "toys"})
+    market = sk.dataset_from_frames(lines, roster, timezone="Asia/Shanghai", currency="CNY", **known)
+    found = lasting.festival_blocks(market)
+    mine = found[found["festival"] == "520"].set_index("part")
+    if ends is None:
+        assert mine.empty
+        assert found.attrs["left_out"][["festival", "reason"]].to_numpy().tolist() == [["520", "overlap"]]
+    else:
+        assert mine.loc["trough", "last_week"] == pd.Timestamp(ends)
+        assert abs(mine.loc["trough", "lift"]) < 0.1
+    assert (lasting.festival_weeks_shown(market, found)["part"] == "trough").sum() == 2
+
+
 def test_a_festival_and_its_trough_are_found_as_they_were_made(hollow: list[Path]) -> None:
     held = total = 0
     for folder in hollow:
