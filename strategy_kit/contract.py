@@ -113,6 +113,12 @@ TABLES: dict[str, Table] = {
                 "split the refund over the lines it belongs to",
             ),
             Law(
+                "a refunded line has its refund_amount",
+                "status = 'refunded' and refund_amount is null",
+                ("status", "refund_amount"),
+                "without it the line counts as kept in full; enter what was given back",
+            ),
+            Law(
                 "paid_at lies within the data set's window",
                 "cast(paid_at as date) not between date '{data_from}' and date '{data_through}'",
                 ("paid_at",),

@@ -41,6 +41,7 @@ BROKEN: dict[tuple[str, str], dict[str, Any]] = {
     ("order_lines", "merchant_id is on the roster"): {"merchant_id": "stranger"},
     ("order_lines", "category is known"): {"category": None},
     ("order_lines", "refund_amount is at most amount"): {"amount": 1.0, "refund_amount": 1.01},
+    ("order_lines", "a refunded line has its refund_amount"): {"status": "refunded", "refund_amount": None},
     ("order_lines", "paid_at lies within the data set's window"): {"paid_at": pd.Timestamp("2025-02-03")},
     ("support", "merchant_id is on the roster"): {"merchant_id": "stranger"},
     ("support", "ended_on is not before started_on"): {"ended_on": pd.Timestamp("2025-01-12")},
