@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
@@ -140,7 +142,12 @@ SILENCE = {"day": 90, "week": 13, "month": 3, "quarter": 2}
 
 
 def survival(
-    shop: Dataset, *, period: Period = "month", gone_after: int | None = None, burn_in_days: int = 60
+    shop: Dataset,
+    *,
+    period: Period = "month",
+    gone_after: int | None = None,
+    burn_in_days: int = 60,
+    through: dt.date | None = None,
 ) -> pd.DataFrame:
     """Follow merchants from their first sale on: how many still sell, and how much, with and without the silent.
 
@@ -148,7 +155,7 @@ def survival(
     data: by default 90 days, 13 weeks, 3 months or 2 quarters, since after a shorter silence merchants who sell seldom
     would count as gone. It may yet come back. Exits of the last periods cannot be seen yet, so that all others are
     censored at the last period in which one could be. Left-censored merchants (see `triangle`) are left out; if none is
-    left, a DesignError says so.
+    left, a DesignError says so. With `through`, the data are read as they stood once that day had settled.
 
     Returns
     -------
@@ -169,6 +176,10 @@ def survival(
     gone_after = SILENCE[checked_period(period)] if gone_after is None else gone_after
     if not whole_number(gone_after, 1):
         raise ParameterError(f"gone_after is a whole number of periods, 1 or more, not {gone_after!r}")
+    last = dt.date.max
+    if through is not None:
+        last = min(through + dt.timedelta(days=shop.description.settlement_days), shop.data_through)
+        shop = replace(shop, description=replace(shop.description, data_through=last))
     cells = triangle(shop, unit="merchant", period=period, burn_in_days=burn_in_days)
     cells["gmv"] = triangle(shop, unit="merchant", period=period, value="gmv", burn_in_days=burn_in_days)["value"]
     known = cells["observed"] & ~cells["left_censored"]
@@ -180,8 +191,8 @@ def survival(
     lives = shop.engine.frame(
         f"""select date_trunc('{period}', first) as born, date_trunc('{period}', last) as gone, count(*) as merchants
             from (select merchant_id, min(paid_at) as first, max(paid_at) as last from order_lines
-                  where {sold_lines(shop)} and cast(paid_at as date) <= $end group by 1) group by 1, 2""",
-        {"end": shop.data_through},
+                  where {sold_lines(shop)} and cast(paid_at as date) <= $last group by 1) group by 1, 2""",
+        {"last": last},
     )
     lives[["born", "gone"]] = lives[["born", "gone"]].apply(numbered, period=period)
     dropped = lives["born"].isin(numbered(cells.loc[cells["left_censored"], "cohort"], period))

@@ -65,6 +65,8 @@ def search(reading: Reading) -> Parts:
     told = [_verb(reading, contrast) for contrast in contrasts]
     title = say("ph_search_title", verb=told[0])
     note = say("ph_search_note", queries=told[1], conversion=told[2], range=_range(reading, contrasts[0]))
+    if unknown := weekly.attrs["unknown"]["minutes_per_purchase"]:
+        note = say.prose(note, say("ph_search_unknown", rows=formats.Count(unknown)))
     return title, note, _minutes(reading, weekly, title)
 
 
@@ -180,12 +182,9 @@ def _complaints(reading: Reading) -> str:
 
 
 def _survival(reading: Reading) -> Any:
-    say, shop = reading.words, reading.shop
-    # as the data stood at the end of the week of the page
-    end = reading.monday + dt.timedelta(days=6 + shop.description.settlement_days)
-    seen = replace(shop.description, data_through=min(end, shop.data_through))
+    say = reading.words
     try:
-        curve = cohort.survival(replace(shop, description=seen))
+        curve = cohort.survival(reading.shop, through=reading.monday + dt.timedelta(days=6))
     except DesignError as reason:
         return blocks.line(reason_in(reading.words.language, str(reason)))
     curve = curve[curve["at_risk"] >= FEWEST]
