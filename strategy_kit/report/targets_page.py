@@ -228,21 +228,27 @@ def _ratchet(reading: Reading, made: pd.DataFrame) -> Any:
 def _jump(reading: Reading, made: pd.DataFrame, tier: str) -> Any:
     """Tell how sales of the next period differ just above and just below a line, or why that may not be read."""
     say = reading.words
-    made = made.sort_values(["merchant_id", "period_start"])
-    following = made.groupby("merchant_id")["sold"].shift(-1)
-    held = (following > 0) & (made["sold"] > 0) & (made[tier] > 0)
-    growth = pd.Series(np.log(following[held].to_numpy() / made["sold"][held].to_numpy()))
-    growth -= growth.groupby(made["period_start"][held].to_numpy()).transform("mean")
-    score = made["sold"][held].to_numpy() / made[tier][held].to_numpy()
+    growth, held = _growth(made)
+    held &= made[tier] > 0
+    growth, score = growth[held], made["sold"][held].to_numpy() / made[tier][held].to_numpy()
+    growth -= growth.groupby(made["period_start"][held]).transform("mean")
     try:
         test = targets.density_test(score)
         if (smallest := min(test.p_value, test.p_near)) < targets.REFUSED:
             told = "p < 0.001" if smallest < _LEAST_SHOWN else f"p = {formats.number(smallest, 3)}"
             return blocks.line(say("jump_sorted", tier=say(f"word_{tier}"), p=told))
-        row = (
-            targets.discontinuity(growth.to_numpy(), score, cluster=made["merchant_id"][held].to_numpy()).tidy().iloc[0]
-        )
+        owner = made["merchant_id"][held].to_numpy()
+        row = targets.discontinuity(growth.to_numpy(), score, cluster=owner).tidy().iloc[0]
     except DesignError as reason:
         return blocks.line(say("jump_refused", tier=say(f"word_{tier}"), reason=reason))
-    ends = {name: formats.percent(float(np.expm1(row[name])), signed=True) for name in ("conf_low", "conf_high")}
-    return blocks.line(say("jump_found", tier=say(f"word_{tier}"), low=ends["conf_low"], high=ends["conf_high"]))
+    ends = {name: formats.percent(float(row[f"conf_{name}"]), signed=True) for name in ("low", "high")}
+    counts = {"out": formats.Count(int((~held).sum())), "n": formats.Count(len(held))}
+    return blocks.line(say("jump_found", tier=say(f"word_{tier}"), **ends, **counts))
+
+
+def _growth(made: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
+    """Return sales in the period right after over this one's, 0 included, and where there are such: in the order of `made`."""
+    following = made.sort_values("period_start").groupby("merchant_id")[["period_start", "sold"]].shift(-1)
+    following = following.reindex(made.index)
+    next_one = following["period_start"] == made["period_end"] + pd.Timedelta(days=1)
+    return following["sold"] / made["sold"], next_one & (made["sold"] > 0)

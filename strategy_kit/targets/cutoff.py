@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 Array = np.ndarray
 _FEW, _FEW_OUTCOMES, _NEAR = 20, 100, 0.1
-REFUSED = 0.05
-"""p-value of the density test below which no discontinuity is estimated."""
+REFUSED = 0.025
+"""p-value of either of the two density tests below which no discontinuity is estimated: 5% for both together, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +148,7 @@ def discontinuity(
     Raises
     ------
     DesignError
-        If one of the two tests of `density_test` rejects at 5%, naming its p-value, or fewer than 100 values lie on
+        If one of the two tests of `density_test` rejects at 2.5%, naming its p-value, or fewer than 100 values lie on
         a side within the bandwidth.
     ParameterError
         If lengths differ.

@@ -109,6 +109,27 @@ def test_sales_that_come_back_after_a_bad_period_are_seen_before_the_looser_floo
     assert abs(before.estimate - study.average[0]) < 2 * before.std_error  # what it "did" was there before
 
 
+def test_next_period_s_sales_hold_zeros_and_skip_no_period() -> None:
+    starts = pd.to_datetime(["2025-03-03", "2025-01-06", "2025-01-06", "2025-02-03", "2025-03-03"])
+    made = pd.DataFrame({"merchant_id": ["b", "b", "a", "a", "a"], "period_start": starts})
+    made = made.assign(period_end=starts + pd.Timedelta(days=27), sold=[9.0, 4.0, 2.0, 0.0, 5.0])
+    growth, held = page._growth(made)
+    assert held.tolist() == [False, False, True, False, False]  # b has none in February, a sold nothing then
+    assert growth[held].tolist() == [0.0]
+
+
+def test_a_jump_at_the_line_tells_who_was_left_out(readings: dict[str, Reading]) -> None:
+    rng = np.random.default_rng(6)
+    starts = pd.date_range("2024-01-01", periods=4, freq="28D")
+    made = pd.DataFrame({"merchant_id": np.repeat(range(700), 4), "period_start": np.tile(starts, 700), "stretch": 1.0})
+    made = made.assign(period_end=made["period_start"] + pd.Timedelta(days=27), sold=rng.uniform(0.7, 1.3, 2800))
+    made.loc[rng.random(2800) < 0.1, "sold"] = 0.0
+    told = page._jump(readings["en"], made, "stretch").html
+    assert "sales of the period right after" in told
+    lost = (made["sold"] == 0) | (made["period_start"] == starts[-1])
+    assert f"left out: {lost.sum()} of 2,800" in told.replace("\u2060", "").replace(f"{lost.sum():,}", str(lost.sum()))
+
+
 def test_where_nothing_is_due_no_share_is_told(readings: dict[str, Reading], monkeypatch: pytest.MonkeyPatch) -> None:
     now = pd.DataFrame({"merchants": [12], "sold": [5.0], "stretch_due": [0.0]})
     monkeypatch.setattr(targets, "running", lambda *_, **__: now)
