@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from strategy_kit import charts, did, formats, whole_web
 from strategy_kit.errors import DesignError
 from strategy_kit.report import blocks
 from strategy_kit.report.audience import FEWEST
+from strategy_kit.report.claims import Spread, in_percent
 from strategy_kit.report.figures import bands, effects_table, latest
 from strategy_kit.report.programme_page import Parts, ProgrammePage
 from strategy_kit.report.reading import listed
@@ -146,7 +149,9 @@ def entry(reading: Reading) -> Parts:
 
 def _diverted(reading: Reading, fits: dict[str, Any]) -> str:
     """Tell how much of each unit sold elsewhere would have been sold here, as far as that can be told."""
-    say, row = reading.words, whole_web.diversion(*fits.values(), level=reading.level).iloc[0]
+    say, wide = reading.words, reading.widening
+    fits = {name: replace(fit, average=(fit.average[0], fit.average[1] * wide)) for name, fit in fits.items()}
+    row = whole_web.diversion(*fits.values(), level=reading.level).iloc[0]
     if row["form"] != "bounded":
         return say("ww_diversion_open")
     value, low, high = (formats.number(row[name], 2, signed=True) for name in ("estimate", "conf_low", "conf_high"))
@@ -157,8 +162,9 @@ def _in_percent(reading: Reading, panel: Any) -> Any:
     """Tell the effect of entry as a share of what would have been sold, and who was left out."""
     say = reading.words
     try:
-        row: Any = did.poisson_saturated(panel).glance(reading.level).iloc[0]
+        value, error = did.poisson_saturated(panel).average
     except DesignError as reason:
         return blocks.line(say("ww_impossible", reason=reason))
-    low, middle, high = (formats.percent(row[name], signed=True) for name in ("conf_low", "estimate", "conf_high"))
+    spread = Spread(float(np.log1p(value)), error / (1 + value), np.inf, reading.widening)
+    low, middle, high = map(in_percent, np.insert(spread.interval(reading.level), 1, spread.estimate))
     return blocks.line(say("ww_entry_percent", estimate=middle, range=say.span(low, high)))

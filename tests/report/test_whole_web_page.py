@@ -12,9 +12,9 @@ import pandas as pd
 import pytest
 
 import strategy_kit as sk
-from strategy_kit import charts, whole_web
+from strategy_kit import charts, did, formats, whole_web
 from strategy_kit.errors import ParameterError
-from strategy_kit.report import read_week
+from strategy_kit.report import Reading, read_week
 from strategy_kit.report import whole_web_growth as growth
 from strategy_kit.report import whole_web_page as page
 from strategy_kit.report.blocks import Block
@@ -23,7 +23,7 @@ from strategy_kit.simulate import World, simulate
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from strategy_kit.report import Reading, Section
+    from strategy_kit.report import Section
 
 SECTIONS = (page.wallet, page.entry, growth.pass_through, growth.advertising)
 NUMBER = re.compile(r"[+−]?\d[\d.,]*%|[+−]?\d+\.\d+")
@@ -71,6 +71,23 @@ def test_titles_follow_the_numbers(readings: dict[str, Reading]) -> None:
     total = whole_web.advertising_response(whole_web.advertisers(reading.shop)).average[0]
     assert f"goes with {100 * (1.1**total - 1):+.1f}% sales here" in str(growth.advertising(reading)).replace("−", "-")
     assert re.search("monthly turnover here (may have|shows no clear change|cannot)", str(page.entry(reading)))
+
+
+def test_diversion_and_percent_are_as_wide_as_the_reading(
+    readings: dict[str, Reading], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reading = readings["en"]
+    panels = whole_web.entry_panels(reading.shop, through=reading.sunday)
+    fits = {name: did.overall(did.group_time(panel, control="not_yet")) for name, panel in panels.items()}
+    told = []
+    for wide in (1.0, 3.0):
+        monkeypatch.setattr(Reading, "widening", wide)
+        told.append((page._diverted(reading, fits), page._in_percent(reading, panels["on_platform"]).html))
+    row: Any = did.poisson_saturated(panels["on_platform"]).glance(reading.level).iloc[0]
+    assert formats.percent(row["conf_low"], signed=True) in told[0][1]  # a single look is read by the law of the fit
+    assert formats.percent(row["conf_high"], signed=True) in told[0][1]
+    assert told[0][0] != told[1][0]
+    assert told[0][1] != told[1][1]
 
 
 def test_a_failed_placebo_takes_the_title(readings: dict[str, Reading], monkeypatch: pytest.MonkeyPatch) -> None:
