@@ -76,11 +76,7 @@ def merchant_prices(
 
 
 def category_prices(
-    shop: Dataset,
-    outcome: Outcome = "relative_price",
-    *,
-    since: dt.date | None = None,
-    through: dt.date | None = None,
+    shop: Dataset, outcome: Outcome = "relative_price", *, since: dt.date | None = None, through: dt.date | None = None
 ) -> Panel:
     """Build the panel of categories by week for `did.pilot_contrast`, pilots treated from their start.
 

@@ -205,12 +205,7 @@ def product_share(review: Review, share: pd.DataFrame) -> Block:
     say, names = review.words, side_names(review.words)
     last = share[share["month"] == share["month"].max()]
     rows = [
-        [
-            names[str(row.side)],
-            formats.percent(row.share),
-            formats.number(row.skus_new),
-            formats.number(row.skus),
-        ]
+        [names[str(row.side)], formats.percent(row.share), formats.number(row.skus_new), formats.number(row.skus)]
         for row in last.itertuples()
     ]
     heads = [say("lg_side"), say("lg_new_share"), say("lg_new_skus"), say("lg_skus")]
@@ -271,12 +266,7 @@ def percentile_table(review: Review, found: pd.DataFrame) -> Block:
     for row in found.itertuples():
         money = [review.told("gmv", float(value)) for value in (row.p50, row.mean, row.p50_active)]
         rows.append(
-            [
-                _named(say, str(row.group)),
-                formats.number(row.merchants),
-                formats.percent(row.without_sale, 0),
-                *money,
-            ]
+            [_named(say, str(row.group)), formats.number(row.merchants), formats.percent(row.without_sale, 0), *money]
         )
     heads = [
         say("lg_group"),

@@ -187,9 +187,4 @@ def typical(review: Review) -> Parts:
                 median=review.told("gmv", row["p50"]), mean=review.told("gmv", row["mean"]),
                 none=formats.percent(row["without_sale"], 0))  # fmt: skip
     note = say("lg_typical_note", n=formats.Count(len(found) - len(shown)), least=FEWEST)
-    return (
-        title,
-        note,
-        figures.percentiles(review, shown),
-        figures.percentile_table(review, shown),
-    )
+    return (title, note, figures.percentiles(review, shown), figures.percentile_table(review, shown))

@@ -14,16 +14,7 @@ from strategy_kit.report import claims
 from strategy_kit.report.audience import FEWEST, masked
 from strategy_kit.report.categories import Row, forest, interval_columns, percent_rows, signed_percent
 from strategy_kit.report.claims import Spread
-from strategy_kit.report.levers_worth import (
-    bundled,
-    counted,
-    curve_of_cost,
-    left_out,
-    ranked,
-    returned,
-    summed,
-    worth,
-)
+from strategy_kit.report.levers_worth import bundled, counted, curve_of_cost, left_out, ranked, returned, summed, worth
 from strategy_kit.report.programme_page import Parts, ProgrammePage
 from strategy_kit.report.reading import listed
 
