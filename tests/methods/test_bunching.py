@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import statsmodels.api as sm
 from hypothesis import given, settings
@@ -224,3 +225,24 @@ def test_a_jump_needs_values_on_both_sides_and_of_one_length() -> None:
         targets.discontinuity(even, even, bandwidth=0.05)
     with pytest.raises(ParameterError, match="not 600 and 601"):
         targets.discontinuity(even[1:], even)
+
+
+def test_pushing_over_the_line_is_no_ratchet() -> None:
+    rng, runs, held = np.random.default_rng(13), 200, {0.02: 0, 1e-9: 0}
+    for _ in range(runs):
+        honest = rng.uniform(0.7, 1.3, (300, 3))
+        stretch = np.exp(rng.normal(0, 0.05, honest.shape)) / honest
+        over = (honest > 0.9) & (honest < 1) & (rng.random(honest.shape) < 0.8)
+        sold = stretch * np.where(over, 1.003, honest)
+        unit, period = np.indices(honest.shape)
+        rows = {
+            "merchant_id": unit.ravel(),
+            "period_start": period.ravel(),
+            "stretch": stretch.ravel(),
+            "sold": sold.ravel(),
+        }
+        for near in held:
+            row = targets.ratchet(pd.DataFrame(rows), near=near).tidy().iloc[2]
+            held[near] += row["conf_low"] <= 0 <= row["conf_high"]
+    assert held[0.02] / runs > 0.95 - 4 * np.sqrt(0.05 * 0.95 / runs)
+    assert held[1e-9] < held[0.02]  # with those who pushed, a ratchet is seen that is none
