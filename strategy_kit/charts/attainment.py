@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import altair as alt
 import pandas as pd
 
-from strategy_kit.charts.theme import PILOT, SOFT, TINTS, WARNING, WIDTH, Chart, Side, require, worded
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from strategy_kit.charts.theme import PILOT, SOFT, TINTS, WARNING, WIDTH, Chart, Labels, Side, require, worded
 
 HEIGHT = 220
 WORDS = {"value": "Merchants", "share": "Sold, as a share of the stretch", "floor": "floor", "stretch": "stretch"}
 
 
-def attainment(bins: pd.DataFrame, *, labels: Mapping[str, str] | None = None) -> Chart:
+def attainment(bins: pd.DataFrame, *, labels: Labels | None = None) -> Chart:
     """Draw merchants by what they sold as a share of their stretch; bins at and above a target are dark.
 
     Parameters

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import altair as alt
 import numpy as np
@@ -13,9 +13,6 @@ from strategy_kit.charts.curves import LINE
 from strategy_kit.charts.effects_grid import named, writer
 from strategy_kit.errors import ParameterError
 from strategy_kit.formats import Count, percent
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 HEIGHT, LETTERS = 280, 46
 NEVER, EARLIER = "treated vs never treated", "earlier vs later treated"
@@ -32,7 +29,7 @@ WORDS = {
 }  # fmt: skip
 
 
-def bacon(decomposition: Any, *, labels: Mapping[str, str] | None = None) -> theme.Chart:
+def bacon(decomposition: Any, *, labels: theme.Labels | None = None) -> theme.Chart:
     """Draw each comparison of two groups by its weight and its effect, and how much weight forbidden ones have.
 
     Forbidden are comparisons of a group that starts with one that is already treated, whose own change of effect is
@@ -100,10 +97,10 @@ treated: 25.0%; two-way estimate, average by weight: +1.6; forbidden, with units
     return alt.layer(*layers).properties(width=theme.WIDTH, height=HEIGHT, description=described)
 
 
-def _points(rows: pd.DataFrame, words: Mapping[str, str]) -> Any:
+def _points(rows: pd.DataFrame, words: theme.Labels) -> Any:
     """Draw tinted marks, the types with the fewest on top."""
     heads = {"pair": " ", "name": "  ", "text": words["value"], "share": words["weight"]}
-    tips = [alt.Tooltip(f"{name}:N", title=heads[name]) for name in heads]
+    tips = theme.tips(**heads)
     many = rows["type"].map(rows["type"].value_counts())
     rows = rows.iloc[many.mul(-1).argsort(kind="stable")]
     marks = alt.Chart(rows).mark_point(size=60 if len(rows) < 100 else 30, fillOpacity=0.3, strokeWidth=1.5, opacity=1)

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import altair as alt
 import pandas as pd
 
-from strategy_kit.charts.theme import INK, PILOT, SOFT, TINTS, WARNING, WIDTH, Chart, require, worded
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from strategy_kit.charts.theme import INK, PILOT, SOFT, TINTS, WARNING, WIDTH, Chart, Labels, require, worded
 
 HEIGHT, STEP = 240, 64
 WORDS = {
@@ -22,7 +17,7 @@ WORDS = {
 SHARES = {"promised": "promised", "share": "Share met", "floor": "floor", "stretch": "stretch"}
 
 
-def bunching(bins: pd.DataFrame, *, at: float = 1.0, labels: Mapping[str, str] | None = None) -> Chart:
+def bunching(bins: pd.DataFrame, *, at: float = 1.0, labels: Labels | None = None) -> Chart:
     """Draw targets by attainment with the density that they would have without the line; bins that did not fit it are dark.
 
     Parameters
@@ -64,7 +59,7 @@ def bunching(bins: pd.DataFrame, *, at: float = 1.0, labels: Mapping[str, str] |
     return alt.layer(bars, curve, named, rule, name, axis).properties(width=WIDTH, height=HEIGHT)
 
 
-def met_by_band(shares: pd.DataFrame, *, labels: Mapping[str, str] | None = None) -> Chart:
+def met_by_band(shares: pd.DataFrame, *, labels: Labels | None = None) -> Chart:
     """Draw which share met floor and stretch by size band, with intervals and, where there is one, what was promised.
 
     Parameters

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import altair as alt
 import numpy as np
 import pandas as pd
 
 from strategy_kit.charts.curves import HEIGHT, NARROW, pixels, placed, texts
-from strategy_kit.charts.theme import OTHER, PILOT, SOFT, WIDTH, Chart, require, worded
+from strategy_kit.charts.theme import OTHER, PILOT, SOFT, WIDTH, Chart, Labels, require, worded
 from strategy_kit.formats import number
 from strategy_kit.shown import digits_of
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 COLUMNS: dict[str, tuple[str, ...]] = {"cohort": (), "period": (), "mean": (), "n_units": ()}
 WORDS = {"value": "Mean outcome", "period": "Period", "units": "Units"}
 
 
-def cohort_paths(frame: pd.DataFrame, *, labels: Mapping[str, str] | None = None) -> Chart:
+def cohort_paths(frame: pd.DataFrame, *, labels: Labels | None = None) -> Chart:
     """Draw the mean outcome of each cohort over time, named at the end of its line; the last cohort is broken and grey.
 
     A name that would cover another is left to the tooltip.
@@ -81,7 +78,7 @@ def _ends(rows: pd.DataFrame, last: str) -> pd.DataFrame:
     )
 
 
-def _told(rows: pd.DataFrame, words: Mapping[str, str]) -> str:
+def _told(rows: pd.DataFrame, words: Labels) -> str:
     lines = [
         f"{name} {line['text'].iloc[0]} at {line['when'].iloc[0]}, {line['text'].iloc[-1]} at {line['when'].iloc[-1]}"
         for name, line in rows.groupby("name", sort=False)

@@ -8,19 +8,16 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from strategy_kit.charts.theme import HAIR, INK, OTHER, PILOT, WIDTH, Chart, require, start_rule, worded
+from strategy_kit.charts.theme import HAIR, INK, OTHER, PILOT, WIDTH, Chart, Labels, down, require, start_rule, worded
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Mapping
 
 TALL, GAP = 52, 40
 WORDS = {"pilot": "pilots", "other": "others", "start": "pilot starts"}
 
 
-def competition(
-    components: pd.DataFrame, *, labels: Mapping[str, str] | None = None, start: str | dt.date | None = None
-) -> Chart:
+def competition(components: pd.DataFrame, *, labels: Labels | None = None, start: str | dt.date | None = None) -> Chart:
     """Draw each component's weeks, pilots (solid) against others, in a row of its own from its lowest to its highest value.
 
     At the head of a row stand its last values, pilots first.
@@ -62,19 +59,15 @@ def competition(
     tips = [alt.Tooltip("name:N", title=" "), alt.Tooltip("shown:N", title="  ")]
     rule = start_rule(x, str(start), words["start"], "left", height) if start is not None else []
     layers = [
-        alt.Chart(heads).mark_rule(color=HAIR).encode(y=_y("y")),
+        alt.Chart(heads).mark_rule(color=HAIR).encode(y=down("y")),
         *rule,
         alt.Chart(rows).mark_line(strokeWidth=1.75).encode(
-            x=x, y=_y("y"), color=ink, strokeDash=dash, detail="name:N", tooltip=tips
+            x=x, y=down("y"), color=ink, strokeDash=dash, detail="name:N", tooltip=tips
         ),
         alt.Chart(heads).mark_text(align="left", fontWeight=600, color=INK, baseline="bottom", dy=-2).encode(
-            x=alt.value(0), y=_y("y"), text="text:N"
+            x=alt.value(0), y=down("y"), text="text:N"
         ),
     ]  # fmt: skip
     told = {name: "; ".join(f"{words[side]} {value}" for side, value in final[name].items()) for name in names}
     described = ". ".join(f"{words[name]}: {told[name]}" for name in names)
     return alt.layer(*layers).properties(width=WIDTH, height=height, description=f"{described}.")
-
-
-def _y(name: str) -> alt.Y:
-    return alt.Y(f"{name}:Q", axis=None, scale=None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import altair as alt
 import numpy as np
@@ -12,9 +12,6 @@ from strategy_kit.charts import theme
 from strategy_kit.charts.curves import HEIGHT, LETTERS, LINE, NARROW, pixels, placed, texts
 from strategy_kit.errors import ParameterError
 from strategy_kit.formats import number
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 LIMITS = ["centre", "upper", "lower"]
 WORDS = {
@@ -32,9 +29,7 @@ MARKS: dict[str, dict[str, Any]] = {
 }
 
 
-def process_control(
-    frame: pd.DataFrame, *, period: str = "week", labels: Mapping[str, str] | None = None
-) -> theme.Chart:
+def process_control(frame: pd.DataFrame, *, period: str = "week", labels: theme.Labels | None = None) -> theme.Chart:
     """Draw a figure over time with its average and limits, and say in words which points have a special cause.
 
     Special causes are filled diamonds, festivals open squares, incomplete periods open circles. Of several in a row
@@ -96,7 +91,7 @@ def process_control(
         *_points(rows, words["value"], x, y.scale(domain=reach, nice=False, zero=False)),
         texts(ends, x),
         *([texts(causes, x)] if len(causes) else []),
-        alt.Chart(rows.head(1)).mark_text(text=words["value"], align="left", x=0, y=head, color=theme.SOFT),
+        theme.headed(rows, words["value"], head),
     ]
     told = [", ".join(f"{text} {number(at, 1)}" for text, at in zip(ends["text"], ends["value"], strict=True))]
     told += list((said["when"] + " " + said["text"]).iloc[::-1])
@@ -105,7 +100,7 @@ def process_control(
     return alt.layer(*layers).properties(width=theme.WIDTH, height=HEIGHT, description=f"{described}.")
 
 
-def _marked(frame: pd.DataFrame, period: str, words: Mapping[str, str]) -> pd.DataFrame:
+def _marked(frame: pd.DataFrame, period: str, words: theme.Labels) -> pd.DataFrame:
     """Say of each period how it is drawn and what its word is; incomplete goes before any signal."""
     rows = frame.assign(day=pd.to_datetime(frame[period])).sort_values("day", ignore_index=True)
     code = rows["signal"].astype(str).where(rows["complete"].astype(bool), "incomplete")

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import altair as alt
 import numpy as np
 
-from strategy_kit.charts.theme import HAIR, OTHER, PILOT, SOFT, TINTS, WIDTH, Chart, require, worded, wrapped
+from strategy_kit.charts.theme import HAIR, OTHER, PILOT, SOFT, TINTS, WIDTH, Chart, Labels, require, worded, wrapped
 from strategy_kit.formats import number
 from strategy_kit.formats import percent as percentage
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     import pandas as pd
 
@@ -24,7 +24,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {"age": (), "value": (), "series": ()}
 WORDS = {"value": "Share still active", "age": "Months since the first", "interval": "shaded: 95% intervals"}
 
 
-def retention_curves(frame: pd.DataFrame, *, percent: bool = True, labels: Mapping[str, str] | None = None) -> Chart:
+def retention_curves(frame: pd.DataFrame, *, percent: bool = True, labels: Labels | None = None) -> Chart:
     """Draw values by age on an axis from 0, one line per series, named at its end.
 
     A series "average" is heavy and blue among others that are thin and grey, of which those that reach the last age
@@ -86,7 +86,7 @@ def retention_curves(frame: pd.DataFrame, *, percent: bool = True, labels: Mappi
     return alt.layer(*layers).properties(width=WIDTH, height=HEIGHT, description=described)
 
 
-def _lines(rows: pd.DataFrame, lead: str, words: Mapping[str, str], x: alt.X, y: alt.Y) -> list[alt.Chart]:
+def _lines(rows: pd.DataFrame, lead: str, words: Labels, x: alt.X, y: alt.Y) -> list[alt.Chart]:
     """Shade the intervals, then draw the lines, the leading one on top, with a dot where each ends."""
     names = [name for name in rows["series"].unique() if name != lead]
     thin, broken = lead == "average", cycle([[6, 4], [2, 3], [10, 3], [8, 3, 2, 3]])

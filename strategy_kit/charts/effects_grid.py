@@ -15,7 +15,7 @@ from strategy_kit.errors import ParameterError, refuse
 from strategy_kit.formats import number
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
 ROW, LEAST, TALL = 28, 14, 560
 SMALL, NAME = 0.72, 110
@@ -29,7 +29,7 @@ WORDS = {
 }  # fmt: skip
 
 
-def effects_grid(effects: Any, *, percent: bool = False, labels: Mapping[str, str] | None = None) -> theme.Chart:
+def effects_grid(effects: Any, *, percent: bool = False, labels: theme.Labels | None = None) -> theme.Chart:
     """Draw the effect on each cohort in each period, with the start of each cohort as a line in steps.
 
     Cells above 0 are blue, below 0 red, both on one scale. A dot marks a cell whose 95 % interval excludes 0, a stroke
@@ -75,7 +75,7 @@ interval excludes 0 in 1 of 1 cells from the start on and 0 of 1 before it.
     x = alt.X("column:N", axis=alt.Axis(orient="top", **flat), scale=alt.Scale(domain=periods, **packed))
     y = alt.Y("row:N", axis=alt.Axis(labelOverlap=False, **flat), scale=alt.Scale(domain=cohorts, **packed))
     heads = {"row": words["cohort"], "column": words["period"], "text": words["value"], "span": "95%"}
-    place = {"x": x, "y": y, "tooltip": [alt.Tooltip(f"{name}:N", title=heads[name]) for name in heads]}
+    place = {"x": x, "y": y, "tooltip": theme.tips(**heads)}
     layers = [
         *_boxes(rows, place, percent=percent),
         *_strokes(cells, len(periods), tall),
@@ -203,7 +203,7 @@ def _strokes(rows: pd.DataFrame, count: int, tall: int) -> list[Any]:
     return [part.encode(**place) for part in (line, across)[: 1 + bool(len(bare))]]
 
 
-def _legend(rows: pd.DataFrame, words: Mapping[str, str], left: int) -> Any:
+def _legend(rows: pd.DataFrame, words: theme.Labels, left: int) -> Any:
     """Write what is shown and how above the plot, in lines for a wide and for a narrow page."""
     told = {name: rows[name].any() for name in ("before", "excludes", "missing")}
     told["none"] = (rows["span"] == "–").all()
@@ -222,7 +222,7 @@ def _legend(rows: pd.DataFrame, words: Mapping[str, str], left: int) -> Any:
     return text.encode(x=alt.value(-left), y=alt.value(alt.ExprRef(f"{broad} ? {wide} : {narrow}")))
 
 
-def _described(rows: pd.DataFrame, words: Mapping[str, str], periods: list[str], cohorts: list[str]) -> str:
+def _described(rows: pd.DataFrame, words: theme.Labels, periods: list[str], cohorts: list[str]) -> str:
     ends = rows.loc[[rows["estimate"].idxmin(), rows["estimate"].idxmax()]]
     low, high = ends["text"] + " (" + ends["row"] + ", " + ends["column"] + ")"
     held = rows[rows["span"] != "–"]

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import altair as alt
 import pandas as pd
 
 from strategy_kit.charts import theme
 from strategy_kit.formats import number
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 HEIGHT, RANGE = 300, ["age", "conf_low", "conf_high"]
 WORDS = {
@@ -24,7 +21,7 @@ WORDS = {
 }
 
 
-def event_study(study: Any, *, percent: bool = False, labels: Mapping[str, str] | None = None) -> theme.Chart:
+def event_study(study: Any, *, percent: bool = False, labels: theme.Labels | None = None) -> theme.Chart:
     """Draw the effect by periods since the start, with nested pointwise intervals and the simultaneous band.
 
     Parameters
@@ -72,8 +69,8 @@ def event_study(study: Any, *, percent: bool = False, labels: Mapping[str, str] 
         alt.Chart(pd.DataFrame({"at": [0]})).mark_rule(color=theme.INK, strokeWidth=1).encode(y="at:Q"),
         *theme.start_rule(x, -0.5, words["start"], side, HEIGHT),
         base.mark_line(color=theme.PILOT, strokeWidth=2.25).encode(y="estimate:Q"),
-        dots.encode(y="estimate:Q", tooltip=[alt.Tooltip(f"{name}:N", title=tips[name]) for name in tips]),
-        alt.Chart(rows.head(1)).mark_text(text=words["value"], align="left", x=0, y=-30, color=theme.SOFT),
+        dots.encode(y="estimate:Q", tooltip=theme.tips(**tips)),
+        theme.headed(rows, words["value"], -30),
     )
     edge = {"left": 2, "top": 2, "right": 8, "bottom": 2}  # the last age stands half a step from the edge
     return layers.properties(width=theme.WIDTH, height=HEIGHT, description=described, padding=edge)

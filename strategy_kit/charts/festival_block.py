@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import altair as alt
 import numpy as np
 import pandas as pd
 
 from strategy_kit.charts.curves import HEIGHT
-from strategy_kit.charts.theme import INK, OTHER, PILOT, SOFT, TINTS, WARNING, WIDTH, Chart, require, worded
+from strategy_kit.charts.theme import INK, OTHER, PILOT, SOFT, TINTS, WARNING, WIDTH, Chart, Labels, require, worded
 from strategy_kit.formats import number
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 COLUMNS: dict[str, tuple[str, ...]] = {
     "week": (), "part": ("ordinary", "festival", "trough"), "sold": (), "expected": (),
@@ -27,7 +22,7 @@ WORDS = {
 }
 
 
-def festival_block(frame: pd.DataFrame, *, labels: Mapping[str, str] | None = None) -> Chart:
+def festival_block(frame: pd.DataFrame, *, labels: Labels | None = None) -> Chart:
     """Draw weekly sales as a line and the expectation broken; between them what came on top is filled, what is missing hollow.
 
     Parameters
@@ -77,11 +72,11 @@ def festival_block(frame: pd.DataFrame, *, labels: Mapping[str, str] | None = No
     return alt.layer(*layers).properties(width=WIDTH, height=HEIGHT, description=_told(block, words))
 
 
-def _key(words: Mapping[str, str]) -> str:
+def _key(words: Labels) -> str:
     return f"{words['value']} (—— {words['sold']}, – – {words['expected']})"
 
 
-def _names(block: pd.DataFrame, words: Mapping[str, str], x: alt.X) -> list[alt.Chart]:
+def _names(block: pd.DataFrame, words: Labels, x: alt.X) -> list[alt.Chart]:
     """Name the two parts above their middle week."""
     spots = block.groupby("part", sort=False)["when"].agg(
         lambda days: days.iloc[len(days) // 2 if len(days) > 2 else 0]
@@ -90,7 +85,7 @@ def _names(block: pd.DataFrame, words: Mapping[str, str], x: alt.X) -> list[alt.
     return [alt.Chart(names).mark_text(color=INK, fontWeight=600, y=6, align="center").encode(x=x, text="name:N")]
 
 
-def _told(block: pd.DataFrame, words: Mapping[str, str]) -> str:
+def _told(block: pd.DataFrame, words: Labels) -> str:
     sums = block.groupby("part", sort=False)[["sold", "expected"]].sum()
     parts = []
     for part, row in sums.iterrows():

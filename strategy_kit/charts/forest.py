@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import altair as alt
 import numpy as np
 import pandas as pd
 
+from strategy_kit.charts import theme
 from strategy_kit.charts.curves import LINE, pixels
 from strategy_kit.charts.effects_grid import writer
-from strategy_kit.charts.theme import INK, PAPER, PILOT, RULE, SOFT, TINTS, WIDTH, Chart, require, worded, wrapped
+from strategy_kit.charts.theme import across, down
 from strategy_kit.formats import number
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 Unit = Literal["", "%"] | Callable[[float], str]
 NAME, HEAD, GAP, LONG = 20, 44, 12, 7
 BOUNDS = ["estimate", "conf_low", "conf_high"]
 KINDS: dict[str, dict[str, Any]] = {
-    "plain": {"shape": "circle", "size": 55, "fill": PILOT},
-    "open": {"shape": "circle", "size": 55, "fill": PAPER},
-    "head": {"shape": "diamond", "size": 170, "fill": PILOT},
-    "new": {"shape": "stroke", "size": 170, "fill": PILOT},
+    "plain": {"shape": "circle", "size": 55, "fill": theme.PILOT},
+    "open": {"shape": "circle", "size": 55, "fill": theme.PAPER},
+    "head": {"shape": "diamond", "size": 170, "fill": theme.PILOT},
+    "new": {"shape": "stroke", "size": 170, "fill": theme.PILOT},
 }
 FOREST = {
     "value": "Effect, in units of the outcome",
@@ -44,8 +42,8 @@ RANKS = {"value": "Rank, 1 for the largest effect", "note": "lines: ranks that h
 
 
 def forest(
-    effects: Any, pooled: Any = None, *, percent: bool = False, labels: Mapping[str, str] | None = None
-) -> Chart:
+    effects: Any, pooled: Any = None, *, percent: bool = False, labels: theme.Labels | None = None
+) -> theme.Chart:
     """Draw the effect in each category, below them their average, and where the effect in a new category lies.
 
     Parameters
@@ -71,14 +69,14 @@ def forest(
     'Effect, in units of the outcome. toys +9.0% (+5.0% … +13.0%); books +5.0% (0.0% … +10.0%).'
     """
     rows = getattr(effects, "tidy", lambda: effects)()
-    require("forest", rows, dict.fromkeys(BOUNDS, ()))
+    theme.require("forest", rows, dict.fromkeys(BOUNDS, ()))
     rows = rows.assign(name=rows.iloc[:, 0].astype(str), kind="plain")
     if pooled is not None:
         tidy = getattr(pooled, "tidy", lambda: pooled)()
-        require("forest", tidy, {"scope": ("average", "new"), **dict.fromkeys(BOUNDS, ())})
+        theme.require("forest", tidy, {"scope": ("average", "new"), **dict.fromkeys(BOUNDS, ())})
         kind = tidy["scope"].map({"average": "head", "new": "new"})
         rows = pd.concat([rows, tidy.assign(name=tidy["scope"], kind=kind)])
-    words = worded({**{name: name for name in rows["name"]}, **FOREST}, labels)
+    words = theme.worded({**{name: name for name in rows["name"]}, **FOREST}, labels)
     rows = rows[["name", "kind", *BOUNDS]].reset_index(drop=True)
     write = writer(rows[BOUNDS], percent=percent)
     rows["value"] = rows["estimate"].map(write)
@@ -89,7 +87,7 @@ def forest(
     )
 
 
-def metrics_forest(table: pd.DataFrame, *, labels: Mapping[str, str] | None = None) -> Chart:
+def metrics_forest(table: pd.DataFrame, *, labels: theme.Labels | None = None) -> theme.Chart:
     """Draw every declared metric in its family, filled where it survives the correction, with what could not be computed.
 
     Metrics have different units, so that each row is drawn in widths of its own interval: how far it lies from zero compares.
@@ -113,11 +111,11 @@ def metrics_forest(table: pd.DataFrame, *, labels: Mapping[str, str] | None = No
     'primary metric. gmv +2.0 (+1.0 … +3.0), p 0.010.'
     """
     columns = ["family", "metric", *BOUNDS, "p_adjusted", "survives", "missing_because"]
-    require("metrics_forest", table, dict.fromkeys(columns, ()))
+    theme.require("metrics_forest", table, dict.fromkeys(columns, ()))
     rows = table[columns].reset_index(drop=True)
     told = rows["missing_because"].astype(str)
     names = [*rows["family"].astype(str), *rows["metric"].astype(str), *told[told != ""]]
-    words = worded({**{name: name for name in names}, **METRICS}, labels)
+    words = theme.worded({**{name: name for name in names}, **METRICS}, labels)
     told = told.where(told == "", told.map(words))
     half = (rows["conf_high"] - rows["conf_low"]) / 2
     writes = [writer(row) for row in rows[BOUNDS].to_numpy()]
@@ -135,7 +133,7 @@ def metrics_forest(table: pd.DataFrame, *, labels: Mapping[str, str] | None = No
     return drawn(rows, note=f"{words['value']}; {words['note']}", unit=None)
 
 
-def rank_intervals(ranks: pd.DataFrame, *, labels: Mapping[str, str] | None = None) -> Chart:
+def rank_intervals(ranks: pd.DataFrame, *, labels: theme.Labels | None = None) -> theme.Chart:
     """Draw the ranks that each lever or group may have, from the largest effect.
 
     Parameters
@@ -156,13 +154,12 @@ def rank_intervals(ranks: pd.DataFrame, *, labels: Mapping[str, str] | None = No
     >>> rank_intervals(ranks).description
     'Rank, 1 for the largest effect. service 1 (1 to 2); display 2 (1 to 2).'
     """
-    require("rank_intervals", ranks, dict.fromkeys(["rank", "rank_low", "rank_high"], ()))
+    theme.require("rank_intervals", ranks, dict.fromkeys(["rank", "rank_low", "rank_high"], ()))
     rows = ranks.sort_values("rank", kind="stable").reset_index(drop=True)
     rows = rows.assign(name=rows.iloc[:, 0].astype(str), kind="plain")
-    words = worded({**{name: name for name in rows["name"]}, **RANKS}, labels)
-    rows = rows.drop(columns=BOUNDS, errors="ignore").rename(
-        columns=dict(zip(["rank", "rank_low", "rank_high"], BOUNDS, strict=True))
-    )
+    words = theme.worded({**{name: name for name in rows["name"]}, **RANKS}, labels)
+    renamed = dict(zip(["rank", "rank_low", "rank_high"], BOUNDS, strict=True))
+    rows = rows.drop(columns=BOUNDS, errors="ignore").rename(columns=renamed)
     rows["value"] = rows["estimate"].astype(str)
     rows["told"] = [f"{row.estimate} ({row.conf_low} {words['to']} {row.conf_high})" for row in rows.itertuples()]
     rows = rows.assign(block=words["value"], name=rows["name"].map(words))
@@ -174,7 +171,7 @@ def _span(row: Any, write: Any, missing: str) -> str:
     return f"{write(row.estimate)} ({ends})"
 
 
-def drawn(rows: pd.DataFrame, *, note: str, unit: Unit | None = "", ticks: list[int] | None = None) -> Chart:
+def drawn(rows: pd.DataFrame, *, note: str, unit: Unit | None = "", ticks: list[int] | None = None) -> theme.Chart:
     """Draw rows of blocks, each block on its own scale with its own zero.
 
     Parameters
@@ -192,30 +189,30 @@ def drawn(rows: pd.DataFrame, *, note: str, unit: Unit | None = "", ticks: list[
     rows = rows.reset_index(drop=True).astype({"block": str, "name": str, **dict.fromkeys(BOUNDS, float)})
     cells, heads, scale = _laid(rows, ticks, unit)
     foot = float(heads["bottom"].iloc[-1])
-    notes = pd.DataFrame({"text": [wrapped(note, HEAD)], "y": [foot + LINE]})
+    notes = pd.DataFrame({"text": [theme.wrapped(note, HEAD)], "y": [foot + LINE]})
     base, edge = alt.Chart(cells), -10 - max(pixels(line) for lines in cells["lines"] for line in lines)
-    x, y = _x("at"), _y("y")
-    bold: dict[str, Any] = {"align": "left", "lineHeight": LINE, "color": INK}
+    x, y = across("at"), down("y")
+    bold: dict[str, Any] = {"align": "left", "lineHeight": LINE, "color": theme.INK}
     weight = alt.ExprRef("datum.kind == 'head' ? 600 : 400")
     ranged = cells.dropna(subset=["left", "right"])
     bar = ranged[ranged["kind"] == "new"]
     line = ranged[ranged["kind"] != "new"]
-    tips = [alt.Tooltip("name:N", title=" "), alt.Tooltip("told:N", title="  ")]
+    tips = theme.tips(name=" ", told="  ")
     told = [
         f"{head}. {'; '.join(part['name'] + ' ' + part['told'])}" for head, part in cells.groupby("block", sort=False)
     ]
     layers = [
-        alt.Chart(scale).mark_rule().encode(x=x, y=_y("top"), y2="bottom:Q", color=alt.Color("ink:N", scale=None)),
+        alt.Chart(scale).mark_rule().encode(x=x, y=down("top"), y2="bottom:Q", color=alt.Color("ink:N", scale=None)),
         alt.Chart(scale)
-        .mark_text(color=SOFT, baseline="top", dy=3, align=alt.ExprRef("datum.side"))
-        .encode(x=x, y=_y("bottom"), text="text:N"),
+        .mark_text(color=theme.SOFT, baseline="top", dy=3, align=alt.ExprRef("datum.side"))
+        .encode(x=x, y=down("bottom"), text="text:N"),
         alt.Chart(bar)
-        .mark_bar(size=12, color=TINTS[0.80], stroke=PILOT, strokeWidth=1)
-        .encode(x=_x("left"), x2="right:Q", y=y),
-        alt.Chart(line).mark_rule(color=PILOT, strokeWidth=2).encode(x=_x("left"), x2="right:Q", y=y),
+        .mark_bar(size=12, color=theme.TINTS[0.80], stroke=theme.PILOT, strokeWidth=1)
+        .encode(x=across("left"), x2="right:Q", y=y),
+        alt.Chart(line).mark_rule(color=theme.PILOT, strokeWidth=2).encode(x=across("left"), x2="right:Q", y=y),
         *(
             alt.Chart(part)
-            .mark_point(color=PILOT, strokeWidth=1.75, opacity=1, **KINDS[str(kind)])
+            .mark_point(color=theme.PILOT, strokeWidth=1.75, opacity=1, **KINDS[str(kind)])
             .encode(x=x, y=y, tooltip=tips)
             for kind, part in cells.dropna(subset="at").groupby("kind", sort=False)
         ),
@@ -223,19 +220,11 @@ def drawn(rows: pd.DataFrame, *, note: str, unit: Unit | None = "", ticks: list[
         base.mark_text(x="width", dx=10, dy=alt.ExprRef("datum.raise"), fontWeight=weight, **bold).encode(
             y=y, text="value:N"
         ),
-        alt.Chart(heads).mark_text(x=edge, fontWeight=600, **bold).encode(y=_y("y"), text="lines:N"),
-        alt.Chart(notes).mark_text(x=edge, align="left", lineHeight=LINE, color=SOFT).encode(y=_y("y"), text="text:N"),
+        alt.Chart(heads).mark_text(x=edge, fontWeight=600, **bold).encode(y=down("y"), text="lines:N"),
+        alt.Chart(notes).mark_text(x=edge, **{**bold, "color": theme.SOFT}).encode(y=y, text="text:N"),
     ]
     height = foot + LINE * (len(notes["text"][0]) + 0.5)
-    return alt.layer(*layers).properties(width=WIDTH, height=height, description=". ".join(told) + ".")
-
-
-def _x(name: str) -> alt.X:
-    return alt.X(f"{name}:Q", axis=None, scale=alt.Scale(domain=[0, 1], nice=False, zero=False))
-
-
-def _y(name: str) -> alt.Y:
-    return alt.Y(f"{name}:Q", axis=None, scale=None)
+    return alt.layer(*layers).properties(width=theme.WIDTH, height=height, description=". ".join(told) + ".")
 
 
 def _laid(
@@ -243,31 +232,26 @@ def _laid(
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Place rows and titles below each other, and everything across on a scale; return what the scales draw too."""
     parts, heads, scales, bottom = [], list[dict[str, Any]](), [], 0.0
-    below = rows.get("below", pd.Series("", index=rows.index)).map(lambda text: wrapped(str(text), NAME))
-    lines = rows["name"].map(lambda name: wrapped(name, NAME) or [""]) + below
+    below = rows.get("below", pd.Series("", index=rows.index)).map(lambda text: theme.wrapped(str(text), NAME))
+    lines = rows["name"].map(lambda name: theme.wrapped(name, NAME) or [""]) + below
     beside = rows["value"].map(lambda value: len(value) if isinstance(value, list) else 1)
     rows = rows.assign(lines=lines, tall=LINE * np.maximum(lines.str.len(), beside) + GAP)
     rows = rows.assign(lift=-(lines.str.len() - 1) * LINE / 2, **{"raise": -(beside - 1) * LINE / 2})
     for head, part in rows.groupby("block", sort=False):
-        title = wrapped(str(head), HEAD)
+        title = theme.wrapped(str(head), HEAD)
         top = bottom + LINE * len(title) + GAP / 2
         ends = top + part["tall"].cumsum()
         heads.append({"lines": title, "y": bottom + LINE / 2, "bottom": float(ends.iloc[-1]) + LINE + GAP})
         low, high, places, texts = _scale(rows if unit is None else part, ticks, unit)
-        across = zip(("at", "left", "right"), BOUNDS, strict=True)
-        placed = {name: ((part[bound] - low) / (high - low)).clip(0, 1) for name, bound in across}
+        ends_of = zip(("at", "left", "right"), BOUNDS, strict=True)
+        placed = {name: ((part[bound] - low) / (high - low)).clip(0, 1) for name, bound in ends_of}
         parts.append(part.assign(y=ends - part["tall"] / 2, **placed))
-        ink = [SOFT if place == 0 and ticks is None else RULE for place in places]
+        ink = [theme.SOFT if place == 0 and ticks is None else theme.RULE for place in places]
         at = [(place - low) / (high - low) for place in places]
-        sides = [
-            ("right", "left")[place > 0] if len(text) > LONG else "center"
-            for place, text in zip(places, texts, strict=True)
-        ]
-        scales.append(
-            pd.DataFrame(
-                {"at": at, "text": texts, "side": sides, "ink": ink, "top": top, "bottom": float(ends.iloc[-1])}
-            )
-        )
+        pairs = zip(places, texts, strict=True)
+        sides = [("right", "left")[place > 0] if len(text) > LONG else "center" for place, text in pairs]
+        marks = {"at": at, "text": texts, "side": sides, "ink": ink}
+        scales.append(pd.DataFrame({**marks, "top": top, "bottom": float(ends.iloc[-1])}))
         bottom = float(heads[-1]["bottom"]) + GAP
     return pd.concat(parts), pd.DataFrame(heads), pd.concat(scales)
 

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import altair as alt
 import pandas as pd
 
-from strategy_kit.charts.theme import INK, PAPER, PILOT, RULE, SOFT, TINTS, WIDTH, Chart, require, worded
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from strategy_kit.charts.theme import INK, PAPER, PILOT, RULE, SOFT, TINTS, WIDTH, Chart, Labels, require, worded
 
 TALL, HEIGHT = 54, 360
 OVERLAP = {"few": "too few", "value": "Merchants that hold both levers; on the diagonal, that lever alone"}
@@ -21,7 +16,7 @@ CURVE = {
 }
 
 
-def overlap_map(pairs: pd.DataFrame, *, labels: Mapping[str, str] | None = None) -> Chart:
+def overlap_map(pairs: pd.DataFrame, *, labels: Labels | None = None) -> Chart:
     """Draw how many merchants hold each pair of levers, framed where a cell can be told apart.
 
     Parameters
@@ -63,7 +58,7 @@ def overlap_map(pairs: pd.DataFrame, *, labels: Mapping[str, str] | None = None)
     return chart.properties(description=f"{words['value']}. {told}.")
 
 
-def concentration_curve(curve: pd.DataFrame, *, labels: Mapping[str, str] | None = None) -> Chart:
+def concentration_curve(curve: pd.DataFrame, *, labels: Labels | None = None) -> Chart:
     """Draw the share of what was gained against the share of what it cost, from the cells with most of the money on.
 
     Parameters

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import altair as alt
 import pandas as pd
 
 from strategy_kit.charts import theme
 from strategy_kit.formats import number
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 HEIGHT = 300
 WORDS = {
@@ -32,7 +29,7 @@ def looks(
     threshold: float | None = None,
     horizon: int | None = None,
     percent: bool = False,
-    labels: Mapping[str, str] | None = None,
+    labels: theme.Labels | None = None,
 ) -> theme.Chart:
     """Draw the estimate at each look with its interval and the band, the threshold, and the horizon.
 
@@ -94,7 +91,7 @@ def looks(
         *([] if horizon is None else theme.start_rule(x, horizon, words["horizon"], "right", HEIGHT)),
         base.mark_line(color=theme.PILOT, strokeWidth=2.25).encode(y="estimate:Q"),
         dots.encode(y="estimate:Q", tooltip=[alt.Tooltip(name, title=title) for name, title in tips.items()]),
-        alt.Chart(rows.head(1)).mark_text(text=words["value"], align="left", x=0, y=-30, color=theme.SOFT),
+        theme.headed(rows, words["value"], -30),
     )
     return layers.properties(width=theme.WIDTH, height=HEIGHT, description=described)
 

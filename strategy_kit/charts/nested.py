@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import altair as alt
 import numpy as np
 import pandas as pd
 
+from strategy_kit.charts import theme
 from strategy_kit.charts.curves import LINE, pixels
 from strategy_kit.charts.forest import BOUNDS, Unit, _scale
-from strategy_kit.charts.theme import HAIR, INK, PAPER, PILOT, RULE, SOFT, TINTS, WIDTH, Chart, require, worded, wrapped
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from strategy_kit.charts.theme import across, down
 
 NARROW, NAME, FOOT, EDGE, UNDER, MOST = 500, 26, 48, 8, 17, 1.5
 """A page this narrow has names and numbers above the bands, which are so many pixels high."""
@@ -23,16 +21,16 @@ ENDS = [end for pair in BANDS.values() for end in pair]
 KINDS: dict[str, dict[str, Any]] = {
     "one": {"shape": "stroke", "angle": 90, "size": 260, "strokeWidth": 3},
     "average": {"shape": "stroke", "angle": 90, "size": 420, "strokeWidth": 4},
-    "prediction": {"shape": "stroke", "angle": 90, "size": 260, "strokeWidth": 3, "color": SOFT},
-    "clear": {"shape": "circle", "size": 70, "fill": PILOT},
-    "open": {"shape": "circle", "size": 70, "fill": PAPER, "strokeWidth": 2},
+    "prediction": {"shape": "stroke", "angle": 90, "size": 260, "strokeWidth": 3, "color": theme.SOFT},
+    "clear": {"shape": "circle", "size": 70, "fill": theme.PILOT},
+    "open": {"shape": "circle", "size": 70, "fill": theme.PAPER, "strokeWidth": 2},
 }
 WORDS = {"note": "from dark to pale: 50, 80 and 95% intervals", "cut": "at the edge: reaches further"}
 
 
 def nested_forest(
-    rows: pd.DataFrame, *, unit: Unit = "%", shared: bool = True, labels: Mapping[str, str] | None = None
-) -> Chart:
+    rows: pd.DataFrame, *, unit: Unit = "%", shared: bool = True, labels: theme.Labels | None = None
+) -> theme.Chart:
     """Draw estimates with nested bands, grey where they are predictions, in blocks below each other.
 
     A prediction whose outer band reaches further than all else is cut at the edge and marked there; its numbers are not.
@@ -62,15 +60,15 @@ def nested_forest(
     >>> nested_forest(pd.DataFrame([row | ends])).description
     'toys +9.0% (+5.0 to +13.0).'
     """
-    require("nested_forest", rows, {"block": (), "name": (), "kind": tuple(KINDS), "estimate": (), "value": ()})
-    require("nested_forest", rows, dict.fromkeys(ENDS, ()))
-    words = worded(WORDS, labels)
+    theme.require("nested_forest", rows, {"block": (), "name": (), "kind": tuple(KINDS), "estimate": (), "value": ()})
+    theme.require("nested_forest", rows, dict.fromkeys(ENDS, ()))
+    words = theme.worded(WORDS, labels)
     rows = rows.reset_index(drop=True).astype({"block": str, "name": str, "value": str, **dict.fromkeys(ENDS, float)})
     rows["also"] = rows.get("also", pd.Series(np.nan, index=rows.index)).astype(float)
     cells, heads, scale = _laid(rows, unit, shared=shared)
     foot = float(heads["bottom"].iloc[-1])
     cut = bool(cells[["beyond_low", "beyond_high"]].any(axis=None))
-    notes = wrapped("; ".join(text for text in (words["note"], words["cut"] * cut) if text), FOOT)
+    notes = theme.wrapped("; ".join(text for text in (words["note"], words["cut"] * cut) if text), FOOT)
     parts = [
         f"{head}{': ' if head else ''}{'; '.join((part['name'] + ' ' + part['value']).str.strip())}"
         for head, part in cells.groupby("block", sort=False)
@@ -78,39 +76,34 @@ def nested_forest(
     layers = [
         *_frame(scale, cells),
         *_bands(cells),
-        *_rules(scale[scale["zero"]], INK),
+        *_rules(scale[scale["zero"]], theme.INK),
         *_marks(cells),
         *_texts(cells, heads, notes, foot),
     ]
     return alt.layer(*layers).properties(
-        width=WIDTH, height=foot + (LINE * (len(notes) + 0.5) if notes else 0), description=". ".join(parts) + "."
+        width=theme.WIDTH, height=foot + (LINE * (len(notes) + 0.5) if notes else 0), description=". ".join(parts) + "."
     )
 
 
 def _laid(rows: pd.DataFrame, unit: Unit, *, shared: bool) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Place rows, titles and the lines of the scales; across, everything is a share of the room for bands."""
-    rows = rows.assign(lines=rows["name"].map(lambda name: wrapped(name, NAME) or [""]))
+    rows = rows.assign(lines=rows["name"].map(lambda name: theme.wrapped(name, NAME) or [""]))
     count = rows["lines"].str.len()
     rows = rows.assign(tall=LINE * count + UNDER, lift=-(count - 1) * LINE / 2)
     parts, heads, scales, bottom, last = [], list[dict[str, Any]](), [], 0.0, rows["block"].iloc[-1]
     for head, part in rows.groupby("block", sort=False):
-        title = wrapped(str(head), FOOT)
+        title = theme.wrapped(str(head), FOOT)
         top = bottom + LINE * len(title)
         ends = top + part["tall"].cumsum()
         told = not shared or head == last  # one scale for all has its numbers once
         heads.append({"lines": title, "y": bottom + LINE / 2, "bottom": float(ends.iloc[-1]) + LINE * told + 12})
         low, high, places, texts = _scale(_reach(rows if shared else part), None, unit)
         placed: dict[str, Any] = {name: (part[name] - low) / (high - low) for name in ["estimate", "also", *ENDS]}
-        edges = {"beyond_low": placed["conf_low"] < 0, "beyond_high": placed["conf_high"] > 1}
+        edges: dict[str, Any] = {"beyond_low": placed["conf_low"] < 0, "beyond_high": placed["conf_high"] > 1}
         placed = {name: at.clip(0, 1) for name, at in placed.items()}
         top_of = ends - part["tall"]
-        down: dict[str, Any] = {
-            "top": top_of,
-            "first": top,
-            "wide": ends - part["tall"] / 2,
-            "narrow": ends - UNDER / 2 - 1,
-        }
-        parts.append(part.assign(**placed, **edges, **down, words=top_of + (part["tall"] - UNDER) / 2))
+        edges |= {"top": top_of, "first": top, "wide": ends - part["tall"] / 2, "narrow": ends - UNDER / 2 - 1}
+        parts.append(part.assign(**placed, **edges, words=top_of + (part["tall"] - UNDER) / 2))
         at = [(place - low) / (high - low) for place in places]
         line = {
             "at": at,
@@ -152,11 +145,11 @@ def _frame(scale: pd.DataFrame, cells: pd.DataFrame) -> list[Any]:
     told = scale.drop_duplicates(["at", "foot"])
     ruled = cells.loc[(cells["kind"] == "average") & (cells["top"] > cells["first"]), ["top"]]
     return [
-        *_rules(scale, HAIR),
+        *_rules(scale, theme.HAIR),
         alt.Chart(told[["at", "text", "foot"]])
-        .mark_text(color=SOFT, baseline="top", dy=3)
-        .encode(x=_x("at", _room(cells)), y=_y("foot"), text="text:N"),
-        alt.Chart(ruled).mark_rule(color=RULE, x=0, x2="width").encode(y=_y("top")),
+        .mark_text(color=theme.SOFT, baseline="top", dy=3)
+        .encode(x=across("at", range=_room(cells)), y=down("foot"), text="text:N"),
+        alt.Chart(ruled).mark_rule(color=theme.RULE, x=0, x2="width").encode(y=down("top")),
     ]
 
 
@@ -164,7 +157,7 @@ def _rules(scale: pd.DataFrame, ink: str) -> list[Any]:
     """Draw lines through the rows, on a phone only where the bands are, so that none runs through a name."""
     base = alt.Chart(scale[["at", "top", "bottom"]])
     base = base.transform_calculate(top=f"width < {NARROW} ? datum.bottom - {UNDER} : datum.top")
-    return [base.mark_rule(color=ink).encode(x=_x("at"), y=_y("top"), y2="bottom:Q")]
+    return [base.mark_rule(color=ink).encode(x=across("at"), y=down("top"), y2="bottom:Q")]
 
 
 def _bands(cells: pd.DataFrame) -> list[Any]:
@@ -172,30 +165,25 @@ def _bands(cells: pd.DataFrame) -> list[Any]:
     parts = []
     for level, (low, high) in BANDS.items():
         part = cells.dropna(subset=[low, high])
-        ink = part["kind"].eq("prediction").map({True: GREYS[level], False: TINTS[level]})
+        ink = part["kind"].eq("prediction").map({True: GREYS[level], False: theme.TINTS[level]})
         parts.append(pd.DataFrame({"left": part[low], "right": part[high], "ink": ink, **part[["narrow", "wide"]]}))
     base = _placed(pd.concat(parts)).mark_rule(strokeWidth=alt.ExprRef(f"width < {NARROW} ? 8 : 12"))
-    return [base.encode(x=_x("left"), x2="right:Q", y=_y("y"), color=alt.Color("ink:N", scale=None))]
+    return [base.encode(x=across("left"), x2="right:Q", y=down("y"), color=alt.Color("ink:N", scale=None))]
 
 
 def _marks(cells: pd.DataFrame) -> list[Any]:
     layers: list[Any] = []
-    tips = [alt.Tooltip("name:N", title=" "), alt.Tooltip("value:N", title="  ")]
+    tips = theme.tips(name=" ", value="  ")
     for side, arrow in (("low", "◂"), ("high", "▸")):
         base = _placed(cells[cells[f"beyond_{side}"]])
-        layers.append(base.mark_text(text=arrow, color=SOFT, fontSize=13).encode(x=_x(f"conf_{side}"), y=_y("y")))
-    second: dict[str, Any] = {
-        "shape": "diamond",
-        "size": 60,
-        "fill": PAPER,
-        "strokeWidth": 1.5,
-        "color": PILOT,
-        "opacity": 1,
-    }
-    layers.append(_placed(cells.dropna(subset="also")).mark_point(**second).encode(x=_x("also"), y=_y("y")))
+        tip = base.mark_text(text=arrow, color=theme.SOFT, fontSize=13)
+        layers.append(tip.encode(x=across(f"conf_{side}"), y=down("y")))
+    second: dict[str, Any] = {"shape": "diamond", "size": 60, "fill": theme.PAPER, "strokeWidth": 1.5}
+    also = _placed(cells.dropna(subset="also")).mark_point(**second, color=theme.PILOT, opacity=1)
+    layers.append(also.encode(x=across("also"), y=down("y")))
     for kind, part in cells.dropna(subset="estimate").groupby("kind", sort=False):
-        look: dict[str, Any] = {"color": PILOT, "opacity": 1, **KINDS[str(kind)]}
-        layers.append(_placed(part).mark_point(**look).encode(x=_x("estimate"), y=_y("y"), tooltip=tips))
+        look: dict[str, Any] = {"color": theme.PILOT, "opacity": 1, **KINDS[str(kind)]}
+        layers.append(_placed(part).mark_point(**look).encode(x=across("estimate"), y=down("y"), tooltip=tips))
     return layers
 
 
@@ -203,24 +191,16 @@ def _texts(cells: pd.DataFrame, heads: pd.DataFrame, notes: list[str], foot: flo
     weight = alt.ExprRef("datum.kind == 'average' ? 600 : 400")
     place = f"width < {NARROW} ? datum.words : datum.wide"
     base = alt.Chart(cells).transform_calculate(y=place)
-    style: dict[str, Any] = {"color": INK, "lineHeight": LINE, "fontWeight": weight}
-    below = pd.DataFrame({"text": [notes], "y": [foot + LINE / 2]})
+    style: dict[str, Any] = {"color": theme.INK, "lineHeight": LINE, "fontWeight": weight}
+    below, y = pd.DataFrame({"text": [notes], "y": [foot + LINE / 2]}), down("y")
+    left: dict[str, Any] = {"x": 0, "align": "left"}
     return [
-        base.mark_text(x=0, align="left", dy=alt.ExprRef("datum.lift"), **style).encode(y=_y("y"), text="lines:N"),
-        base.mark_text(x="width", align="right", **style).encode(y=_y("y"), text="value:N"),
-        alt.Chart(heads).mark_text(x=0, align="left", fontWeight=600, color=INK).encode(y=_y("y"), text="lines:N"),
-        alt.Chart(below).mark_text(x=0, align="left", color=SOFT, lineHeight=LINE).encode(y=_y("y"), text="text:N"),
+        base.mark_text(**left, dy=alt.ExprRef("datum.lift"), **style).encode(y=y, text="lines:N"),
+        base.mark_text(x="width", align="right", **style).encode(y=y, text="value:N"),
+        alt.Chart(heads).mark_text(**left, fontWeight=600, color=theme.INK).encode(y=y, text="lines:N"),
+        alt.Chart(below).mark_text(**left, color=theme.SOFT, lineHeight=LINE).encode(y=y, text="text:N"),
     ]
 
 
 def _placed(part: pd.DataFrame) -> alt.Chart:
     return alt.Chart(part).transform_calculate(y=f"width < {NARROW} ? datum.narrow : datum.wide")
-
-
-def _x(name: str, room: list[Any] | None = None) -> alt.X:
-    ends: dict[str, Any] = {"range": room} if room else {}
-    return alt.X(f"{name}:Q", axis=None, scale=alt.Scale(domain=[0, 1], nice=False, zero=False, **ends))
-
-
-def _y(name: str) -> alt.Y:
-    return alt.Y(f"{name}:Q", axis=None, scale=None)

@@ -6,11 +6,11 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from strategy_kit.charts.forest import BOUNDS, drawn
-from strategy_kit.charts.theme import Chart, require, worded
+from strategy_kit.charts.theme import Chart, Labels, require, worded
 from strategy_kit.formats import number
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
 SALES, PLATFORM = ("supported", "rivals", "category"), ("revenue", "cost", "profit")
 WORDS = {
@@ -27,9 +27,7 @@ WORDS = {
 }
 
 
-def gross_to_net(
-    ladder: Any, *, write: Callable[[float], str] | None = None, labels: Mapping[str, str] | None = None
-) -> Chart:
+def gross_to_net(ladder: Any, *, write: Callable[[float], str] | None = None, labels: Labels | None = None) -> Chart:
     """Draw the ladder: gains of supported merchants, losses of rivals, the category, then revenue, cost and profit.
 
     Sales and the platform's money have a scale each, for one is a small share of the other.

@@ -6,12 +6,10 @@ from typing import TYPE_CHECKING
 
 import altair as alt
 
-from strategy_kit.charts.theme import HAIR, INK, PAPER, PILOT, SOFT, WARNING, WIDTH, Chart, require, worded
+from strategy_kit.charts.theme import HAIR, INK, PAPER, PILOT, SOFT, WARNING, WIDTH, Chart, Labels, require, worded
 from strategy_kit.formats import number
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     import pandas as pd
 
 PITCH = 44
@@ -20,7 +18,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {"group": (), **dict.fromkeys(MARKS, ())}
 WORDS = {"value": "Sales of the month, log scale", "zero": "0", "mean": "mean", "p50": "median"}
 
 
-def percentile_ladder(frame: pd.DataFrame, *, labels: Mapping[str, str] | None = None) -> Chart:
+def percentile_ladder(frame: pd.DataFrame, *, labels: Labels | None = None) -> Chart:
     """Draw one rung a group on a log axis, the median as a dot and the mean as a diamond.
 
     A thin line reaches from the 10th to the 90th percentile, a thick one from the 25th to the 75th. What is 0 stands at the

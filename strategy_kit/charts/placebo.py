@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 
 from strategy_kit.charts.curves import pixels
-from strategy_kit.charts.theme import INK, OTHER, PAPER, PILOT, SOFT, WIDTH, Chart, signed_axis, worded
+from strategy_kit.charts.theme import INK, OTHER, PAPER, PILOT, SOFT, WIDTH, Chart, Labels, signed_axis, worded
 from strategy_kit.formats import number
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from numpy.typing import NDArray
 
@@ -40,7 +40,7 @@ def placebo_strip(
     *,
     average: float | None = None,
     to_percent: Callable[[float], float] | None = None,
-    labels: Mapping[str, str] | None = None,
+    labels: Labels | None = None,
 ) -> Chart:
     """Draw three rows on one axis: the pilots, the other categories, and what chance could have picked.
 

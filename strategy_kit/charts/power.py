@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import altair as alt
 import pandas as pd
@@ -12,9 +12,6 @@ from strategy_kit.charts.curves import LINE
 from strategy_kit.charts.effects_grid import writer
 from strategy_kit.errors import ParameterError
 from strategy_kit.formats import percent as percentage
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 HEIGHT, FOOT, CELL, LETTERS, NARROW = 260, 50, 56, 40, 275
 ENOUGH, MOST = 0.8, 0.999  # draws cannot show certainty
@@ -28,7 +25,7 @@ TABLE = {
 }
 
 
-def power_curve(rows: pd.DataFrame, *, percent: bool = False, labels: Mapping[str, str] | None = None) -> theme.Chart:
+def power_curve(rows: pd.DataFrame, *, percent: bool = False, labels: theme.Labels | None = None) -> theme.Chart:
     """Draw the chance of being found by the size of the effect, a line a design, the first of them heavy.
 
     Parameters
@@ -66,7 +63,7 @@ def power_curve(rows: pd.DataFrame, *, percent: bool = False, labels: Mapping[st
     x = alt.X("effect:Q", title=words["value"], axis=axis, scale=alt.Scale(nice=False))
     y = alt.Y("power:Q", axis=alt.Axis(format="%", tickCount=5, title=None), scale=alt.Scale(domain=[0, 1]))
     enough = alt.Chart(pd.DataFrame({"power": [ENOUGH]})).encode(y=y)
-    tip = [alt.Tooltip("name:N", title=" "), alt.Tooltip("told:N", title=words["chance"])]
+    tip = theme.tips(name=" ", told=words["chance"])
     told = [f"{name}: {_ends(part, write)}" for name, part in lines.groupby("name", sort=False)]
     return alt.layer(
         enough.mark_rule(color=theme.SOFT, strokeDash=[3, 3]),
@@ -74,7 +71,7 @@ def power_curve(rows: pd.DataFrame, *, percent: bool = False, labels: Mapping[st
         alt.Chart(lines).mark_line(strokeWidth=2.25).encode(*_look(names), x=x, y=y),
         alt.Chart(lines).mark_point(size=120, opacity=0, color=theme.SOFT).encode(x=x, y=y, tooltip=tip),
         *_key(names),
-        alt.Chart(lines.head(1)).mark_text(text=words["chance"], align="left", x=0, y=-14, color=theme.SOFT),
+        theme.headed(lines, words["chance"], -14),
     ).properties(
         width=theme.WIDTH,
         height=HEIGHT,
@@ -82,7 +79,7 @@ def power_curve(rows: pd.DataFrame, *, percent: bool = False, labels: Mapping[st
     )
 
 
-def what_if(rows: pd.DataFrame, *, percent: bool = False, labels: Mapping[str, str] | None = None) -> theme.Chart:
+def what_if(rows: pd.DataFrame, *, percent: bool = False, labels: theme.Labels | None = None) -> theme.Chart:
     """Draw a small table: detectable effect by pilots and weeks, below it the chance that the effect asked about is found.
 
     The present design is framed.
@@ -126,9 +123,7 @@ def what_if(rows: pd.DataFrame, *, percent: bool = False, labels: Mapping[str, s
         edge.encode(x=x, y=alt.Y("line:N", sort=None)),
         base.mark_text(fontSize=_letters(cells), fontWeight=600, color=theme.PILOT, dy=-7).encode(text="told:N"),
         base.mark_text(color=theme.INK, dy=12).encode(text="chance:N"),
-        alt.Chart(cells.head(1)).mark_text(
-            text=lines, align="left", x=0, y=-26 - LINE * len(lines), lineHeight=LINE, color=theme.SOFT
-        ),
+        theme.headed(cells, lines, -26 - LINE * len(lines), lineHeight=LINE),
     ).properties(
         width=theme.WIDTH,
         height=CELL * len(cells["line"].unique()),
@@ -146,7 +141,7 @@ def _chance(power: float) -> str:
     return percentage(power) if power < MOST else f">{percentage(MOST)}"
 
 
-def _named(rows: pd.DataFrame, words: Mapping[str, str]) -> pd.Series[str]:
+def _named(rows: pd.DataFrame, words: theme.Labels) -> pd.Series[str]:
     return rows["pilots"].astype(str) + f" {words['pilots']}, " + rows["weeks"].astype(str) + f" {words['weeks']}"
 
 

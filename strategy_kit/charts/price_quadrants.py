@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import altair as alt
 import pandas as pd
 
-from strategy_kit.charts.theme import INK, PAPER, PILOT, RULE, SOFT, TINTS, WIDTH, Chart, require, worded
+from strategy_kit.charts.theme import INK, PAPER, PILOT, RULE, SOFT, TINTS, WIDTH, Chart, across, down, require, worded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -54,17 +54,17 @@ def price_quadrants(shares: pd.DataFrame, *, labels: Mapping[str, str] | None = 
     tips = [alt.Tooltip("text:N", title=words["value"]), alt.Tooltip("span:N", title="95%")]
     layers = [
         base.mark_rect(stroke=RULE, strokeWidth=1).encode(
-            x=_x("left"), x2="right:Q", y=_y("top"), y2="bottom:Q", color=alt.Color("share:Q", scale=scale, legend=None),
+            x=across("left", 2), x2="right:Q", y=down("top"), y2="bottom:Q", color=alt.Color("share:Q", scale=scale, legend=None),
             tooltip=tips,
         ),
         base.mark_text(fontSize=15, fontWeight=600, color=INK, dx=-6, align="right").encode(
-            x=_x("middle"), y=_y("at"), text="text:N"
+            x=across("middle", 2), y=down("at"), text="text:N"
         ),
-        base.mark_text(color=INK, align="left").encode(x=_x("middle"), y=_y("at"), text="span:N"),
-        base.mark_text(align="right", color=SOFT).encode(x=alt.value(-10), y=_y("at"), text="name:N"),
-        alt.Chart(feet).mark_text(color=SOFT).encode(x=_x("middle"), y=alt.value(height + 14), text="name:N"),
+        base.mark_text(color=INK, align="left").encode(x=across("middle", 2), y=down("at"), text="span:N"),
+        base.mark_text(align="right", color=SOFT).encode(x=alt.value(-10), y=down("at"), text="name:N"),
+        alt.Chart(feet).mark_text(color=SOFT).encode(x=across("middle", 2), y=alt.value(height + 14), text="name:N"),
         alt.Chart(heads).mark_text(align="left", fontWeight=600, color=PILOT, dy=-12).encode(
-            x=alt.value(0), y=_y("at"), text="text:N"
+            x=alt.value(0), y=down("at"), text="text:N"
         ),
     ]  # fmt: skip
     percents = 100 * shares[["share", "conf_low", "conf_high"]]
@@ -74,11 +74,3 @@ def price_quadrants(shares: pd.DataFrame, *, labels: Mapping[str, str] | None = 
     described = ". ".join(f"{words[str(side)]}: {part}" for side, part in parts.items())
     chart = alt.layer(*layers).properties(width=WIDTH, height=height + 24)
     return chart.properties(description=f"{words['value']}. {described}.")
-
-
-def _x(name: str) -> alt.X:
-    return alt.X(f"{name}:Q", axis=None, scale=alt.Scale(domain=[0, 2], nice=False, zero=False))
-
-
-def _y(name: str) -> alt.Y:
-    return alt.Y(f"{name}:Q", axis=None, scale=None)

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pandas as pd
 
 from strategy_kit.charts.estimators import estimator_comparison
-from strategy_kit.charts.theme import Chart, require, worded
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from strategy_kit.charts.theme import Chart, Labels, require, worded
 
 COLUMNS: dict[str, tuple[str, ...]] = dict.fromkeys(["base_window", "estimate", "conf_low", "conf_high"], ())
 WORDS = {
@@ -33,7 +28,7 @@ def selection_windows(
     *,
     declared: str = "before_selection",
     percent: bool = False,
-    labels: Mapping[str, str] | None = None,
+    labels: Labels | None = None,
 ) -> Chart:
     """Draw the effect from every base window with its interval, the declared one first and heavy, the others in order.
 

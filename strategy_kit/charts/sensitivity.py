@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import altair as alt
 import numpy as np
@@ -11,9 +11,6 @@ import pandas as pd
 from strategy_kit.charts import theme
 from strategy_kit.charts.effects_grid import writer
 from strategy_kit.formats import number
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 HEIGHT, EDGE, ROOM = 300, 0.16, 1.25
 COLUMNS: dict[str, tuple[str, ...]] = dict.fromkeys(["magnitude", "conf_low", "conf_high"], ())
@@ -33,7 +30,7 @@ WORDS = {
 }
 
 
-def sensitivity(result: Any, *, percent: bool = False, labels: Mapping[str, str] | None = None) -> theme.Chart:
+def sensitivity(result: Any, *, percent: bool = False, labels: theme.Labels | None = None) -> theme.Chart:
     """Draw the fan of intervals over the size of the violation, the original interval at its left, the breakdown marked.
 
     Parameters
@@ -88,7 +85,7 @@ def sensitivity(result: Any, *, percent: bool = False, labels: Mapping[str, str]
         *(_spans(part, x, y, off=bool(off)) for off, part in cells.groupby("off")),
         alt.Chart(cells.head(1)).mark_point(**diamond).encode(x=x, y="estimate:Q"),
         *_marked(mark, x, breakdown if shown else np.nan, last),
-        alt.Chart(rows.head(1)).mark_text(text=words["value"], align="left", x=0, y=-30, color=theme.SOFT),
+        theme.headed(rows, words["value"], -30),
     ]
     described = f"{words['value']}. {'; '.join(cells['told'])}. {words[one['restriction']]}; {mark}."
     return alt.layer(*layers).properties(width=theme.WIDTH, height=HEIGHT, description=described)
@@ -98,7 +95,7 @@ def _quoted(word: str) -> str:
     return "'" + word.replace("\\", "\\\\").replace("'", "\\'").replace("\n", " ") + "'"
 
 
-def _laid(rows: pd.DataFrame, one: Any, first: float, write: Any, words: Mapping[str, str], unit: str) -> pd.DataFrame:
+def _laid(rows: pd.DataFrame, one: Any, first: float, write: Any, words: theme.Labels, unit: str) -> pd.DataFrame:
     """Put the original interval before those of each size, with the text of each."""
     head = pd.DataFrame({"magnitude": [first], **{name: [one[name]] for name in ("estimate", "conf_low", "conf_high")}})
     cells = pd.concat([head, rows[[*COLUMNS]]], ignore_index=True).astype(float)
@@ -108,7 +105,7 @@ def _laid(rows: pd.DataFrame, one: Any, first: float, write: Any, words: Mapping
     return cells.assign(told=told, off=(cells["conf_low"] > 0) | (cells["conf_high"] < 0))
 
 
-def _breakdown(value: float, words: Mapping[str, str], unit: str, *, shown: bool) -> str:
+def _breakdown(value: float, words: theme.Labels, unit: str, *, shown: bool) -> str:
     if np.isnan(value):
         return words["none"]
     return words["endless"] if np.isinf(value) else f"{words['breakdown' if shown else 'beyond']} {_three(value)}{unit}"
@@ -121,7 +118,7 @@ def _three(value: float) -> str:
 
 def _spans(part: pd.DataFrame, x: alt.X, y: alt.Y, *, off: bool) -> Any:
     look: dict[str, Any] = {"color": theme.PILOT} if off else {"color": theme.OTHER, "strokeDash": [5, 3]}
-    tip = [alt.Tooltip("told:N", title=" ")]
+    tip = theme.tips(told=" ")
     return alt.Chart(part).mark_rule(strokeWidth=5, **look).encode(x=x, y=y, y2="conf_high:Q", tooltip=tip)
 
 

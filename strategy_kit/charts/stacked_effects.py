@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import altair as alt
 import pandas as pd
 
 from strategy_kit.charts import theme
 from strategy_kit.errors import ParameterError
 from strategy_kit.formats import number
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 HEIGHT, HALF = 280, 0.36
 PARTS = ("filled", "hollow", "total")
@@ -26,7 +21,7 @@ WORDS = {
 }
 
 
-def stacked_effects(frame: pd.DataFrame, *, labels: Mapping[str, str] | None = None) -> theme.Chart:
+def stacked_effects(frame: pd.DataFrame, *, labels: theme.Labels | None = None) -> theme.Chart:
     """Draw two effects by periods since the start as bars on each other, those below zero downwards, and their sum as dots.
 
     Parameters
@@ -58,7 +53,7 @@ def stacked_effects(frame: pd.DataFrame, *, labels: Mapping[str, str] | None = N
     x = theme.ages([rows["age"].min() - 0.5, rows["age"].max() + 0.5], words["age"])
     y = alt.Y("bottom:Q", axis=alt.Axis(labelExpr=theme.signed_axis(), tickCount=6, title=None))
     names = {"age": words["age"], **{part: words[part] for part in PARTS}}
-    tips = [alt.Tooltip(f"{name}:N", title=title) for name, title in names.items()]
+    tips = theme.tips(**names)
     base = alt.Chart(pd.DataFrame({"age": rows["age"], "at": rows["total"], **told}))
     boxes = alt.Chart(bars).encode(x=x, x2="until:Q", y=y, y2="top:Q")
     key = f"■ {words['filled']}   □ {words['hollow']}   ◆ {words['total']}"
@@ -72,9 +67,7 @@ def stacked_effects(frame: pd.DataFrame, *, labels: Mapping[str, str] | None = N
         base.mark_point(shape="diamond", color=theme.PAPER, fill=theme.INK, strokeWidth=1, size=55, opacity=1).encode(
             x=alt.X("age:Q"), y="at:Q", tooltip=tips
         ),
-        alt.Chart(rows.head(1)).mark_text(
-            text=[words["value"], key], align="left", x=0, y=-46, lineHeight=17, color=theme.SOFT
-        ),
+        theme.headed(rows, [words["value"], key], -46, lineHeight=17),
     )
     described = f"{words['value']}, by {words['age'].lower()}: at {number(rows['age'].iloc[-1])} {last}."
     edge = {"left": 2, "top": 2, "right": 8, "bottom": 2}

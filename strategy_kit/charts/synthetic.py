@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import altair as alt
 import numpy as np
 import pandas as pd
 
+from strategy_kit.charts import theme
 from strategy_kit.charts.curves import LINE
-from strategy_kit.charts.theme import INK, OTHER, PILOT, SOFT, WIDTH, Chart, require, start_rule, worded, wrapped
 from strategy_kit.errors import ParameterError
 from strategy_kit.formats import percent
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 HEIGHT, AXIS, BARS, TALL, BAR, MOST, NAME = 220, 30, 68, 28, 14, 10, 16
 COLUMNS: dict[str, dict[str, tuple[str, ...]]] = {
@@ -33,7 +30,7 @@ WORDS = {
 }
 
 
-def synthetic_pair(result: Any, *, cohort: object = None, labels: Mapping[str, str] | None = None) -> Chart:
+def synthetic_pair(result: Any, *, cohort: object = None, labels: theme.Labels | None = None) -> theme.Chart:
     """Draw treated against synthetic over time, and below them the weights of periods and of comparison groups.
 
     The ten largest weights of groups are named, the others added up.
@@ -63,7 +60,7 @@ def synthetic_pair(result: Any, *, cohort: object = None, labels: Mapping[str, s
     'outcome from 1 to 3, start 3: treated and synthetic. Weights of the comparison groups: 1 50.0%, 2 50.0%.'
     """
     paths, donors, times = (_of(result, name, cohort) for name in COLUMNS)
-    words = worded({"value": result.outcome, **WORDS}, labels)
+    words = theme.worded({"value": result.outcome, **WORDS}, labels)
     earlier = AXIS + LINE + BARS if times["weight"].any() else 0
     rows = _named(donors, words["others"], HEIGHT + (earlier or AXIS) + 2 * LINE)
     height = int(rows["end"].max())
@@ -73,11 +70,11 @@ def synthetic_pair(result: Any, *, cohort: object = None, labels: Mapping[str, s
     side: Any = "right" if 2 * (when < start).sum() > len(when) else "left"
     heads = [(words["value"], -8 - LINE), (words["donors"], rows["top"].min() - LINE)]
     heads += [(words["times"], HEIGHT + AXIS + LINE)] * bool(earlier)
-    over = [*_lines(paths.assign(when=when), words, x), *start_rule(x, start, words["start"], side, HEIGHT)]
+    over = [*_lines(paths.assign(when=when), words, x), *theme.start_rule(x, start, words["start"], side, HEIGHT)]
     if earlier:
         shown = times.assign(when=_times(times["period"]), foot=HEIGHT + earlier - 12)
         over += _bars(shown, words["times"], x, 0.6 / len(paths))
-    titles = [alt.Chart(rows.head(1)).mark_text(text=text, align="left", x=0, y=y, color=SOFT) for text, y in heads]
+    titles = [theme.headed(rows, text, y) for text, y in heads]
     first, last = when.iloc[[0, -1]]
     described = (
         f"{words['value']} from {first} to {last}, {words['start']} {start}: {words['treated']} and {words['synthetic']}. "
@@ -85,14 +82,14 @@ def synthetic_pair(result: Any, *, cohort: object = None, labels: Mapping[str, s
     )
     chart = alt.layer(alt.layer(*over), alt.layer(*_donors(rows, words["donors"])), *titles)
     return chart.resolve_scale(x="independent", y="independent").properties(
-        width=WIDTH, height=height, description=described
+        width=theme.WIDTH, height=height, description=described
     )
 
 
 def _of(result: Any, name: str, cohort: object) -> pd.DataFrame:
     """Rows of one cohort."""
     frame: pd.DataFrame = result.details.get(name, pd.DataFrame())
-    require(f"synthetic_pair: {name}", frame, COLUMNS[name])
+    theme.require(f"synthetic_pair: {name}", frame, COLUMNS[name])
     known = frame["cohort"].unique()
     chosen = known[0] if cohort is None and len(known) == 1 else cohort
     rows = frame[frame["cohort"] == chosen].reset_index(drop=True)
@@ -114,7 +111,7 @@ def _axis(when: pd.Series[Any], offset: int) -> alt.X:
     return alt.X(f"when:{kind}", title=None, axis=alt.Axis(**axis), scale=scale)
 
 
-def _lines(paths: pd.DataFrame, words: Mapping[str, str], x: alt.X) -> list[alt.Chart]:
+def _lines(paths: pd.DataFrame, words: theme.Labels, x: alt.X) -> list[alt.Chart]:
     """Both paths, each named at its end, the names at least a line apart."""
     rows = paths.melt(["when"], ["treated", "synthetic"], "series", "value")
     low, high = rows["value"].min(), rows["value"].max()
@@ -123,7 +120,7 @@ def _lines(paths: pd.DataFrame, words: Mapping[str, str], x: alt.X) -> list[alt.
     y = alt.Y("value:Q", title=None, axis=alt.Axis(tickCount=5, format=",.12~g"), scale=scale)
     rows["name"] = rows["series"].map(words)
     both = ["treated", "synthetic"]
-    ink = alt.Color("series:N", legend=None, scale=alt.Scale(domain=both, range=[PILOT, OTHER]))
+    ink = alt.Color("series:N", legend=None, scale=alt.Scale(domain=both, range=[theme.PILOT, theme.OTHER]))
     dash = alt.StrokeDash("series:N", legend=None, scale=alt.Scale(domain=both, range=[[1, 0], [6, 4]]))
     tips = [alt.Tooltip("name:N", title=" "), alt.Tooltip("value:Q", format=",.4~g", title=words["value"])]
     ends = rows.groupby("series", sort=False).tail(1).sort_values("value", ascending=False)
@@ -142,9 +139,9 @@ def _bars(times: pd.DataFrame, title: str, x: alt.X, share: float) -> list[alt.C
     """Weights of periods as bars under the axis, each `share` of the width wide, the largest with its number."""
     top = times["foot"] - TALL * times["weight"] / times["weight"].max()
     rows, wide = times.assign(top=top, text=times["weight"].map(percent)), alt.ExprRef(f"max(2, {share} * width)")
-    tips = [alt.Tooltip("when:N", title=" "), alt.Tooltip("text:N", title=title)]
-    most = alt.Chart(rows.nlargest(1, "weight")).mark_text(dy=-8, color=INK, fontWeight=600)
-    bars = alt.Chart(rows).mark_bar(color=OTHER, size=wide).encode(x=x, y=TOP, y2=FOOT, tooltip=tips)
+    tips = theme.tips(when=" ", text=title)
+    most = alt.Chart(rows.nlargest(1, "weight")).mark_text(dy=-8, color=theme.INK, fontWeight=600)
+    bars = alt.Chart(rows).mark_bar(color=theme.OTHER, size=wide).encode(x=x, y=TOP, y2=FOOT, tooltip=tips)
     return [bars, most.encode(x=x, y=TOP, text="text:N")]
 
 
@@ -153,11 +150,11 @@ def _named(donors: pd.DataFrame, others: str, top: int) -> pd.DataFrame:
     ranked = donors.sort_values("weight", ascending=False, kind="stable")
     shown = ranked[ranked["weight"] > 0].head(MOST)
     rest = len(ranked) - len(shown)
-    rows = pd.DataFrame({"name": shown["group"].astype(str), "weight": shown["weight"], "ink": PILOT})
+    rows = pd.DataFrame({"name": shown["group"].astype(str), "weight": shown["weight"], "ink": theme.PILOT})
     if rest:
-        last = {"name": f"{rest:,} {others}", "weight": max(0.0, 1 - shown["weight"].sum()), "ink": OTHER}
+        last = {"name": f"{rest:,} {others}", "weight": max(0.0, 1 - shown["weight"].sum()), "ink": theme.OTHER}
         rows = pd.concat([rows, pd.DataFrame([last])], ignore_index=True)
-    rows["lines"] = rows["name"].map(lambda name: wrapped(name, NAME))
+    rows["lines"] = rows["name"].map(lambda name: theme.wrapped(name, NAME))
     count = rows["lines"].str.len()
     rows["end"] = top + (LINE * count + 6).cumsum() - 6
     rows["middle"] = rows["end"] - LINE * count / 2
@@ -171,11 +168,11 @@ def _donors(rows: pd.DataFrame, title: str) -> list[alt.Chart]:
     most = float(rows["weight"].max())
     x = alt.X("weight:Q", axis=None, scale=alt.Scale(domain=[0, most], range=[0, alt.ExprRef("width - 50")]))
     base, ink = alt.Chart(rows), alt.Color("ink:N", scale=None)
-    tips = [alt.Tooltip("name:N", title=" "), alt.Tooltip("text:N", title=title)]
+    tips = theme.tips(name=" ", text=title)
     middle, head = (alt.Y(f"{at}:Q", axis=None, scale=None) for at in ("middle", "head"))
-    names = base.mark_text(align="right", x=-8, color=INK, lineHeight=LINE)
+    names = base.mark_text(align="right", x=-8, color=theme.INK, lineHeight=LINE)
     return [
         base.mark_bar().encode(x=x, x2="zero:Q", y=TOP, y2=FOOT, color=ink, tooltip=tips),
         names.encode(y=head, text="lines:N"),
-        base.mark_text(align="left", dx=6, color=INK, fontWeight=600).encode(x=x, y=middle, text="text:N"),
+        base.mark_text(align="left", dx=6, color=theme.INK, fontWeight=600).encode(x=x, y=middle, text="text:N"),
     ]

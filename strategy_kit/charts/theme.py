@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import re
 import textwrap
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Collection, Mapping
+from typing import Any, Literal
 
 import altair as alt
 import pandas as pd
 
 from strategy_kit.errors import ParameterError, nearest, refuse
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
 
 INK, SOFT, RULE, HAIR, PAPER = "#1B1F23", "#4A5157", "#C9CED2", "#E6E9EB", "#FFFFFF"
 PILOT, OTHER, WARNING = "#12436D", "#6B7278", "#801650"
@@ -26,6 +24,7 @@ MIME = "application/vnd.vegalite.v5+json"
 
 Chart = alt.Chart | alt.LayerChart | alt.FacetChart
 Side = Literal["left", "right"]
+Labels = Mapping[str, str]
 
 
 def signed_axis(unit: str = "", factor: float = 1) -> str:
@@ -56,7 +55,7 @@ def wrapped(text: str, width: int) -> list[str]:
     return [line.rstrip(" ") for line in lines if line.strip(" ")]
 
 
-def worded(default: Mapping[str, str], labels: Mapping[str, str] | None) -> dict[str, str]:
+def worded(default: Labels, labels: Labels | None) -> dict[str, str]:
     """Put the caller's words in the place of the default ones; an unknown one is refused."""
     given = labels or {}
     unknown = [f"no word is called {name!r}{nearest(name, default)}" for name in given if name not in default]
@@ -106,6 +105,11 @@ def ages(ends: list[Any], title: str | list[str]) -> alt.X:
 def tips(**titles: str) -> list[alt.Tooltip]:
     """Show these columns under these titles where the pointer is."""
     return [alt.Tooltip(f"{name}:N", title=title) for name, title in titles.items()]
+
+
+def headed(rows: pd.DataFrame, text: str | list[str], y: float, **style: Any) -> alt.Chart:
+    """Write what is shown above the plot."""
+    return alt.Chart(rows.head(1)).mark_text(text=text, align="left", x=0, y=y, color=SOFT, **style)
 
 
 def shade(rows: pd.DataFrame, tint: str, x: alt.X, axis: alt.Axis) -> Any:

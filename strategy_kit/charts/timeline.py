@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import altair as alt
 import pandas as pd
 
 from strategy_kit.charts import theme
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 HEIGHT, BELOW, ROW = 260, 40, 26
 KINDS = {"support": theme.PILOT, "festival": theme.OTHER, "policy": theme.SOFT, "limiting": theme.WARNING}
@@ -19,9 +16,7 @@ COLUMNS = ("age", "level", "estimate", "low", "high")
 WORDS = {"value": "Gap, percent", "age": "weeks since the start", "start": "start", "span": "95%"}
 
 
-def effect_timeline(
-    path: pd.DataFrame, events: pd.DataFrame, *, labels: Mapping[str, str] | None = None
-) -> theme.Chart:
+def effect_timeline(path: pd.DataFrame, events: pd.DataFrame, *, labels: theme.Labels | None = None) -> theme.Chart:
     """Draw a path with nested intervals by age, and bars of what was going on below, on the same weeks.
 
     Parameters
@@ -65,7 +60,7 @@ def effect_timeline(
         *theme.start_rule(x, -0.5, words["start"], "left" if last > -first / 3 else "right", HEIGHT),
         base.mark_line(color=theme.PILOT, strokeWidth=2.25).encode(y="estimate:Q"),
         base.mark_point(color=theme.PILOT, fill=theme.PILOT, size=18, opacity=1).encode(y="estimate:Q", tooltip=tips),
-        alt.Chart(rows.head(1)).mark_text(text=words["value"], align="left", x=0, y=-30, color=theme.SOFT),
+        theme.headed(rows, words["value"], -30),
         *_strip(events, x, (first, last)),
     )
     return layers.properties(width=theme.WIDTH, height=HEIGHT)

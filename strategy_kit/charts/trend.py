@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 import altair as alt
 import pandas as pd
 
-from strategy_kit.charts.theme import OTHER, PAPER, PILOT, SOFT, WIDTH, Chart, Side, start_rule, worded
+from strategy_kit.charts.theme import OTHER, PAPER, PILOT, SOFT, WIDTH, Chart, Labels, Side, start_rule, worded
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Mapping
 
 HEIGHT, LINE = 260, 17
 WORDS = {"incomplete": "incomplete", "start": "pilot starts"}
@@ -24,7 +23,7 @@ def kpi_trend(
     metric: str,
     period: str,
     series: str,
-    labels: Mapping[str, str] | None = None,
+    labels: Labels | None = None,
     start: str | dt.date | None = None,
 ) -> Chart:
     """Draw one metric over time, one line per series, incomplete periods as open points.

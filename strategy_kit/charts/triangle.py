@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import altair as alt
 import pandas as pd
 
-from strategy_kit.charts.theme import PAPER, PILOT, WIDTH, Chart, worded
+from strategy_kit.charts.theme import PAPER, PILOT, WIDTH, Chart, Labels, worded
 from strategy_kit.formats import number
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 ROW = 28
 WORDS = {"age": "Months since the first", "value": "Share of the cohort, %", "cohort": "Cohort · size"}
 
 
-def triangle(frame: pd.DataFrame, *, share: bool | None = None, labels: Mapping[str, str] | None = None) -> Chart:
+def triangle(frame: pd.DataFrame, *, share: bool | None = None, labels: Labels | None = None) -> Chart:
     """Draw a cohort triangle: one row per cohort, one column per age, empty where not yet observed.
 
     Parameters

@@ -7,12 +7,10 @@ from typing import TYPE_CHECKING
 import altair as alt
 
 from strategy_kit.charts.curves import HEIGHT
-from strategy_kit.charts.theme import HAIR, INK, OTHER, PAPER, PILOT, SOFT, WIDTH, Chart, require, worded
+from strategy_kit.charts.theme import HAIR, INK, OTHER, PAPER, PILOT, SOFT, WIDTH, Chart, Labels, require, worded
 from strategy_kit.formats import number
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     import pandas as pd
 
 COLUMNS: dict[str, tuple[str, ...]] = {"month": (), "vintage": (), "gmv": ()}
@@ -20,7 +18,7 @@ TONES = ("#7C97AE", "#B8C7D3")
 WORDS = {"value": "Monthly sales", "established": "established"}
 
 
-def vintage_areas(frame: pd.DataFrame, *, labels: Mapping[str, str] | None = None) -> Chart:
+def vintage_areas(frame: pd.DataFrame, *, labels: Labels | None = None) -> Chart:
     """Draw stacked areas, the oldest vintage at the bottom, each named at its end where its layer is high enough.
 
     Layers alternate in lightness with a white edge, so that neighbours differ in print too; the last one is the darkest.

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import altair as alt
 import numpy as np
 import pandas as pd
 
 from strategy_kit.charts import theme
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 HEIGHT, LINE = 280, 17
 SHARE = {"value": "Share of the total that passes through the platform", "level": "Total, 100 at the start"}
@@ -23,7 +18,7 @@ GROWTH = {
 SHAPES = ["circle", "square", "triangle-up", "diamond", "cross"]
 
 
-def share_and_level(split: pd.DataFrame, *, labels: Mapping[str, str] | None = None) -> theme.Chart:
+def share_and_level(split: pd.DataFrame, *, labels: theme.Labels | None = None) -> theme.Chart:
     """Draw how share of wallet and total moved together: a line from the start (open) to the end (filled) for each group.
 
     To the right and down: the total grew, and a smaller part of it passes through.
@@ -79,7 +74,7 @@ def share_and_level(split: pd.DataFrame, *, labels: Mapping[str, str] | None = N
         alt.Chart(written)
         .mark_text(align="left", dx=10, color=theme.INK, fontWeight=600)
         .encode(x=x, y=y, text="text:N"),
-        alt.Chart(ends.head(1)).mark_text(text=words["value"], align="left", x=0, y=-14, color=theme.SOFT),
+        theme.headed(ends, words["value"], -14),
     ]
     told = [f"{name} {a:.0%} to {b:.0%}, total 100 to {c:.0f}" for name, a, b, c in
             zip(names, split["share_before"], split["share_after"], level, strict=True)]  # fmt: skip
@@ -87,7 +82,7 @@ def share_and_level(split: pd.DataFrame, *, labels: Mapping[str, str] | None = N
     return alt.layer(*layers).properties(width=theme.WIDTH, height=HEIGHT, description=described)
 
 
-def growth_together(bins: pd.DataFrame, *, labels: Mapping[str, str] | None = None) -> theme.Chart:
+def growth_together(bins: pd.DataFrame, *, labels: theme.Labels | None = None) -> theme.Chart:
     """Draw mean growth here against growth in total, one mark a bin and one shape a group, with the line of equal growth.
 
     Parameters
@@ -130,7 +125,7 @@ def growth_together(bins: pd.DataFrame, *, labels: Mapping[str, str] | None = No
         alt.Chart(rows)
         .mark_point(size=70, color=theme.PILOT, fill=theme.PILOT, opacity=0.9)
         .encode(x=x, y=y, shape=shape, tooltip=tips),
-        alt.Chart(rows.head(1)).mark_text(text=words["value"], align="left", x=0, y=-14, color=theme.SOFT),
+        theme.headed(rows, words["value"], -14),
     ]
     told = [f"{words[name]} {len(part)} bins, from {_signed(part.min())} to {_signed(part.max())}"
             for name, part in bins.groupby(bins["group"].astype(str), sort=False)["on_platform"]]  # fmt: skip
