@@ -11,7 +11,7 @@ from strategy_kit.report import blocks, claims, page
 from strategy_kit.report.claims import in_percent
 from strategy_kit.report.effect import COMPARED, Inside
 from strategy_kit.report.reading import LEVEL, listed
-from strategy_kit.report.review import opening
+from strategy_kit.report.review import foot, opening
 
 if TYPE_CHECKING:
     from strategy_kit.estimates import Estimates
@@ -127,7 +127,5 @@ def provenance(reading: Reading) -> Block:
     """Return the foot of the page."""
     say, about = reading.words, reading.shop.description
     window = f"{say.label(about.title or about.name)}; {reading.shop.data_from} – {reading.shop.data_through}"
-    entries = [(say("prov_data"), window), (say("prov_source"), about.source or "–"),
-               (say("prov_method"), say.prose(say("prov_method_text"), say("effect_method"))),
-               (say("prov_words"), say("prov_words_text"))]  # fmt: skip
-    return blocks.provenance(say("section_provenance"), entries, say("prov_invented") if about.synthetic else "")
+    method = say.prose(say("prov_method_text"), say("effect_method"))
+    return foot(reading, window, {"prov_method": method, "prov_words": say("prov_words_text")})

@@ -11,7 +11,7 @@ from strategy_kit.periods import week_label
 from strategy_kit.report import blocks, claims
 from strategy_kit.report.audience import FEWEST
 from strategy_kit.report.reading import Reading, listed
-from strategy_kit.report.review import opening
+from strategy_kit.report.review import foot, opening
 from strategy_kit.report.words import plain
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from strategy_kit.report.blocks import Block
     from strategy_kit.report.sections import Section
 
-_LEVEL_WORD = "95%"
 KEPT_AGE, COHORTS = 3, 13
 
 
@@ -136,17 +135,8 @@ def provenance(reading: Reading) -> Block:
         f"{shop.description.title or shop.name}; {shop.data_from} – {shop.data_through}; {week_label(reading.monday)}"
     )
     notes = listed(say, [*reading.contrast.notes, *(() if isinstance(reading.study, str) else reading.study.notes)])
-    entries = [
-        (say("prov_data"), f"{window}{'; ' + notes if notes else ''}"),
-        (say("prov_source"), shop.description.source or "–"),
-        (
-            say("prov_versions"),
-            ", ".join(f"{package} {version(package)}" for package in ("strategy-kit", "pandas", "duckdb")),
-        ),
-    ]
-    return blocks.provenance(
-        say("section_provenance"), entries, say("prov_invented") if shop.description.synthetic else ""
-    )
+    versions = ", ".join(f"{package} {version(package)}" for package in ("strategy-kit", "pandas", "duckdb"))
+    return foot(reading, f"{window}{'; ' + notes if notes else ''}", {"prov_versions": versions})
 
 
 def against_others(reading: Reading) -> pd.DataFrame:

@@ -161,17 +161,17 @@ def opening(read: Review | Reading, product: str, title: str, languages: str = "
 def provenance(review: Review | Reading, method: str = "review_method") -> Block:
     """Return the foot of the page; `method` is the key of how its figures were made."""
     say, shop = review.words, review.shop
-    name = say.label(shop.description.title or shop.name)
-    window = f"{name}; {shop.data_from} – {shop.data_through}; {week_label(review.monday)}"
-    entries = [
-        (say("prov_data"), window),
-        (say("prov_source"), shop.description.source or "–"),
-        (say("prov_method"), say(method)),
-        (say("prov_words"), say("prov_words_text")),
-    ]
-    return blocks.provenance(
-        say("section_provenance"), entries, say("prov_invented") if shop.description.synthetic else ""
-    )
+    window = f"{say.label(shop.description.title or shop.name)}; {shop.data_from} – {shop.data_through}"
+    words = {"prov_method": say(method), "prov_words": say("prov_words_text")}
+    return foot(review, f"{window}; {week_label(review.monday)}", words)
+
+
+def foot(read: Review | Reading, data: str, more: Mapping[str, str]) -> Block:
+    """Return the foot of a page: its data, their source, and more under the keys of their names."""
+    say, about = read.words, read.shop.description
+    told = {"prov_data": data, "prov_source": about.source or "–", **more}
+    entries = [(say(name), text) for name, text in told.items()]
+    return blocks.provenance(say("section_provenance"), entries, say("prov_invented") if about.synthetic else "")
 
 
 def measures(review: Review) -> Block:
