@@ -107,13 +107,14 @@ def uncertainty(
     known = table(shop, by=by, metrics=list(map(_now, ends)), since=since)
     y, x = (column(end.name) for end in ends)
     top, bottom = quoted(f"total of {ends[0].name}"), _total(ends[1].name)
-    influence = {"std_error": (f"({y} - {top} / {bottom} * {x}) / {bottom}", "true")}
+    influence = {"std_error": (f"coalesce({y} / nullif({top}, 0), 0) - {x} / {bottom}", "true")}
     held = {end.name: end for end in ends}
     found = _spread([scope], _rows(scope, held, cluster), list(held), influence)
     aligned = merged([known, found], list(by))
     _hold_sums(aligned, list(held), cluster)
     over, under = (aligned[end.name] for end in ends)
-    result = aligned[list(by)].assign(value=over / under.where(under != 0), std_error=aligned["std_error"])
+    value = over / under.where(under != 0)
+    result = aligned[list(by)].assign(value=value, std_error=aligned["std_error"] * value.astype(float).abs())
     clusters = aligned["n of std_error"].fillna(0).astype("int64")
     width = _quantile(clusters) * result["std_error"]
     result = result.assign(conf_low=result["value"] - width, conf_high=result["value"] + width)
@@ -280,16 +281,17 @@ def _spread(
 ) -> pd.DataFrame:
     """Return for each group the sum of each column, and the error of each influence over the clusters that it names.
 
-    An influence is what one cluster moves a figure by; those of a group add up to zero, so that their mean square is
-    their variance.
+    An influence is the share by which one cluster moves a figure; those of a group add up to zero, so that their mean square
+    is their variance. All is summed as decimals: sums of doubles depend on who adds first.
     """
     keys = scopes[0].aliases()
     over = f"over (partition by {', '.join(keys)})" if keys else "over ()"
-    totals = [f"sum({column(name)}) {over} as {quoted(f'total of {name}')}" for name in names]
+    exact = {name: f"sum(cast({column(name)} as decimal(38, 12))) {over}" for name in names}
+    totals = [f"cast({sql} as double) as {quoted(f'total of {name}')}" for name, sql in exact.items()]
     items = [f"any_value({quoted(f'total of {name}')}) as {quoted(f'sum of {name}')}" for name in names]
     for name, (sql, counted) in influences.items():
-        clusters = f"count(*) filter (where {counted})"
-        items += [f"sqrt({clusters} / nullif({clusters} - 1.0, 0) * sum(power({sql}, 2))) as {quoted(name)}"]
+        clusters, squares = f"count(*) filter (where {counted})", f"sum(cast(power({sql}, 2) as decimal(38, 24)))"
+        items += [f"sqrt({clusters} / nullif({clusters} - 1.0, 0) * cast({squares} as double)) as {quoted(name)}"]
         items += [f"{clusters} as {quoted(f'n of {name}')}"]
     values = {name: value for scope in scopes for name, value in scope.bindings.items()}
     return scopes[0].frame(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -12,6 +12,9 @@ from scipy import stats
 
 import strategy_kit as sk
 from strategy_kit.errors import DesignError, ParameterError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 WINDOW = {"data_from": dt.date(2023, 1, 1), "data_through": dt.date(2024, 12, 31)}
 BEFORE, AFTER = dt.date(2024, 5, 1), dt.date(2024, 11, 1)
@@ -215,3 +218,12 @@ def test_changes_of_what_is_not_complete_are_refused() -> None:
     ):
         with pytest.raises(ParameterError, match=law):
             sk.kpi.change(shop, metrics=["gmv"], period="month", before=BEFORE, **asked)  # type: ignore[arg-type]
+
+
+def test_the_same_data_give_the_same_bits_whoever_adds_first(root: Path) -> None:
+    shop, months = sk.open_dataset(root / "data" / "sample"), (dt.date(2025, 5, 1), dt.date(2025, 6, 1))
+    first, *others = (
+        sk.kpi.yardsticks(shop, by=["category"], period="month", before=months[0], after=months[1]) for _ in range(5)
+    )
+    for other in others:
+        pd.testing.assert_frame_equal(other, first, check_exact=True)
