@@ -72,10 +72,8 @@ def merchant_panel(
 def category_panel(shop: Dataset, outcome: str, period: Period, periods: list[dt.date], pool_below: float) -> Panel:
     """Carry out `Dataset.category_panel`, where everything is described."""
     pilots = shop.pilot.starts
-    sold = _sold_within(shop, period)
-    found = shop.engine.frame(
-        f"select distinct {CATEGORY} as category from order_lines where {sold} order by 1", _span(periods)
-    )
+    within = f"select distinct {CATEGORY} as category from order_lines where {_within(period)} order by 1"
+    found = shop.engine.frame(within, _span(periods))
     unsold = [category for category in pilots if category not in set(found["category"])]
     if unsold:
         raise DesignError(
@@ -191,12 +189,12 @@ def _cells(shop: Dataset, outcome: str, period: Period, key: str) -> str:
     metric = plain_metric(outcome, shop.columns("order_lines"))
     return f"""select {key} as unit, cast(date_trunc('{period}', paid_at) as date) as period,
                       cast(coalesce({metric.sql}, 0) as double) as y
-               from order_lines where {_sold_within(shop, period)}
+               from order_lines where {sold_lines(shop)} and {_within(period)}
                group by 1, 2"""
 
 
-def _sold_within(shop: Dataset, period: Period) -> str:
-    return f"{sold_lines(shop)} and paid_at >= $first and paid_at < cast($last as date) + interval 1 {period}"
+def _within(period: Period) -> str:
+    return f"paid_at >= $first and paid_at < cast($last as date) + interval 1 {period}"
 
 
 def _together(asked: _Asked, categories: list[str]) -> np.ndarray:
