@@ -94,7 +94,8 @@ def most_objects(work: Callable[[], object]) -> int:
 
     def seen(frame: FrameType, event: str, given: object) -> None:
         nonlocal most
-        if event in {"return", "c_return"}:
+        # to count them takes long: what compiled code gives others is counted when their own functions return
+        if event == "return" or (event == "c_return" and "strategy_kit" in frame.f_code.co_filename):
             most = max(most, sys.getallocatedblocks())
 
     sys.setprofile(seen)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import signal
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     Write = Callable[..., Path]
     Tree = Callable[[Path], dict[str, str]]
@@ -76,6 +77,14 @@ def shop(tmp_path: Path, new_shop: Callable[[Path], Path]) -> Path:
 @pytest.fixture
 def book(tmp_path: Path, new_book: Callable[[Path], Write]) -> Write:
     return new_book(tmp_path)
+
+
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Let what is started hear SIGINT, also where these tests run in the background of a shell, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="session")

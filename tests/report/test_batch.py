@@ -251,6 +251,7 @@ def start(options: dict[str, Any]) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8")
 
 
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_a_stopped_week_leaves_no_process_and_no_page(
     shop: Path, book: Write, monkeypatch: pytest.MonkeyPatch, gone: Callable[[int], bool], number: int

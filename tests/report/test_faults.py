@@ -345,6 +345,7 @@ def started(desk: SimpleNamespace, name: str) -> tuple[subprocess.Popen[str], in
     return process, int(mark.read_text())
 
 
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)], ids=["INT", "TERM", "KILL"]
 )
