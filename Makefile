@@ -9,9 +9,6 @@ language := $(if $(filter command,$(origin LANGUAGE)),-p language=$(LANGUAGE))
 
 locked := --quiet --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11
 
-# One more than processors, four at most: tests wait for browsers and kernels a quarter of their time.
-workers = $(shell .venv/bin/python -c 'import os; print(min(4, 1 + (os.cpu_count() or 1)))')
-
 .DEFAULT_GOAL := help
 .PHONY: help report test lint lab sample grade bench coverage lock clean
 
@@ -22,7 +19,7 @@ report: .venv/.ready $(if $(demo),data/demo/dataset.toml) ## weekly page from DA
 	@.venv/bin/strategy-kit weekly --data $(DATA) $(if $(WEEK),--week $(WEEK)) $(language) --out reports
 
 test: lint .venv/.spark ## everything that must hold: lint, types, tests, examples, lock file
-	@.venv/bin/python -m pytest -q -n $(workers) --dist loadfile
+	@.venv/bin/python -m pytest -q -n logical --maxprocesses 4 --dist loadfile
 
 lint: .venv/.ready ## ruff and mypy
 	@echo "Checking style and types"

@@ -161,9 +161,8 @@ def _plain(frame: pd.DataFrame) -> pd.DataFrame | pa.Table:
     kinds = {name: infer_dtype(column, skipna=True) for name, column in frame.items() if column.dtype == object}
     plain = {"string": "str", **dict.fromkeys(("decimal", "floating", "mixed-integer-float"), "float64")}
     decimals = {name: pa.array(frame[name], from_pandas=True).type for name in kinds if kinds[name] == "decimal"}
-    exact = {
-        name for name, kind in decimals.items() if kind.scale == 0
-    }  # identifiers may be longer than a double tells apart
+    # identifiers may be longer than a double tells apart
+    exact = {name for name, kind in decimals.items() if kind.scale == 0}
     frame = frame.astype({name: plain[kind] for name, kind in kinds.items() if kind in plain and name not in exact})
     return pa.Table.from_pandas(frame, preserve_index=False) if set(kinds.values()) <= set(plain) else frame
 
@@ -175,8 +174,8 @@ def _literal(path: str) -> str:
 
 def _alike(connection: duckdb.DuckDBPyConnection, table: str, listed: str) -> None:
     """Refuse instants in some files and local times in others: one of them would shift by hours."""
-    zoned = "coalesce(logical_type, '') like '%isAdjustedToUTC=1%' or coalesce(logical_type, '') like '%isAdjustedToUTC=true%'"
-    sql = f"select name from parquet_schema([{listed}]) where coalesce(logical_type, '') like 'Timestamp%' group by 1"
+    zoned = "regexp_matches(logical_type, 'isAdjustedToUTC=(1|true)')"
+    sql = f"select name from parquet_schema([{listed}]) where logical_type like 'Timestamp%' group by 1"
     if mixed := connection.execute(f"{sql} having count(distinct {zoned}) > 1").fetchall():
         law = f"table {table} stores {mixed[0][0]} with a time zone in some files and without one in others"
         raise ContractError(f"{law}; store it alike in all")
