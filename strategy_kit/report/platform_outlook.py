@@ -194,7 +194,7 @@ def _survival(reading: Reading) -> Any:
     told = {"age": formats.Count(int(last["age"])), "share": formats.percent(last["survival"], 0)}
     table = pd.DataFrame({say("ph_months"): curve["age"].astype(str)})
     table[say("ph_surviving")] = curve["survival"].map(partial(formats.percent, digits=1))
-    labels = {"value": say("ph_surviving"), "age": say("ph_months")}
+    labels = {"value": say("ph_surviving"), "age": say("ph_months"), "average": say("average_line")}
     chart = charts.retention_curves(curve, labels=labels)
     note = say("ph_survival_n", n=formats.Count(int(curve["at_risk"].iloc[0])))
     return reading.figure("ph_survival", chart, table, note, **told)
