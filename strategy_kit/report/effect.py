@@ -116,12 +116,15 @@ class Inside:
 
     def amount(self, value: float, *, signed: bool = True) -> str:
         """Write an effect with its unit, all of a page with as many digits, and alike in every language."""
-        ends = self.rows[["estimate", "conf_low", "conf_high"]].abs().to_numpy()
-        top = float(np.nanmax(ends, initial=0.0))
-        digits = min(6, max(0, 2 - floor(log10(top)))) if 0 < top < np.inf else 0
         money = METRICS[self.outcome].unit == "currency"
         unit = f"\u00a0{self.reading.unit}" * money
-        return formats.number(value, digits, signed=signed) + unit
+        return formats.number(value, self._digits, signed=signed) + unit
+
+    @cached_property
+    def _digits(self) -> int:
+        ends = self.rows[["estimate", "conf_low", "conf_high"]].abs().to_numpy()
+        top = float(np.nanmax(ends, initial=0.0))
+        return min(6, max(0, 2 - floor(log10(top)))) if 0 < top < np.inf else 0
 
     def span(self, low: float, high: float) -> str:
         """Write two ends."""

@@ -177,10 +177,9 @@ def foot(read: Review | Reading, data: str, more: Mapping[str, str]) -> Block:
 def measures(review: Review) -> Block:
     """Return every measure of the period with its change, the interval where it has one, and its definition."""
     say, names, moves = review.words, review.metrics, review.moves
-    levels: Any = kpi.table(review.shop, by=[review.period], metrics=names).set_index(review.period)
-    now, then = (levels.loc[pd.Timestamp(start)] for start in reversed(review.pair))
-    years: Any = kpi.year_on_year(review.shop, metrics=names, period=review.period)
-    years = years[years[review.period] == pd.Timestamp(review.pair[1])].set_index("metric")
+    every: Any = kpi.year_on_year(review.shop, metrics=names, period=review.period).set_index("metric")
+    then, years = (every[every[review.period] == pd.Timestamp(start)] for start in review.pair)
+    now, then = years["value"], then["value"]
     rows = []
     for name in names:
         held = name in moves.index and not np.isnan(moves.loc[name, "conf_low"])

@@ -50,10 +50,20 @@ class Section:
         style = {"text/html": f"<style>{lab_style()}</style>"} if self.name == OPENING else {}
         display({SECTION: {"name": self.name, "shown": bool(self.parts)}, **style, "text/plain": ""}, raw=True)
         for part in self.parts:
-            display(part)
+            if hasattr(part, "usermeta"):
+                display(_drawn(part), raw=True)
+            else:
+                display(part)
 
     def __str__(self) -> str:
         return "\n".join(str(getattr(part, "description", part)) for part in self.parts)
+
+
+def _drawn(chart: Any) -> dict[str, Any]:
+    """Return what a chart shows, as its own display has it but for the check of its grammar, which costs as much again."""
+    from strategy_kit.charts.theme import renderer
+
+    return renderer(chart.to_dict(validate=False, context={"pre_transform": False}))
 
 
 @cache

@@ -370,6 +370,7 @@ def test_a_chart_of_a_notebook_carries_its_words(name: str, runs: dict[str, Run]
     told = list(specs(runs[name]))
     assert told
     for spec in told:
+        alt.Chart.from_dict(spec)  # raises where the grammar is broken, which a section does not check
         words = " ".join(spec["title"]["subtitle"])
         assert re.search("Synthetic data|模拟数据", words), "what a picture must not lose"
         assert re.search(r"2025", words), "its date"
