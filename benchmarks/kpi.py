@@ -82,7 +82,7 @@ def kit(question: str, folder: Path, engine: Any = "duckdb") -> pd.DataFrame:
 
     shop = sk.open_dataset(folder, engine=engine)
     if question == "category by month":
-        return sk.kpi.table(shop, by=["category", "month"], metrics=ASKED)
+        return sk.kpi.table(shop, by=["category", "month"], metrics=ASKED).query("orders > 0")
     if question == "merchant by week":
         return sk.kpi.table(shop, by=["merchant_id", "week"], metrics=ASKED).query("orders > 0")
     if question == "buyer cohorts":

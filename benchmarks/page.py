@@ -20,7 +20,7 @@ PARTS = ("kpi", "did", "report", "hottest", "start_up", "growth", "engines")
 COLOURS = (
     "#12436D #801650 #28A197 #F46A25 #3D3D3D #A285D1 #8FA23F #4AA3DF #C9A227 #D4376B #6B4423 #7F8C8D".split()  # noqa: SIM905
 )
-HEADS = ["case", "size", "way", "wall, s", "CPU, s", "peak, GB", "added, GB", "rounds", "CPU ÷ kit's", "answers"]
+HEADS = ["case", "size", "way", "wall, s", "CPU, s", "peak, GiB", "added, GiB", "rounds", "CPU ÷ kit's", "answers"]
 ABSENT = "Not measured yet: `make bench PART={part}`."
 EXECUTORS = (8, 32, 128)
 
@@ -95,11 +95,12 @@ def kpi(found: Part) -> dict[str, str]:
     """Write the section on KPIs and cohorts."""
     rows = against(found.rows, "sql")
     own = rows[rows["way"] == "kit"]
-    differ = rows["answers"].str.startswith("DIFFER").sum()
+    others = rows[rows["way"] != "kit"]
+    differ = others["answers"].str.startswith("DIFFER").sum()
     worst = own.loc[own["ratio"].idxmax()]
     claim = (
         f"The kit takes {own['ratio'].min():.2f} to {own['ratio'].max():.2f} × the CPU seconds of hand-written DuckDB SQL "
-        f"(most: {worst['case']}, {worst['size']:,} lines). Answers that differ: {differ} of {len(rows)}."
+        f"(most: {worst['case']}, {worst['size']:,} lines). Answers that differ: {differ} of {len(others)}."
     )
     picture = draw(found.rows, "kpi", "order lines", columns=2)
     return {"kpi": "\n\n".join([claim, fastest(found, "kit"), picture, everything(against(found.rows, "kit"))])}
@@ -114,8 +115,8 @@ def did(found: Part) -> dict[str, str]:
     told = others["answers"].str.split(":").str[0].str.split(" ").str[0]
     refused = others["wall"].isna().sum()
     claim = (
-        f"Of {len(others)} answers of other packages {(told == 'equal').sum()} equal the kit's estimates to a thousandth of a "
-        f"standard error, {(told == 'DIFFER').sum()} differ, and {refused} did not come within the limits."
+        f"Answers of other packages: {len(others)}. Equal to the kit's estimates to a thousandth of a standard error: "
+        f"{(told == 'equal').sum()}; different: {(told == 'DIFFER').sum()}; not within the limits: {refused}."
     )
     picture = draw(rows[rows["case"] != "daily"], "did", "merchants", columns=3)
     return {"did": "\n\n".join([claim, fastest(found, "kit"), picture, everything(ratios)])}
@@ -129,7 +130,7 @@ def report(found: Part) -> dict[str, str]:
         [w.way, number(w.wall), number(w.cpu), number(w.peak), f"{w.wall / empty['wall']:.2f}", w.answers]
         for w in ways.itertuples()
     ]
-    heads = ["", "wall, s", "CPU, s", "peak, GB", "wall ÷ empty notebook's", ""]
+    heads = ["", "wall, s", "CPU, s", "peak, GiB", "wall ÷ empty notebook's", ""]
     parts = ", ".join(f"{s.way.replace('_', '-')} {s.wall:.1f} s" for s in shares.itertuples())
     return {"report": f"{listing(lines, heads)}\n\nThe weekly report by what its time goes to: {parts}."}
 
@@ -162,7 +163,7 @@ def growth(found: Part) -> dict[str, str]:
             [dimension, work, *_ends(steps), f"{whole:.2f}", f"{each.max():.2f}", number(steps["peak"].iloc[-1])]
         )
     picture = draw(found.rows, "growth", "size of what grows", columns=2)
-    heads = ["what grows", "work", "least", "most", "CPU per doubling", "most in a step", "peak at most, GB"]
+    heads = ["what grows", "work", "least", "most", "CPU per doubling", "most in a step", "peak at most, GiB"]
     still = {name: f"{found.machine[name]:,} {name}" for name in ("merchants", "periods", "cohorts")}
     told = f"{' × '.join(still.values())} for estimators; merchants grow with order lines"
     return {"growth": f"What stands still: {told}.\n\n{listing(lines, heads, 4)}\n\n{picture}"}
@@ -240,7 +241,7 @@ def machines(found: list[Part]) -> str:
         about, dates = one.machine, one.rows["date"]
         versions = {**about["versions"], **about.get("peers", {})}
         listed = ", ".join(f"{name} {version}" for name, version in versions.items())
-        cores = f"{about['processors']} × {about['processor']}, {about['memory']} GB, {about['system']}"
+        cores = f"{about['processors']} × {about['processor']}, {about['memory']} GiB, {about['system']}"
         lines.append([one.name, " to ".join(sorted({dates.min(), dates.max()})), cores, about["load"], listed])
     return listing(lines, ["part", "measured", "machine", "load at the end", "versions"], 5)
 

@@ -1,7 +1,7 @@
 """Honest, fast strategy analysis in Jupyter: KPIs, cohorts, difference-in-differences and an offline weekly report.
 
 Rooms: `kpi`, `cohort`, `did`, `planning`, `sensitivity`, `charts`, `report`, `simulate`, `importers`, `errors`; and of the
-programmes `targets`, `overseas`, `prices`, `lasting_growth`, `platform_health`, `whole_web`.
+programmes `targets`, `levers`, `overseas`, `prices`, `lasting_growth`, `platform_health`, `surrogate`, `whole_web`.
 """
 
 from __future__ import annotations
@@ -24,13 +24,15 @@ if TYPE_CHECKING:
         importers,
         kpi,
         lasting_growth,
+        levers,
         overseas,
         planning,
         platform_health,
-        prices,
+        prices,  # fmt: skip
         report,
         sensitivity,
         simulate,
+        surrogate,
         targets,
         whole_web,
     )
@@ -46,35 +48,15 @@ shown.draw_by(lambda result: import_module("strategy_kit.charts.fitting").fittin
 
 __version__ = "0.1.0"
 # Rooms, and classes by their module, that load when they are first used: a run and a query need none of scipy.
-_LATE = ("charts", "cohort", "did", "importers", "kpi", "lasting_growth", "overseas", "planning", "platform_health", "prices",
-         "report", "sensitivity", "simulate", "targets", "whole_web")  # fmt: skip
+_LATE = ("charts", "cohort", "did", "importers", "kpi", "lasting_growth", "levers", "overseas", "planning",
+         "platform_health", "prices", "report", "sensitivity", "simulate", "surrogate", "targets", "whole_web")  # fmt: skip
 _LATE_CLASSES = {"Estimates": "estimates", "Panel": "panel"}
 
 __all__ = [
-    "Dataset",
-    "Estimates",
-    "Metric",
-    "Panel",
-    "Plan",
-    "charts",
-    "cohort",
-    "dataset_from_frames",
-    "did",
-    "errors",
-    "importers",
-    "kpi",
-    "lasting_growth",
-    "open_dataset",
-    "overseas",
-    "planning",
-    "platform_health",
-    "prices",
-    "report",
-    "sensitivity",
-    "simulate",
-    "targets",
-    "whole_web",
-]
+    "Dataset", "Estimates", "Metric", "Panel", "Plan", "charts", "cohort", "dataset_from_frames", "did", "errors",
+    "importers", "kpi", "lasting_growth", "levers", "open_dataset", "overseas", "planning", "platform_health",
+    "prices", "report", "sensitivity", "simulate", "surrogate", "targets", "whole_web"
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

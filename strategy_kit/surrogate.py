@@ -62,9 +62,8 @@ class Index:
         First weeks that the measures are averaged over, and weeks that the value is added up over, these included.
     coefficients, covariance
         (K,) and (K, K), of all trained merchants, robust to unequal variances (HC2).
-    by_fold, fold
-        (F, K) coefficients without a fold's own merchants, and the fold (N,) of each merchant of the panels, -1 for those
-        who were not trained on.
+    by_fold, fold, units
+        (F, K) coefficients without a fold's own merchants, and the fold (N,), -1 if not trained on, of each merchant (N,).
     held_out
         One row a trained merchant: value, predicted by the folds that it is not in.
     assumptions
@@ -78,6 +77,7 @@ class Index:
     covariance: Array
     by_fold: Array
     fold: Array
+    units: pd.Index
     held_out: pd.DataFrame
     assumptions: tuple[str, ...] = ASSUMPTIONS
 
@@ -93,7 +93,7 @@ class Index:
         """
         rows = self.held_out
         size = rows["predicted"].rank(method="first", pct=True)
-        groups_of = np.minimum((size * groups).astype(int) + 1, groups)
+        groups_of = np.minimum(np.ceil(size * groups).astype(int), groups)
         result = rows.groupby(groups_of).agg(merchants=("value", "size"), predicted=("predicted", "mean"),
                                              value=("value", "mean")).rename_axis("group").reset_index()  # fmt: skip
         design = np.column_stack([np.ones(len(rows)), rows["predicted"]])
@@ -159,7 +159,7 @@ def fit_index(
     by_fold, predicted = _cross_fitted(design, value, fold[trained])
     coefficients, spread = _least_squares(design, value)
     kept = len(names)
-    return Index(names, weeks, horizon, coefficients[:kept], spread[:kept, :kept], by_fold[:, :kept], fold,
+    return Index(names, weeks, horizon, coefficients[:kept], spread[:kept, :kept], by_fold[:, :kept], fold, pd.Index(first.units),
                  pd.DataFrame({"value": value, "predicted": predicted}))  # fmt: skip
 
 
@@ -183,9 +183,9 @@ def index_panel(index: Index, panels: Mapping[str, Panel]) -> Panel:
     (True, 'predicted value over 12 weeks')
     """
     first = next(iter(panels.values()))
-    if tuple(panels) != index.measures or len(first.units) != len(index.fold):
-        made = f"{', '.join(index.measures)} of {len(index.fold)} merchants"
-        raise ParameterError(f"the index was made from {made}; give the same panels")
+    if tuple(panels) != index.measures or not index.units.equals(pd.Index(first.units)):
+        names = ", ".join(index.measures)
+        raise ParameterError(f"the index was made from {names} of {len(index.fold)} merchants; give the same panels")
     own = np.where((index.fold >= 0)[:, None], index.by_fold[index.fold], index.coefficients)
     outcome = sum(own[:, [at]] * panel.outcome for at, panel in enumerate(without_season(panels).values()))
     return replace(first, outcome=np.asarray(outcome), name=f"predicted value over {index.horizon} weeks",
@@ -196,8 +196,8 @@ def long_run_effect(index: Index, study: Estimates, effects: Mapping[str, Estima
     """Return the effect of support on value over the horizon, if the index's assumptions hold.
 
     The mean effect on the index over the first weeks; to its variance comes g' V g for the learnt coefficients, with g the
-    mean effects on the measures. Where the index is the conditional mean of value, its errors do not vary with the measures,
-    so that both parts are uncorrelated.
+    mean effects on the measures: where the index is the conditional mean of value, both parts are uncorrelated. The market's
+    level is taken as known, so that the error is too small where supported merchants are much larger than those never supported.
 
     Parameters
     ----------

@@ -12,7 +12,7 @@ from strategy_kit.engine import DistantEngine
 from strategy_kit.errors import DesignError, ParameterError, nearest, refuse
 from strategy_kit.identifiers import places
 from strategy_kit.metrics import plain_metric
-from strategy_kit.periods import next_start
+from strategy_kit.periods import next_start, period_start
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -114,13 +114,18 @@ def category_panel(shop: Dataset, outcome: str, period: Period, periods: list[dt
 
 
 def open_merchants(shop: Dataset, period: Period) -> str:
-    """Return the query of each merchant's category, and whether it was open by the period of $first: its day or first sale."""
+    """Return the query of each merchant's category, and whether it was open on the day $first: by its day or first sale.
+
+    Who sold in the first period of the data was open before: only where they begin is known.
+    """
     opened = "m.opened_on" if "opened_on" in shop.columns("merchants") else "null"
+    begun = next_start(period_start(shop.data_from, period), period)
     return f"""select m.merchant_id, any_value(m.category) as category,
-                      coalesce(coalesce(any_value({opened}), min(o.first)) <= $first, true) as here
+                      coalesce(any_value({opened}) <= $first, min(o.first) <= $first or min(o.first) < date '{begun}', true)
+                          as here
                from merchants m
-               left join (select merchant_id, cast(date_trunc('{period}', min(paid_at)) as date) as first
-                          from order_lines group by 1) o on m.merchant_id = o.merchant_id
+               left join (select merchant_id, cast(min(paid_at) as date) as first from order_lines group by 1) o
+                   on m.merchant_id = o.merchant_id
                group by m.merchant_id"""
 
 

@@ -24,7 +24,8 @@ EACH = {
     "params": {"week": ""},
     "tags": ["strategy-kit"],
 }
-# A failed run has changed nothing, so that trying again is safe; late data are the usual reason.
+# A failed run has changed nothing, so that trying again is safe; late data are the usual reason. Airflow does not tell a
+# reason that time heals from one that it does not: a broken table fails as often before the task is failed.
 RETRIES = {"retries": 6, "retry_delay": timedelta(hours=1)}
 
 with DAG("strategy_kit_weekly", schedule=MONDAY, **EACH):

@@ -9,11 +9,13 @@ import pandas as pd
 
 from strategy_kit.errors import DesignError, ParameterError, whole_number
 from strategy_kit.estimates import Estimates
+from strategy_kit.inference import Student
 
 if TYPE_CHECKING:
     from strategy_kit.panel import Panel
 
 Array = np.ndarray
+_HALF = 0.5  # of its weeks: how long a merchant that leaves at any time is gone
 
 
 def exit_effect(panel: Panel, *, silence: int = 8) -> Estimates:
@@ -37,23 +39,28 @@ def exit_effect(panel: Panel, *, silence: int = 8) -> Estimates:
     Estimates
         One row: supported less not supported share gone, averaged over the weeks of the supported from their start on.
         `details["starts"]`: start, supported, others (its risk set), weeks, gone, otherwise (mean shares over these weeks).
-        `clusters`: supported, others. Merchants are the clusters of its error.
+        `clusters`: supported, others. Merchants are the clusters of its error, which is that of each side with two more, one
+        that stays and one that leaves halfway, as few exits would else pass for certainty (Agresti and Caffo); Student's t of
+        the smaller side less one.
 
     Raises
     ------
     ParameterError
-        If `silence` is no whole number of 1 or more.
+        If `silence` is no whole number of 1 or more, or a week of a merchant is missing, which is not silence.
     DesignError
         If fewer than two weeks would be left, or no start has both sides in its risk set.
 
     Notes
     -----
     Assumed is that among those still selling, who gets support, and when, has nothing to do with who will leave. No week
-    before the start can test this: nobody in a risk set has left yet.
+    before the start can test this: nobody in a risk set has left yet. Who sells more often is seldom silent for long: where
+    support makes merchants sell in more weeks, some of its effect on exits is that; ask again with more `silence`. A supported
+    merchant that had fallen silent counts only if it sells again.
 
     References
     ----------
-    Kaplan and Meier (1958), "Nonparametric estimation from incomplete observations"; Suissa (2008), "Immortal time bias in
+    Agresti and Caffo (2000), "Simple and effective confidence intervals for proportions and differences of proportions"; Kaplan
+    and Meier (1958), "Nonparametric estimation from incomplete observations"; Suissa (2008), "Immortal time bias in
     pharmacoepidemiology".
 
     Examples
@@ -87,10 +94,14 @@ def exit_effect(panel: Panel, *, silence: int = 8) -> Estimates:
     if not rows:
         raise DesignError("no start has supported and other merchants that still sold then; take more weeks")
     starts = pd.DataFrame(rows, columns=["start", "supported", "others", "weeks", "gone", "otherwise"])
-    estimate = float(np.average(starts["gone"] - starts["otherwise"], weights=starts["supported"] * starts["weeks"]))
-    variance = float((((pull - estimate * length) / length.sum()) ** 2).sum())
+    weight = starts["supported"] * starts["weeks"]
+    means = [float(np.average(starts[side], weights=weight)) for side in ("gone", "otherwise")]
+    estimate, squares = means[0] - means[1], ((pull - (means[0] - means[1]) * length) / length.sum()) ** 2
     held, supported = int((length > 0).sum()), int((start < weeks).sum())
-    lost = "supported merchants that no longer sold at their start, or that start in the last weeks, left out"
+    clusters = (held, int(others.sum()))
+    sides = zip((squares[length > 0], squares[length == 0]), means, clusters, strict=True)
+    variance = sum(_with_two_more(float(own.sum()), mean, count) for own, mean, count in sides)
+    lost = "supported merchants that did not sell around their start, or had no others to compare with, left out"
     return Estimates(
         estimator="exit_effect",
         outcome="share that stopped selling",
@@ -99,8 +110,9 @@ def exit_effect(panel: Panel, *, silence: int = 8) -> Estimates:
         spread=np.array([[variance]]),
         n_units=np.array([held]),
         assigned_at="merchant",
-        clusters=(held, int(others.sum())),
+        clusters=clusters,
         average=(estimate, float(np.sqrt(variance))),
+        law=Student(float(max(min(clusters) - 1, 1))),
         details={"starts": starts},
         notes=(*panel.notes, *([f"{lost}: {supported - held} of {supported}"] if held < supported else [])),
     )
@@ -110,11 +122,21 @@ def _weeks_told(panel: Panel, silence: int) -> int:
     if not whole_number(silence, 1):
         raise ParameterError(f"silence is a whole number of weeks, 1 or more, not {silence!r}")
     weeks = len(panel.periods)
+    if np.isnan(panel.outcome).any():
+        raise ParameterError(
+            "exits are told from every week of every merchant, and some are missing; take a balanced panel"
+        )
     if (kept := weeks - silence + 1) < 2:
         raise DesignError(
             f"{weeks} weeks cannot show who was silent for {silence}; take more weeks, or fewer of silence"
         )
     return kept
+
+
+def _with_two_more(variance: float, mean: float, count: int) -> float:
+    """Return the variance of a side's mean share of weeks gone with two merchants more, one gone half of them."""
+    squares = variance * count**2 + mean**2 + (_HALF - mean) ** 2
+    return squares / ((count + 2) * (count + 1))
 
 
 def _still_there(last: Array, left: Array, weeks: int) -> tuple[Array, Array, Array]:

@@ -22,7 +22,7 @@ def rates_panel(shop: Dataset, wide: pd.DataFrame, name: str, *, lacking: str, r
     Raises
     ------
     DesignError
-        With the sentence `refusal`, if no category has all weeks.
+        With the sentence `refusal`, if there are no weeks, or no category has all of them.
 
     Examples
     --------
@@ -34,6 +34,8 @@ def rates_panel(shop: Dataset, wide: pd.DataFrame, name: str, *, lacking: str, r
     """
     from strategy_kit.panel import Panel
 
+    if not wide.shape[1]:
+        raise DesignError(refusal)
     end, starts = pd.DatetimeIndex(wide.columns)[-1] + pd.Timedelta(weeks=1), shop.pilot.starts
     later = [pilot for pilot in wide.index if pilot in starts and pd.Timestamp(starts[pilot]) >= end]
     wide = wide.drop(index=later)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from strategy_kit.errors import DesignError, ParameterError, whole_number
+from strategy_kit import distributed_lag
+from strategy_kit.errors import DesignError, ParameterError
 from strategy_kit.estimates import Estimates
 from strategy_kit.inference import Student
 from strategy_kit.platform_health.costs import require
@@ -76,7 +77,8 @@ def complaints_panel(shop: Dataset, *, since: dt.date, through: dt.date) -> Pane
     Traceback (most recent call last):
     strategy_kit.errors.DesignError: data set 'sample' has no experience.complaints, which this question rests on; add the data
     """
-    wide = complaints(shop, since=since, through=through).pivot_table(index="category", columns="week", values="rate")
+    found = complaints(shop, since=since, through=through)
+    wide = found.pivot_table(index="category", columns="week", values="rate", dropna=False)
     weeks = pd.DatetimeIndex(shop.complete_periods("week", through))
     wide = wide.reindex(columns=weeks[weeks >= pd.Timestamp(since)])
     refusal = f"no category has complaints and orders in each of the {wide.shape[1]} weeks; take other weeks"
@@ -161,64 +163,19 @@ def lead_lag(outcome: Array, measure: Array, *, lags: int = 6, leads: int = 3) -
     >>> lead_lag(y, x, lags=3, leads=1).estimate.round(1).tolist()[3:]
     [0.5, 0.0]
     """
-    y, x = _whole(outcome), _whole(measure)
-    if y.shape != x.shape or not (whole_number(lags, 1) and whole_number(leads, 1)):
-        raise ParameterError(f"outcome and measure have one shape, and lags and leads are 1 or more, not {y.shape}, {x.shape}, "
-                             f"{lags!r} and {leads!r}")  # fmt: skip
-    units, weeks = y.shape
-    shifts = np.arange(-leads, lags + 1)
-    kept = weeks - lags - leads
-    if kept < 2 or units <= len(shifts):
-        raise DesignError(
-            f"{units} units of {weeks} weeks cannot tell {len(shifts)} leads and lags apart; take more, or fewer lags"
-        )
-    columns = np.stack([_within(x[:, lags - k : lags - k + kept]) for k in shifts], axis=2)
-    left = _within(y[:, lags : lags + kept])
-    moments = np.einsum("itk,itl->kl", columns, columns)
-    if np.linalg.matrix_rank(moments, hermitian=True) < len(shifts):
-        raise DesignError(
-            "the measure does not move enough within units to tell its weeks apart; take more weeks, or fewer lags"
-        )
-    inverse = np.linalg.inv(moments)
-    fitted = inverse @ np.einsum("itk,it->k", columns, left)
-    scores = np.einsum("itk,it->ik", columns, left - columns @ fitted)
-    counted = len(shifts) + kept  # and week effects
-    small = units / (units - 1) * (units * kept - 1) / max(units * kept - counted, 1)
-    spread = small * inverse @ (scores.T @ scores) @ inverse
-    after = (shifts >= 1).astype(float)
+    found = distributed_lag.fitted(outcome, measure, lags=lags, leads=leads)
+    value, error = found.sums((found.lags >= 1).astype(float)[None])
     return Estimates(
         estimator="lead_lag",
         outcome="outcome",
-        labels=pd.DataFrame({"lag": shifts}),
-        estimate=fitted,
-        spread=spread,
-        n_units=np.full(len(shifts), units),
+        labels=pd.DataFrame({"lag": found.lags}),
+        estimate=found.estimate,
+        spread=found.covariance,
+        n_units=np.full(len(found.lags), found.units),
         assigned_at="merchant",
-        clusters=(units, 0),
-        average=(float(after @ fitted), float(np.sqrt(after @ spread @ after))),
-        law=Student(float(units - 1)),
-        details={"placebo": _joint(fitted[:leads], spread[:leads, :leads], units)},
+        clusters=(found.units, 0),
+        average=(float(value[0]), float(error[0])),
+        law=Student(float(found.freedom)),
+        details={"placebo": found.placebo},
         notes=("an association: nobody changed the measure by lot", "leads (negative lags) are a placebo"),
     )
-
-
-def _whole(values: Array) -> Array:
-    values = np.asarray(values, dtype=float)
-    if values.ndim != 2 or not np.isfinite(values).all():
-        raise ParameterError("outcome and measure are (units, weeks) arrays without gaps; leave units with gaps out")
-    return values
-
-
-def _within(values: Array) -> Array:
-    """Take out means of units and of weeks."""
-    result: Array = values - values.mean(axis=1, keepdims=True) - values.mean(axis=0) + values.mean()
-    return result
-
-
-def _joint(estimate: Array, spread: Array, units: int) -> pd.DataFrame:
-    from scipy.special import fdtrc
-
-    leads = len(estimate)
-    statistic = float(estimate @ np.linalg.solve(spread, estimate)) / leads
-    p_value = float(fdtrc(leads, units - 1, statistic))
-    return pd.DataFrame([{"statistic": statistic, "degrees_of_freedom": leads, "p_value": p_value}])

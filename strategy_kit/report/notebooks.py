@@ -8,7 +8,6 @@ after a killed kernel too.
 from __future__ import annotations
 
 import re
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -19,7 +18,6 @@ from strategy_kit.report.sections import SECTION
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from types import ModuleType
 
     from nbformat import NotebookNode
 
@@ -43,8 +41,6 @@ def find(notebook: str | Path) -> Path:
 
 def load(source: Path) -> NotebookNode:
     """Read a notebook; ParameterError if it is none, or if a cell of it would not run, or be judged, as it reads."""
-    # jsonschema, where it finds this module, builds a grammar of international addresses: 1.2 s for nothing
-    sys.modules.setdefault("rfc3987_syntax", cast("ModuleType", None))
     import nbformat
 
     try:

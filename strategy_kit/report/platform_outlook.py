@@ -77,9 +77,9 @@ def trust(reading: Reading) -> Parts:
     window = reading.window
     merchants = shop.panel(categories=shop.pilot.categories, **window).collected().untreated_at_first()
     effect = platform_health.exit_effect(merchants, silence=SILENCE)
-    if effect.clusters[0] < FEWEST:
-        raise DesignError(say("ph_few", n=formats.Count(effect.clusters[0]), fewest=FEWEST))
-    spread = reading.mean(effect)
+    if (fewer := min(effect.clusters)) < FEWEST:
+        raise DesignError(say("ph_few", n=formats.Count(fewer), fewest=FEWEST))
+    spread = reading.overall(effect)
     points = partial(_points, reading)
     # no week before a start can show that those who got support would have stayed alike
     verb = reading.told(spread, points(abs(spread.estimate), signed=False), limited=True)
@@ -129,7 +129,9 @@ def _values(reading: Reading, found: dict[int, Any]) -> Any:
     table = table.assign(**interval_columns(frame, reading.level, write, say))
     fits = [row[0].calibration().attrs for row in found.values()]
     held = {f"slope_{at}": formats.number(fit["slope"], 2) for at, fit in enumerate(fits)}
-    chart = nested_forest(frame, unit=write, labels={"cut": say("nested_cut")})
+    chart = nested_forest(
+        frame, unit=write, labels={"note": say("nested_note", level=f"{reading.level:.0%}"), "cut": say("nested_cut")}
+    )
     note = say("ph_values_caption", **held)
     words = {"description": "; ".join(frame["name"] + " " + frame["value"]), "weeks": weeks}
     return reading.figure("ph_values", chart, table, note, **words)

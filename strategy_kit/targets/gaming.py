@@ -134,9 +134,10 @@ def _compared(found: pd.DataFrame, sides: dict[str, np.ndarray], measure: str) -
         {"measure": measure, "group": list(ratios), "estimate": [ratio.share for ratio in ratios.values()],
          "std_error": [ratio.std_error for ratio in ratios.values()],
          "targets": [int(side.sum()) for side in (*held, held[0] | held[1])],
-         "merchants": [ratio.clusters for ratio in ratios.values()]}
+         "merchants": [*(np.unique(unit[side]).size for side in held), gap.clusters]}
     )  # fmt: skip
-    law = StudentByRow(np.maximum(frame["merchants"].to_numpy(dtype=float) - 1, 1))
+    # the mean over pairs rests on the merchants of both sides
+    law = StudentByRow(np.maximum([ratio.clusters - 1.0 for ratio in ratios.values()], 1.0))
     low, high = law.interval(frame["estimate"].to_numpy(), frame["std_error"].to_numpy(), 0.95)
     return frame.assign(conf_low=low, conf_high=high)
 
@@ -154,4 +155,4 @@ def _undone(refunded: np.ndarray, needed: np.ndarray, held: list[np.ndarray], un
     by_need, by_share = (clustered_ratio(1.0 * side * value, 1.0 * side, unit)
                          for side, value in ((near, at_need), (clear, at_share)))  # fmt: skip
     moved = by_need.influence + by_share.influence
-    return made, Ratio(by_share.share if near.any() else np.nan, moved, by_share.clusters)
+    return made, Ratio(by_share.share if near.any() else np.nan, moved, min(by_need.clusters, by_share.clusters))

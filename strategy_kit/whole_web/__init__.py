@@ -21,20 +21,7 @@ from strategy_kit.whole_web.rows import estimates_behind
 from strategy_kit.whole_web.share import diversion, entry_panels, growth_split, wallet
 
 __all__ = [
-    "Advertisers",
-    "advertisers",
-    "advertising_response",
-    "attenuation_bounds",
-    "by_confidence",
-    "changes",
-    "diversion",
-    "entry_panels",
-    "estimates_behind",
-    "growth_bins",
-    "growth_split",
-    "lag_profile",
-    "log_changes",
-    "pass_through",
-    "response_by_confidence",
-    "wallet",
-]
+    "Advertisers", "advertisers", "advertising_response", "attenuation_bounds", "by_confidence", "changes",
+    "diversion", "entry_panels", "estimates_behind", "growth_bins", "growth_split", "lag_profile", "log_changes",
+    "pass_through", "response_by_confidence", "wallet"
+]  # fmt: skip

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import pandas as pd
 
-from strategy_kit.errors import DesignError, ParameterError, whole_number
+from strategy_kit import distributed_lag
+from strategy_kit.errors import DesignError
 from strategy_kit.estimates import Estimates
 from strategy_kit.inference import Student
-from strategy_kit.whole_web.rows import CLASSES, FEWEST, both_sides, days_of, months_known
+from strategy_kit.whole_web.rows import CLASSES, FEWEST, both_sides, comparable, days_of, months_known
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
     from strategy_kit.dataset import Dataset
+    from strategy_kit.distributed_lag import DistributedLag
 
 Array = np.ndarray
 LAGS, LEADS = 3, 2
@@ -111,8 +113,8 @@ def lag_profile(
     Returns
     -------
     Estimates
-        Label lag (negative: the spend comes later). Errors are clustered by merchant, with the factor
-        G/(G - 1) · (n - 1)/(n - k), month effects counted in k. The overall estimate is the sum over lags from 0 on.
+        Label lag (negative: the spend comes later). Errors are clustered by merchant, as `distributed_lag` says, with Student's t
+        of merchants less groups; who is alone in a group is left out. The overall estimate is the sum over lags from 0 on.
         `details["cumulative"]`: lag, estimate, std_error, conf_low, conf_high of sums from lag 0 on, and "after", the sum from
         lag 1 on, which the same month cannot blur; `details["placebo"]`: statistic, degrees_of_freedom, p_value (F) of the
         joint test that all leads are 0.
@@ -132,34 +134,15 @@ def lag_profile(
     >>> lag_profile(y, x, lags=2, leads=1).estimate.round(1).tolist()[1:3]
     [0.5, 0.2]
     """
-    y, x = (np.asarray(values, dtype=float) for values in (sales, spend))
-    group = np.zeros(len(y), dtype=int) if groups is None else pd.factorize(np.asarray(groups))[0]
-    _refuse(y, x, group, (lags, leads))
-    units, shifts = len(y), np.arange(-leads, lags + 1)
-    kept = y.shape[1] - lags - leads
-    if kept < 2 or units <= len(shifts) + 1:
-        raise DesignError(
-            f"{units} merchants and {y.shape[1]} months cannot tell {len(shifts)} months of advertising apart; take a longer "
-            "window"
-        )
-    columns = np.stack([_within(x[:, lags - k : lags - k + kept], group) for k in shifts], axis=2)
-    left = _within(y[:, lags : lags + kept], group)
-    moments = np.einsum("itk,itl->kl", columns, columns)
-    scale = np.sqrt(np.diag(moments))
-    if scale.min() < 1e-9 or np.linalg.eigvalsh(moments / np.outer(scale, scale))[0] < 1e-9:
-        raise DesignError("advertising does not move by itself within merchants and months; take a longer window")
-    inverse = np.linalg.inv(moments)
-    fitted = inverse @ np.einsum("itk,it->k", columns, left)
-    scores = np.einsum("itk,it->ik", columns, left - columns @ fitted)
-    counted = len(shifts) + (int(group.max()) + 1) * (kept - 1) + 1
-    small = units / (units - 1) * (units * kept - 1) / max(units * kept - counted, 1)
-    spread = small * inverse @ (scores.T @ scores) @ inverse
-    law, since = Student(float(units - 1)), (shifts >= 0).astype(float)
-    details = {"cumulative": _cumulative(fitted, spread, shifts, law), "placebo": _joint(fitted, spread, leads, units)}
-    notes = ("an association: nobody set advertising by lot", "leads (negative lags) are a placebo")
-    average = float(since @ fitted), float(np.sqrt(since @ spread @ since))
-    return Estimates("lag_profile", "log sales here", pd.DataFrame({"lag": shifts}), fitted, spread,
-                     np.full(len(shifts), units), "merchant", (units, 0), average, law, details=details, notes=notes)  # fmt: skip
+    found = distributed_lag.fitted(sales, spend, lags=lags, leads=leads, groups=groups)
+    law = Student(float(found.freedom))
+    details = {"cumulative": _cumulative(found, law), "placebo": found.placebo}
+    notes = ["an association: nobody set advertising by lot", "leads (negative lags) are a placebo"]
+    notes += [f"merchants alone in their group, left out: {found.alone}"] * (found.alone > 0)
+    value, error = found.sums((found.lags >= 0).astype(float)[None])
+    return Estimates("lag_profile", "log sales here", pd.DataFrame({"lag": found.lags}), found.estimate,
+                     found.covariance, np.full(len(found.lags), found.units), "merchant", (found.units, 0),
+                     (float(value[0]), float(error[0])), law, details=details, notes=tuple(notes))  # fmt: skip
 
 
 def advertising_response(found: Advertisers, *, lags: int = LAGS, leads: int = LEADS) -> Estimates:
@@ -190,8 +173,8 @@ def response_by_confidence(
     Returns
     -------
     DataFrame
-        confidence (those with at least ten merchants that tell the lags apart), estimate, std_error, conf_low, conf_high,
-        merchants.
+        confidence (those with at least nine merchants more than categories that tell the lags apart), estimate, std_error,
+        conf_low, conf_high, merchants.
 
     Examples
     --------
@@ -205,7 +188,7 @@ def response_by_confidence(
     rows = []
     for name in CLASSES:
         mine = found.confidence == name
-        if mine.sum() < max(FEWEST, lags + leads + 3):
+        if comparable(found.category[mine]) < max(FEWEST - 1, lags + leads + 2):
             continue
         fit = lag_profile(found.sales[mine], found.spend[mine], groups=found.category[mine], lags=lags, leads=leads)
         row = fit.glance(level)[["estimate", "std_error", "conf_low", "conf_high"]]
@@ -214,43 +197,10 @@ def response_by_confidence(
     return pd.concat(rows, ignore_index=True)[columns] if rows else pd.DataFrame(columns=columns)
 
 
-def _refuse(y: Array, x: Array, group: Array, shifts: tuple[int, int]) -> None:
-    if (
-        y.ndim != 2
-        or y.shape != x.shape
-        or len(group) != len(y)
-        or not np.isfinite(y).all()
-        or not np.isfinite(x).all()
-    ):
-        raise ParameterError(
-            f"sales and spend are (N, T) logs without gaps, with N groups, not {y.shape}, {x.shape}, {group.shape}"
-        )
-    if not all(whole_number(count, 1) for count in shifts):
-        raise ParameterError(f"lags and leads are whole numbers of 1 or more, not {shifts[0]!r} and {shifts[1]!r}")
-
-
-def _within(values: Array, group: Array) -> Array:
-    """Take out means of merchants, and of months within groups."""
-    own = values - values.mean(axis=1, keepdims=True)
-    size = np.bincount(group)[:, None]
-    sums = np.zeros((len(size), values.shape[1]))
-    np.add.at(sums, group, own)
-    return own - (sums / size)[group]
-
-
-def _cumulative(fitted: Array, spread: Array, shifts: Array, law: Student) -> pd.DataFrame:
-    sums = [((shifts >= 0) & (shifts <= k)).astype(float) for k in shifts[shifts >= 0]] + [(shifts >= 1).astype(float)]
-    weights = np.array(sums)
-    value, error = weights @ fitted, np.sqrt(np.einsum("jk,kl,jl->j", weights, spread, weights))
+def _cumulative(found: DistributedLag, law: Student) -> pd.DataFrame:
+    since = found.lags[found.lags >= 0]
+    sums = [(found.lags >= 0) & (found.lags <= k) for k in since] + [found.lags >= 1]
+    value, error = found.sums(np.array(sums, dtype=float))
     low, high = law.interval(value, error, 0.95)
-    names = [*map(str, shifts[shifts >= 0]), "after"]
+    names = [*map(str, since), "after"]
     return pd.DataFrame({"lag": names, "estimate": value, "std_error": error, "conf_low": low, "conf_high": high})
-
-
-def _joint(fitted: Array, spread: Array, leads: int, units: int) -> pd.DataFrame:
-    """Test that all leads are 0 by F with as many degrees of freedom as there are merchants less one."""
-    from scipy.special import fdtrc
-
-    statistic = float(fitted[:leads] @ np.linalg.solve(spread[:leads, :leads], fitted[:leads])) / leads
-    p_value = float(fdtrc(leads, units - 1, statistic))
-    return pd.DataFrame([{"statistic": statistic, "degrees_of_freedom": leads, "p_value": p_value}])

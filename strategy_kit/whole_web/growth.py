@@ -10,7 +10,7 @@ import pandas as pd
 from strategy_kit.errors import DesignError, ParameterError
 from strategy_kit.estimates import Estimates
 from strategy_kit.inference import Student
-from strategy_kit.whole_web.rows import CLASSES, FEWEST, both_sides, cell_of, days_of, months_known
+from strategy_kit.whole_web.rows import CLASSES, FEWEST, both_sides, cell_of, comparable, days_of, months_known
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -126,12 +126,13 @@ def pass_through(moved: pd.DataFrame) -> Estimates:
     Estimates
         Label term: total; mechanical and co_movement, which add up to it; off_platform, the slope on growth elsewhere in the
         same month (the overall estimate), and off_platform_before, on that of the month before, if any merchant has one.
-        Errors are clustered by merchant, with the factor G/(G - 1) · (n - 1)/(n - k), means by category and month counted in k.
+        Errors are clustered by merchant, with the factor G/(G - 1) · (n - 1)/(n - k), means by category and month counted in k,
+        and Student's t of merchants less categories. A change alone in its category and month is left out.
 
     Raises
     ------
     DesignError
-        If fewer than ten merchants have a change, or it does not vary within category and month.
+        If there are fewer than nine merchants more than categories, or growth does not vary within category and month.
 
     Examples
     --------
@@ -143,35 +144,39 @@ def pass_through(moved: pd.DataFrame) -> Estimates:
     >>> bool(found["mechanical"] > 0.5), bool(abs(found["off_platform"]) < 0.2)
     (True, True)
     """
+    lost = int(moved.attrs.get("left_out", 0))
+    every, moved = len(moved), _beside_others(moved).reset_index(drop=True)
     cell = moved.groupby(["category", "month"]).ngroup().to_numpy()
     unit = pd.factorize(moved["merchant_id"])[0]
-    count = int(unit.max(initial=-1)) + 1
-    if count < FEWEST:
+    count, free = int(unit.max(initial=-1)) + 1, _freedom(moved)
+    if free < FEWEST - 1:
         raise DesignError(
-            f"growth on both sides is known of {count} merchants, where this needs {FEWEST}; take a longer window"
+            f"growth on both sides is known of {count} merchants, in categories that have two or more of them: {count - free}; "
+            f"this needs {FEWEST - 1} more merchants than categories; take a longer window"
         )
     here, off, total = (_within(moved[name].to_numpy(float), cell) for name in ("on_platform", "off_platform", "total"))
     parts = [_within((moved[f"weight_{s}"] * moved[f"{s}_platform"]).to_numpy(float), cell) for s in ("on", "off")]
     # slope on the total as sums of what it is made of: each part is a slope whose residual is its own
     fits = [_slope(total, here, unit), _part(here, parts[0], total, unit), _part(here, parts[1], total, unit)]
     fits.append(_slope(off, here, unit))
-    counted = [_counted(cell)] * len(fits)
-    known = moved["off_platform_before"].notna().to_numpy()
-    if np.unique(unit[known]).size >= FEWEST:
+    counted, freedom = [_counted(cell, unit)] * len(fits), [free] * len(fits)
+    later = _beside_others(moved[moved["off_platform_before"].notna()])
+    if (free := _freedom(later)) >= FEWEST - 1:
+        known = moved.index.isin(later.index)
         before, after = (
-            _within(moved[name].to_numpy(float)[known], cell[known]) for name in ("off_platform_before", "on_platform")
+            _within(later[name].to_numpy(float), cell[known]) for name in ("off_platform_before", "on_platform")
         )
         fits.append(_slope(before, after, unit[known]))
-        counted.append(_counted(cell[known]))
+        counted.append(_counted(cell[known], unit[known]))
+        freedom.append(free)
     influence = np.stack([np.bincount(units, values, count) for _, values, units in fits], axis=1) * counted
-    estimate = np.array([value for value, *_ in fits])
-    spread = count / (count - 1) * influence.T @ influence
-    sizes = [np.unique(units).size for *_, units in fits]
-    lost = int(moved.attrs.get("left_out", 0))
-    notes = (_ASSOCIATION, f"merchant-months without growth on both sides, left out: {lost} of {lost + len(moved)}")
+    estimate, spread = np.array([value for value, *_ in fits]), influence.T @ influence
+    sizes, laws = [np.unique(units).size for *_, units in fits], tuple(Student(float(free)) for free in freedom)
+    left_out = {"without growth on both sides": lost, "alone in their category": every - len(moved)}
+    notes = [f"merchant-months {why}, left out: {n} of {lost + every}" for why, n in left_out.items() if n]
     return Estimates("pass_through", "log change of sales here", pd.DataFrame({"term": TERMS[: len(fits)]}), estimate, spread,
                      np.array(sizes), "merchant", (count, 0), (float(estimate[3]), float(np.sqrt(spread[3, 3]))),
-                     Student(float(count - 1)), notes=notes if lost else notes[:1])  # fmt: skip
+                     laws, average_law=laws[3], notes=(_ASSOCIATION, *notes))  # fmt: skip
 
 
 def by_confidence(moved: pd.DataFrame, *, level: float = 0.95) -> pd.DataFrame:
@@ -180,8 +185,8 @@ def by_confidence(moved: pd.DataFrame, *, level: float = 0.95) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        confidence (high, medium, low, unstated; those with ten merchants), estimate, std_error, conf_low, conf_high,
-        changes, merchants.
+        confidence (high, medium, low, unstated; those with nine merchants more than categories), estimate, std_error, conf_low,
+        conf_high, changes, merchants.
 
     Examples
     --------
@@ -195,8 +200,9 @@ def by_confidence(moved: pd.DataFrame, *, level: float = 0.95) -> pd.DataFrame:
     """
     rows = []
     for name in CLASSES:
-        part = moved[moved["confidence"] == name]
-        if (merchants := part["merchant_id"].nunique()) >= FEWEST:
+        part = _beside_others(moved[moved["confidence"] == name])
+        if _freedom(part) >= FEWEST - 1:
+            merchants = part["merchant_id"].nunique()
             row = pass_through(part).glance(level)[["estimate", "std_error", "conf_low", "conf_high"]]
             rows.append(row.assign(confidence=name, changes=len(part), merchants=merchants))
     columns = ["confidence", "estimate", "std_error", "conf_low", "conf_high", "changes", "merchants"]
@@ -221,7 +227,8 @@ def attenuation_bounds(moved: pd.DataFrame, *, error: float | None = None) -> pd
     ParameterError
         If `error` is not above 0.
     DesignError
-        If such an error would be more than all measured growth, or fewer than ten merchants have a change.
+        If the measured growth leaves no room for such an error: reliability is at least the squared correlation, estimate /
+        reverse; or where `pass_through` refuses.
 
     References
     ----------
@@ -248,9 +255,10 @@ def attenuation_bounds(moved: pd.DataFrame, *, error: float | None = None) -> pd
     reverse = float(here @ here) / shared if shared else np.nan
     free = len(moved) - len(np.unique(cell))
     share = np.nan if error is None else 1 - 2 * error**2 / (float(off @ off) / max(free, 1))
-    if share <= 0:
+    # whatever is not error moves sales here as closely as it can, or less
+    if share <= max(slope / reverse, 0.0):
         raise DesignError(
-            f"an error of {error} in each estimate is more than all growth elsewhere that was measured; take a smaller one"
+            f"an error of {error} in each estimate is more than growth here leaves room for; take a smaller one"
         )
     row = {"estimate": slope, "reverse": reverse, "reliability": share, "corrected": slope / share}
     return pd.DataFrame([row])
@@ -302,9 +310,21 @@ def _within(values: Array, cell: Array) -> Array:
     return values - (np.bincount(cell, values) / np.maximum(np.bincount(cell), 1))[cell]
 
 
-def _counted(cell: Array) -> float:
-    """Return what errors are multiplied by, as the mean of each cell was taken out besides the slope."""
-    return float(np.sqrt((len(cell) - 1) / max(len(cell) - len(np.unique(cell)) - 1, 1)))
+def _beside_others(moved: pd.DataFrame) -> pd.DataFrame:
+    """Leave out what is alone in its category and month, and so is compared with nothing."""
+    held: pd.DataFrame = moved[moved.groupby(["category", "month"])["month"].transform("size") > 1]
+    return held
+
+
+def _freedom(moved: pd.DataFrame) -> int:
+    """Return merchants less categories: a category's merchants are compared with each other."""
+    return comparable(moved.drop_duplicates("merchant_id")["category"].to_numpy())
+
+
+def _counted(cell: Array, unit: Array) -> float:
+    """Return what errors are multiplied by, as the mean of each cell was taken out besides the slope, and units are few."""
+    means, count = (len(cell) - 1) / max(len(cell) - len(np.unique(cell)) - 1, 1), np.unique(unit).size
+    return float(np.sqrt(count / (count - 1) * means))
 
 
 def _slope(x: Array, y: Array, unit: Array) -> tuple[float, Array, Array]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 
 from strategy_kit.errors import DesignError
@@ -14,6 +15,7 @@ from strategy_kit.tables_to_panel import sold_lines
 if TYPE_CHECKING:
     from strategy_kit.dataset import Dataset
 
+Array = np.ndarray
 FEWEST = 10
 """Merchants that a figure rests on at least."""
 CLASSES = ("high", "medium", "low", "unstated")
@@ -120,3 +122,8 @@ not known; add it
     )
     names = found["confidence"].map(dict(enumerate(reversed(CLASSES))))
     return found.assign(confidence=names, share=found["gmv"] / found["gmv"].sum())
+
+
+def comparable(group: Array) -> int:
+    """Return merchants (N,) less groups: each group's merchants are compared with each other, one alone with nobody."""
+    return len(group) - pd.Series(group).nunique(dropna=False)

@@ -15,7 +15,7 @@ PACKAGE = ROOT / "strategy_kit"
 FLOORS = (
     {
         *("errors", "threads", "formats", "periods", "settings", "engine", "identifiers"),
-        *("inference", "randomisation", "pooling", "ratio"),
+        *("inference", "randomisation", "pooling", "ratio", "distributed_lag"),
     },
     {
         *(

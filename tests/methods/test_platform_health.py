@@ -267,10 +267,29 @@ def test_support_by_lot_among_those_still_selling_moves_no_exits() -> None:
     assert np.mean(np.abs(estimate) < 1.96 * error) == pytest.approx(0.95, abs=4 * np.sqrt(0.95 * 0.05 / 120))
 
 
+@pytest.mark.parametrize(
+    ("own", "others", "hazard"), [(10, 40, 0.01), (20, 100, 0.005), (100, 10, 0.01), (10, 40, 0.05)]
+)
+def test_few_exits_do_not_pass_for_certainty(own: int, others: int, hazard: float) -> None:
+    held, runs = 0, 200
+    for run in range(runs):
+        gone = 3 + np.random.default_rng(run).geometric(
+            hazard, own + others
+        )  # nobody leaves before the start, in week 4
+        sold = (np.arange(24) < gone[:, None]).astype(float)
+        panel = Panel.from_matrix(sold, treated_from=[4] * own + [np.inf] * others)
+        row = health.exit_effect(panel, silence=5).glance().iloc[0]
+        held += bool(row["conf_low"] <= 0 <= row["conf_high"])
+    assert held / runs > 0.95 - 3.4 * np.sqrt(0.95 * 0.05 / runs)
+
+
 def test_what_exits_refuse() -> None:
     panel = leaving(np.random.default_rng(8), 20, 12)
     with pytest.raises(ParameterError, match="silence is a whole number of weeks"):
         health.exit_effect(panel, silence=0)
+    holed = Panel.from_matrix(np.where(np.eye(6) == 1, np.nan, 1.0), treated_from=[4] * 3 + [np.inf] * 3)
+    with pytest.raises(ParameterError, match="some are missing; take a balanced panel"):
+        health.exit_effect(holed, silence=2)
     with pytest.raises(DesignError, match="12 weeks cannot show who was silent for 12"):
         health.exit_effect(panel, silence=12)
     with pytest.raises(DesignError, match="no start has supported and other merchants"):
@@ -334,7 +353,7 @@ def test_lead_lag_is_the_regression_with_dummies() -> None:
 
 def test_what_lead_lag_refuses() -> None:
     steady = np.repeat(np.arange(20.0)[:, None], 12, axis=1)
-    with pytest.raises(DesignError, match="does not move enough"):
+    with pytest.raises(DesignError, match="does not move by itself"):
         health.lead_lag(np.random.default_rng(1).normal(size=(20, 12)), steady, lags=2, leads=1)
     with pytest.raises(ParameterError, match="without gaps"):
         health.lead_lag(np.full((20, 12), np.nan), steady)

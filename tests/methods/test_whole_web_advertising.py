@@ -106,13 +106,31 @@ def test_what_is_a_merchant_s_or_a_month_s_changes_nothing(seed: int, size: floa
     )
 
 
+def test_who_is_alone_in_a_group_is_left_out_and_scale_does_not_matter() -> None:
+    sales, spend = drawn(1)
+    group = np.where(np.arange(40) < 30, 0, np.arange(40))
+    found, own = web.lag_profile(sales, spend, groups=group), web.lag_profile(sales[:30], spend[:30])
+    assert found.covariance == pytest.approx(own.covariance)
+    assert found.details["placebo"]["p_value"][0] == pytest.approx(own.details["placebo"]["p_value"][0])
+    assert found.notes[-1] == "merchants alone in their group, left out: 10"
+    assert web.lag_profile(sales, 1e-11 * spend).estimate * 1e-11 == pytest.approx(
+        web.lag_profile(sales, spend).estimate
+    )
+
+
 def test_refusals() -> None:
     sales, spend = drawn(1)
-    with pytest.raises(DesignError, match="40 merchants and 6 months cannot tell 6 months of advertising apart"):
+    with pytest.raises(DesignError, match="0 units of 16 periods cannot tell 6 leads and lags apart"):
+        web.lag_profile(sales, spend, groups=np.arange(40))
+    with pytest.raises(ParameterError, match="not missing for 1"):
+        web.lag_profile(sales, spend, groups=[None, *["a"] * 39])
+    with pytest.raises(ParameterError, match="with N groups, not"):
+        web.lag_profile(1.0, 2.0)
+    with pytest.raises(DesignError, match="40 units of 6 periods cannot tell 6 leads and lags apart"):
         web.lag_profile(sales[:, :6], spend[:, :6])
     with pytest.raises(DesignError, match="does not move by itself"):
         web.lag_profile(sales, np.tile(spend[:1], (40, 1)))
-    with pytest.raises(ParameterError, match="logs without gaps"):
+    with pytest.raises(ParameterError, match="arrays without gaps"):
         web.lag_profile(sales, np.where(spend > 1, np.nan, spend))
     with pytest.raises(ParameterError, match="whole numbers of 1 or more, not 0 and 2"):
         web.lag_profile(sales, spend, lags=0)

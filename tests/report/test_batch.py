@@ -277,20 +277,3 @@ def test_a_stopped_week_leaves_no_process_and_no_page(
         assert "Traceback" not in said
     if number != signal.SIGKILL:
         assert not list((options["out"] / ".scratch").iterdir())
-
-
-@pytest.mark.slow
-def test_the_real_week_gives_the_same_bytes_with_a_ledger_in_between(sample: Path, tmp_path: Path) -> None:
-    first, again = (run_week(data=sample, out=tmp_path / "reports", week="2025-W30") for _ in range(2))
-    assert [page.name for page in first.pages] == [
-        "weekly_report.html", "weekly_report.zh.html", "pilot_effect.html", "kpi_review.html",
-        "merchant_cohorts.html", "data_check.html",
-    ]  # fmt: skip
-    assert first.run_id != again.run_id
-    runs = tmp_path / "reports" / "sample" / "runs"
-    for page in first.pages:
-        made = [(runs / run.run_id / page.name).read_bytes() for run in (first, again)]
-        assert made[0] == made[1], page.name
-    ledger = read_ledger(tmp_path / "reports" / "sample" / "ledger.csv")
-    assert len(ledger) == 6
-    assert len(set(ledger["estimate"])) == 1

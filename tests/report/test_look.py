@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,9 @@ import pytest
 import strategy_kit as sk
 from strategy_kit.charts.nested import GREYS
 from strategy_kit.charts.theme import HAIR, RULE, TINTS
+from strategy_kit.report.batch import run_week
 from strategy_kit.report.export import CHART, MOST_BYTES
+from strategy_kit.report.ledger import read_ledger
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,17 +33,19 @@ PAGES = (*WEEKLY, "pilot_effect", "kpi_review", "merchant_cohorts", "data_check"
 
 
 @pytest.fixture(scope="module")
-def runs(sample: Path, whole_market: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
-    """Each notebook's page from the sample, once."""
-    made = {}
-    for name in (name for name in PAGES if name != "rich"):
-        notebook = name.removesuffix("_zh")
-        given: dict[str, object] = {"language": "zh"} if name.endswith("_zh") else {}
-        out = tmp_path_factory.mktemp(name)
-        made[name] = sk.report.run(notebook, data=sample, week="2025-W30", out=out, parameters=given)
+def week(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """The sample's week as planned."""
+    return run_week(data=sample, out=tmp_path_factory.mktemp("week"), week="2025-W30")
+
+
+@pytest.fixture(scope="module")
+def runs(week: Run, whole_market: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
+    """Each page of the week, and a weekly report with all that it can show."""
+    made = {page.stem.replace(".", "_"): replace(week, html=page, notebook=page.with_suffix(".ipynb"))
+            for page in week.pages}  # fmt: skip
     rich = tmp_path_factory.mktemp("rich")  # each section has all it can show, and something to compare with
-    for week in ("2025-W29", "2025-W30"):
-        made["rich"] = sk.report.run("weekly_report", data=whole_market, week=week, out=rich)
+    for label in ("2025-W29", "2025-W30"):
+        made["rich"] = sk.report.run("weekly_report", data=whole_market, week=label, out=rich)
     return made
 
 
@@ -368,13 +373,12 @@ def specs(run: Run) -> Iterator[dict[str, Any]]:
 @pytest.mark.parametrize("name", PAGES)
 def test_a_chart_of_a_notebook_carries_its_words(name: str, runs: dict[str, Run], tmp_path: Path) -> None:
     told = list(specs(runs[name]))
-    assert told
+    # raises where the grammar is broken, which a section does not check
+    chart, *_ = (alt.Chart.from_dict({**spec, "$schema": alt.SCHEMA_URL}) for spec in told)
     for spec in told:
-        alt.Chart.from_dict(spec)  # raises where the grammar is broken, which a section does not check
         words = " ".join(spec["title"]["subtitle"])
         assert re.search("Synthetic data|模拟数据", words), "what a picture must not lose"
         assert re.search(r"2025", words), "its date"
-    chart = alt.Chart.from_dict({**told[0], "$schema": alt.SCHEMA_URL})
     chart.save(tmp_path / "x.svg")
     svg = re.sub("<[^>]+>", " ", (tmp_path / "x.svg").read_text(encoding="utf-8"))
     kit = told[0]["usermeta"]["strategy_kit"]
@@ -383,3 +387,14 @@ def test_a_chart_of_a_notebook_carries_its_words(name: str, runs: dict[str, Run]
         assert squeezed in re.sub(r"\s+|&\w+;|[&<>]", "", svg)
     chart.save(tmp_path / "x.png", scale_factor=1)
     assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_week_again_gives_the_same_bytes_with_a_ledger_in_between(week: Run, sample: Path) -> None:
+    folder = week.html.parents[1]
+    again = run_week(data=sample, out=folder.parent, week="2025-W30")
+    assert week.run_id != again.run_id
+    for page in week.pages:
+        made = [(folder / "runs" / run.run_id / page.name).read_bytes() for run in (week, again)]
+        assert made[0] == made[1], page.name
+    estimates = read_ledger(folder / "ledger.csv")["estimate"]
+    assert (len(estimates), estimates.nunique()) == (6, 1)
