@@ -42,7 +42,7 @@ copy (
                        8, '0') as buyer_id,
            'm' || lpad(cast(m as varchar), 7, '0') as merchant_id,
            'category ' || lpad(cast(m % 15 as varchar), 2, '0') as category,
-           timestamp '2024-01-01' + interval 1 second * cast(hash(i // 2 * 8 + 3) / 18446744073709551616.0 * 47260800 as integer)
+           timestamp '2024-01-01' + interval 1 second * cast(hash(i // 2 * 8 + 3) / 18446744073709551616.0 * 47260799 as integer)
                as paid_at,
            cast(round(1 + exp(3 + hash(-i - 1) / 18446744073709551616.0 * 4), 2) as decimal(12, 2)) as amount,
            if(hash(i // 2 * 8 + 5) % 50 = 0, 'cancelled', 'paid') as status

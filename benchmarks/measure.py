@@ -39,7 +39,7 @@ Answer = dict[str, Any]
 
 @dataclass(frozen=True)
 class Limits:
-    """What one answer may cost, in CPU seconds and GB of the whole process, and how often it is asked for.
+    """What one answer may cost, in CPU seconds and GiB of the whole process, and how often it is asked for.
 
     An answer above `slow` CPU seconds is asked for once.
     """
@@ -105,7 +105,7 @@ def cpu() -> float:
 
 
 def held(field: str, process: int | None = None) -> float:
-    """Return VmRSS or VmHWM of a process and its descendants in GB; 0 for those that have ended."""
+    """Return VmRSS or VmHWM of a process and its descendants in GiB; 0 for those that have ended."""
     total = 0
     for one in family(process or os.getpid()):
         with contextlib.suppress(OSError):
@@ -131,7 +131,7 @@ def run(call: Sequence[str], limits: Limits, settings: Mapping[str, str] | None 
     over = {
         -signal.SIGPROF: f"over {limits.seconds:g} s of CPU",
         -signal.SIGALRM: f"over {3 * limits.seconds:g} s",
-        -signal.SIGKILL: f"over {limits.gigabytes:g} GB",
+        -signal.SIGKILL: f"over {limits.gigabytes:g} GiB",
     }
     reason = errors.strip().splitlines()[-1][:120] if errors.strip() else f"exit {job.returncode}"
     return {"failed": over.get(job.returncode, f"failed: {reason}")}
@@ -163,7 +163,7 @@ def row(case: str, size: int, way: str, found: Answer, answers: str) -> Answer:
 
 def show(found: Answer) -> None:
     """Print a row as it is measured."""
-    units = {"wall": " s", "cpu": " s CPU", "peak": " GB"}
+    units = {"wall": " s", "cpu": " s CPU", "peak": " GiB"}
     costs = " ".join(f"{found[name]:9.3f}{unit}" for name, unit in units.items() if name in found)
     print(f"{found['case']:24}{found['size']:>12,}  {found['way']:16}{costs}  {found['answers']}", flush=True)
 
