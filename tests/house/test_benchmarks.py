@@ -87,7 +87,7 @@ def test_the_cost_of_an_answer_counts_its_children(measure: ModuleType) -> None:
             "import measure; measure.timed(lambda: [0 for _ in iter(int, 1)], measure.Limits(seconds=0.2))",
             "over 0.2 s of CPU",
         ),
-        ("import time; a = bytearray(400_000_000); time.sleep(20)", "over 0.2 GB"),
+        ("import time; a = bytearray(400_000_000); time.sleep(20)", "over 0.2 GiB"),
     ],
 )
 def test_what_fails_or_costs_too_much_is_told(measure: ModuleType, benchmarks: Path, code: str, told: str) -> None:

@@ -96,8 +96,12 @@ def test_a_plan_that_cannot_be_is_refused(shop: Path, lines: str, kind: type[Exc
 @pytest.fixture
 def week(shop: Path, book: Write, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Two notebooks, one in two languages, which note when they ran."""
-    stamp = "import os, time, pathlib\nbegan = time.time()\ntime.sleep(1.5)\n"
-    stamp += f"_ = pathlib.Path({str(shop)!r}, f'{{os.getpid()}}.ran').write_text(f'{{began}} {{time.time()}}')"
+    # each waits to see a second one at work: how long a kernel takes to start is not known
+    stamp = f"import os, time, pathlib\nbegan, here = time.time(), pathlib.Path({str(shop)!r})\n"
+    stamp += "(here / f'{os.getpid()}.began').touch()\n"
+    stamp += "while len(list(here.glob('*.began'))) < 2 and time.time() < began + 30: time.sleep(0.05)\n"
+    stamp += "time.sleep(1.5)\n"
+    stamp += "_ = (here / f'{os.getpid()}.ran').write_text(f'{began} {time.time()}')"
     seen = f"_ = pathlib.Path({str(shop)!r}, 'ledger.seen').write_text(str(ledger))"
     book("look", CLAIM, stamp, seen, "translation", parameters=ASKS, sections=[])
     book("other", "f'other {week}'", stamp, parameters="week: str | None = None")
