@@ -28,7 +28,7 @@ if TYPE_CHECKING:
         overseas,
         planning,
         platform_health,
-        prices,  # fmt: skip
+        prices,
         report,
         sensitivity,
         simulate,

@@ -108,7 +108,7 @@ def fitted(
     inverse = np.linalg.inv(moments)
     estimate = inverse @ np.einsum("itk,it->k", columns, left)
     scores = np.einsum("itk,it->ik", columns, left - columns @ estimate)
-    counted = len(shifts) + (int(group.max()) + 1) * (kept - 1) + 1
+    counted = len(shifts) + (units - free) * (kept - 1) + 1
     small = units / (units - 1) * (units * kept - 1) / max(units * kept - counted, 1)
     spread = small * inverse @ (scores.T @ scores) @ inverse
     return DistributedLag(shifts, estimate, spread, units, len(beside) - units, free)

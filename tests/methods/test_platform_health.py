@@ -273,9 +273,8 @@ def test_support_by_lot_among_those_still_selling_moves_no_exits() -> None:
 def test_few_exits_do_not_pass_for_certainty(own: int, others: int, hazard: float) -> None:
     held, runs = 0, 200
     for run in range(runs):
-        gone = 3 + np.random.default_rng(run).geometric(
-            hazard, own + others
-        )  # nobody leaves before the start, in week 4
+        # nobody leaves before the start, in week 4
+        gone = 3 + np.random.default_rng(run).geometric(hazard, own + others)
         sold = (np.arange(24) < gone[:, None]).astype(float)
         panel = Panel.from_matrix(sold, treated_from=[4] * own + [np.inf] * others)
         row = health.exit_effect(panel, silence=5).glance().iloc[0]

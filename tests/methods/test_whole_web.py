@@ -373,10 +373,8 @@ def test_what_cannot_be_told_is_refused(sample: Path) -> None:
         web.pass_through(drawn(1, units=9))
     with pytest.raises(DesignError, match="growth does not vary"):
         web.pass_through(web.log_changes(levels_of(full, full)))
-    for error, moved in (
-        (5.0, drawn(1)),
-        (0.15, drawn(1, slope=0.9)),
-    ):  # more than all variance; than what is unexplained
+    # more than all variance, and more than what is unexplained
+    for error, moved in ((5.0, drawn(1)), (0.15, drawn(1, slope=0.9))):
         with pytest.raises(DesignError, match="more than growth here leaves room for"):
             web.attenuation_bounds(moved, error=error)
     with pytest.raises(ParameterError, match="above 0, not -1"):
