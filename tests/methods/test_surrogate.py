@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -135,7 +136,9 @@ def test_the_covariance_is_that_of_statsmodels() -> None:
 
 def test_who_was_supported_within_the_horizon_is_not_learnt_from() -> None:
     panels = {"gmv": Panel.from_matrix(np.ones((90, SPAN)), treated_from=[5] * 20 + [START + 1] * 10 + [0] * 60)}
-    assert (surrogate.fit_index(panels, weeks=WEEKS, horizon=HORIZON).fold >= 0).sum() == 70
+    index = surrogate.fit_index(panels, weeks=WEEKS, horizon=HORIZON)
+    assert (index.fold >= 0).sum() == 70
+    assert index.calibration()["merchants"].tolist() == [14] * 5
 
 
 def test_the_scorecard_ranks_by_what_foretells() -> None:
@@ -169,5 +172,8 @@ def test_what_an_index_refuses() -> None:
     index = surrogate.fit_index(panels, weeks=WEEKS, horizon=HORIZON)
     with pytest.raises(ParameterError, match="give the same panels"):
         surrogate.index_panel(index, {"gmv": panels["gmv"]})
+    strangers = {name: replace(panel, units=panel.units + 1000) for name, panel in panels.items()}
+    with pytest.raises(ParameterError, match="give the same panels"):
+        surrogate.index_panel(index, strangers)
     with pytest.raises(DesignError, match="only 6"):
         surrogate.first_weeks(study(panels["gmv"]), 7)

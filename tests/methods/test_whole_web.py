@@ -160,6 +160,9 @@ def test_without_a_day_of_opening_the_first_sale_tells_who_came_later() -> None:
     panel = web.entry_panels(shop_of(here, 40.0 * after))["on_platform"]
     assert panel.units.tolist() == [f"m{k:03d}" for k in range(10, 20)]
     assert panel.notes[-1] == f"merchants who opened after {MONTHS[0].date()}, left out: 10 of 30"
+    here[20:, 3:9] = 100  # first sold on the fourth day of the first month asked for
+    later = web.entry_panels(shop_of(here, 40.0 * after), since=MONTHS[3].date())["on_platform"]
+    assert later.units.tolist() == panel.units.tolist()
 
 
 def test_what_entry_does_is_found_exactly_where_nothing_else_moves() -> None:
