@@ -30,6 +30,8 @@ _MONEY = ("amount", "refund_amount", "platform_subsidy", "platform_fee", "list_a
 """Columns that are summed as decimals: sums of doubles depend on who adds first."""
 _LARGEST = 1e14  # what decimal(18, 4) can hold
 _FLOATS = ("DOUBLE", "FLOAT")
+_CURRENCY = "cast(currency as varchar)"  # a column without any value may be of any type
+_DECIMALS, _COARSE = 4, 0.001  # of money that is kept, and the share of all amounts that this may take away
 _WHOLE = 2**53  # above it, doubles next to each other stand for one identifier
 COLUMNS = ["check", "severity", "table", "rows", "share", "example", "remedy"]
 
@@ -69,8 +71,8 @@ def currency_laws(engine: Engine, currency: str) -> list[str]:
         return []
     rate = f"cast({'fx_rate' if 'fx_rate' in types else 'null'} as double)"
     found = engine.frame(
-        f"""select count(*) as n, string_agg(distinct currency, ', ' order by currency) as named from order_lines
-            where currency <> $own and not coalesce(not isnan({rate}) and {rate} > 0 and {rate} < {_LARGEST}, false)""",
+        f"""select count(*) as n, string_agg(distinct {_CURRENCY}, ', ' order by {_CURRENCY}) as named from order_lines
+            where {_CURRENCY} <> $own and not coalesce(not isnan({rate}) and {rate} > 0 and {rate} < {_LARGEST}, false)""",
         {"own": currency},
     ).iloc[0]
     if not found["n"]:
@@ -118,7 +120,7 @@ def _plain_key(given: str) -> bool:
 
 def _converted(types: Mapping[str, str], currency: str) -> dict[str, str]:
     own = "'" + currency.replace("'", "''") + "'"
-    rate = f"case when coalesce(currency, {own}) = {own} then 1.0 else cast(fx_rate as double) end"
+    rate = f"case when coalesce({_CURRENCY}, {own}) = {own} then 1.0 else cast(fx_rate as double) end"
     return {
         column: f"cast({_known(f'cast({column} as double)')} * {rate} as decimal(18, 4))"
         for column in _MONEY
@@ -139,13 +141,22 @@ def _kind_law(engine: Engine, table: str, column: str, kind: Kind, given: str) -
 
 
 def _finite_laws(engine: Engine, table: str, column: str) -> list[str]:
-    wrong = f"isinf({quoted(column)}) or not isnan({quoted(column)}) and abs({quoted(column)}) >= {_LARGEST}"
-    rows = engine.frame(f"select count(*) as n from {quoted(table)} where {wrong}")["n"][0]
-    return (
-        [f"{table}.{column} must be finite and below {_LARGEST:.0e}, but {rows} rows are not; correct them"]
-        if rows
-        else []
-    )
+    name, laws = f"cast({quoted(column)} as double)", list[str]()
+    known = f"not isnan({name}) and abs({name}) < {_LARGEST}"
+    found = engine.frame(
+        f"""select count(*) filter (where isinf({name}) or not isnan({name}) and abs({name}) >= {_LARGEST}) as n,
+                   sum(abs({name})) filter (where {known}) as whole,
+                   sum(abs({name} - round({name}, {_DECIMALS}))) filter (where {known}) as lost from {quoted(table)}"""
+    ).iloc[0]
+    if found["n"]:
+        laws.append(
+            f"{table}.{column} must be finite and below {_LARGEST:.0e}, but {found['n']:.0f} rows are not; correct them"
+        )
+    if column in _MONEY and found["lost"] > _COARSE * found["whole"]:
+        share = found["lost"] / found["whole"]
+        law = f"{table}.{column} keeps {_DECIMALS} decimals, which would lose {share:.1%} of these amounts"
+        laws.append(f"{law}; give amounts in the currency itself, not in thousands or millions of it")
+    return laws
 
 
 def _exact_laws(engine: Engine, table: str, column: str, given: str) -> list[str]:

@@ -17,9 +17,12 @@ from strategy_kit.errors import ParameterError, refuse
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["calendar", "festival_weeks", "phases", "year_before"]
+__all__ = ["FIRST", "LAST", "UNKNOWN", "calendar", "festival_weeks", "phases", "told", "year_before"]
 
-_FIRST, _LAST = pd.Timestamp("2022-01-01"), pd.Timestamp("2026-12-31")
+FIRST, LAST = dt.date(2022, 1, 1), dt.date(2026, 12, 31)
+"""First and last day of the shipped calendar."""
+UNKNOWN = "unknown"
+_BEFORE = pd.Timedelta(weeks=4)  # what Double 11 of 2022 to 2025 took at most before its day
 _WEEK, _YEAR = pd.Timedelta(weeks=1), pd.Timedelta(weeks=52)
 _APART, _YEAR_APART, _FARTHEST_MOVE = 60, (200, 500), 4  # days between occurrences, days, weeks
 _KEY = ["festival", "phase", "occurrence"]
@@ -62,14 +65,32 @@ def calendar(first: dt.date, last: dt.date) -> pd.DataFrame:
     ['none', 'presale', 'presale', 'presale', 'spot']
     """
     dates = all(isinstance(day, dt.date) for day in (first, last))
-    if not (dates and _FIRST <= pd.Timestamp(first) <= pd.Timestamp(last) <= _LAST):
-        span = f"{_FIRST.date()} to {_LAST.date()}"
-        raise ParameterError(f"the shipped calendar has the days {span}, not {first} to {last}; ask for days within")
+    if not (dates and pd.Timestamp(FIRST) <= pd.Timestamp(first) <= pd.Timestamp(last) <= pd.Timestamp(LAST)):
+        raise ParameterError(
+            f"the shipped calendar has the days {FIRST} to {LAST}, not {first} to {last}; ask for days within"
+        )
     days = pd.DataFrame({"date": pd.date_range(first, last, unit="us")})
     table = phases()
     table["date"] = [pd.date_range(*span).tolist() for span in zip(table["first"], table["last"], strict=True)]
     marked = table[["date", "festival", "phase"]].explode("date").astype({"date": days["date"].dtype})
     return days.merge(marked, on="date", how="left").fillna({"phase": "none"})
+
+
+def told(first: dt.date, last: dt.date) -> pd.DataFrame:
+    """Return `calendar` with the four weeks before a festival of which only the day is known as its phase "unknown".
+
+    So they are neither ordinary weeks nor comparable with any.
+
+    Examples
+    --------
+    >>> told(dt.date(2026, 10, 13), dt.date(2026, 10, 15))["phase"].tolist()
+    ['none', 'unknown', 'unknown']
+    """
+    days, table = calendar(first, last), phases()
+    for name, day in table.loc[table["confidence"] == "anchor_only", ["festival", "first"]].itertuples(index=False):
+        before = days["date"].between(day - _BEFORE, day, inclusive="left") & days["festival"].isna()
+        days.loc[before, ["festival", "phase"]] = name, UNKNOWN
+    return days
 
 
 def year_before(weeks: Sequence[dt.date], days: pd.DataFrame) -> pd.DataFrame:
@@ -162,6 +183,8 @@ class _Weeks:
     def _same_phase(self, week: pd.Timestamp) -> tuple[pd.Timestamp | None, str]:
         key, days = self.held[week]
         name = key[0] if key[1] == "none" else " ".join(key[:2])
+        if key[1] == UNKNOWN:
+            return None, f"the phases of this {key[0]} are not known"
         if key in self.unfinished:
             return None, f"the calendar ends within {name}, so that its end is not known"
         apart = (self.last_weeks[key] - self.last_weeks[key[:2]]).dt.days

@@ -241,6 +241,10 @@ def _own_laws(metric: Metric) -> list[str]:
         laws.append(f"{told} trails {metric.trailing_months!r} months; give a whole number, 0 for none")
     elif metric.trailing_months and not runs_over_windows(metric):
         laws.append(f"{told} cannot run over trailing months; make it additive, or count(distinct column)")
+    elif metric.trailing_months and metric.clock != "paid_at":
+        laws.append(
+            f"{told} runs over months of payment, not of {metric.clock}; leave trailing_months or the clock out"
+        )
     return laws
 
 

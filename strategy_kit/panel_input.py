@@ -112,9 +112,10 @@ def matrix_laws(outcome: Array, units: pd.Index, starts: pd.Series, periods: pd.
         laws.append("periods must be finite")
     with np.errstate(all="ignore"):
         total = float(np.abs(outcome[:, 0]).sum() + outcome.sum())
-    if not np.isfinite(total) and np.isinf(outcome).any():
+    plain = np.isfinite(total) and abs(total) <= LARGEST  # one pass tells most panels
+    if not plain and np.isinf(outcome).any():
         laws.append(f"{name} must be finite, or missing where a unit was not observed")
-    if np.isfinite(total) and abs(total) > LARGEST:
+    elif not plain and (np.abs(outcome) > LARGEST).any():
         laws.append(f"{name} exceeds {LARGEST:g} and its squares cannot be told; give it in larger units")
     return laws
 

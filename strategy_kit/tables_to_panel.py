@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,6 @@ from strategy_kit.metrics import plain_metric
 from strategy_kit.periods import next_start, period_start
 
 if TYPE_CHECKING:
-    import datetime as dt
     from collections.abc import Callable, Sequence
 
     from strategy_kit.dataset import Dataset
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 CATEGORY = "coalesce(category, 'unknown')"
 POOLED = "all_other"
+_DAY = dt.timedelta(days=1)
 
 
 def sold_lines(shop: Dataset) -> str:
@@ -192,8 +193,9 @@ def _span(periods: list[dt.date]) -> dict[str, object]:
 def _cells(shop: Dataset, outcome: str, period: Period, key: str) -> str:
     """Return the query of what each unit sold in each period in which it sold."""
     metric = plain_metric(outcome, shop.columns("order_lines"))
+    measured = metric.sql.replace("$matured_before", f"date '{shop.matured_through + _DAY}'")
     return f"""select {key} as unit, cast(date_trunc('{period}', paid_at) as date) as period,
-                      cast(coalesce({metric.sql}, 0) as double) as y
+                      cast(coalesce({measured}, 0) as double) as y
                from order_lines where {sold_lines(shop)} and {_within(period)}
                group by 1, 2"""
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from strategy_kit.metrics import Metric
 
 Over = Literal["all_available", "common"]
-_SUPPORTED = "merchant_id in (select merchant_id from support where started_on <= $through)"
+_SUPPORTED = "merchant_id in (select merchant_id from support where started_on <= $through and merchant_id is not null)"
 
 
 def retention(frame: pd.DataFrame) -> pd.DataFrame:
@@ -191,7 +191,8 @@ def survival(
     lives = shop.engine.frame(
         f"""select date_trunc('{period}', first) as born, date_trunc('{period}', last) as gone, count(*) as merchants
             from (select merchant_id, min(paid_at) as first, max(paid_at) as last from order_lines
-                  where {sold_lines(shop)} and cast(paid_at as date) <= $last group by 1) group by 1, 2""",
+                  where {sold_lines(shop)} and cast(paid_at as date) <= $last and merchant_id is not null group by 1)
+            group by 1, 2""",
         {"last": last},
     )
     lives[["born", "gone"]] = lives[["born", "gone"]].apply(numbered, period=period)

@@ -95,7 +95,8 @@ def sums(shop: Dataset, key: str, period: Period, value: str | Metric, starts: s
     # no name of a member may shadow a column that a metric reads
     sql = f"""with {cells} members as materialized (
                   select {key} as "member id", start as "member start",
-                         cast(date_trunc('{period}', start) as timestamp) as "member cohort" from ({starts}))
+                         cast(date_trunc('{period}', start) as timestamp) as "member cohort"
+                  from ({starts}) where {key} is not null)
               select "member cohort" as cohort, cast(null as timestamp) as period, cast(count(*) as double) as value
               from members group by 1
               union all

@@ -133,7 +133,11 @@ class Balanced:
             treated = np.arange(len(rows)) < len(inside)
             X = self._design(rows, fit.at)
             found = logit(X, treated.astype(float), self._units.weight[rows], start.get((fit.cohort, fit.at)))
-            if found is None or expit(X @ found[0]).max() >= CERTAIN:
+            if (
+                found is None
+                or expit(X @ found[0]).max() >= CERTAIN
+                or (expit(X[~treated] @ found[0]) >= TRIMMED).all()
+            ):
                 laws.append(str(self._units.cohorts[fit.cohort]))
                 continue
             fit.odds, fit.inverse = found
@@ -142,7 +146,8 @@ class Balanced:
         if laws:
             raise DesignError(
                 f"covariates separate cohort {', '.join(dict.fromkeys(laws))} from its comparison units (a propensity of "
-                f"{CERTAIN} or more), so that no weights make them alike; use fewer or coarser covariates, or method='regression'"
+                f"{CERTAIN} or more, or of {TRIMMED} for all of these), so that no weights make them alike; use fewer or coarser "
+                "covariates, or method='regression'"
             )
         if trimmed:
             self.notes = (

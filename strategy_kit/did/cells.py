@@ -64,6 +64,10 @@ def comparisons(
     past = (ages < -anticipation).sum(axis=1) - 1
     base = np.where(universal | (ages[cohort, period] >= 0), past[cohort], period - 1)
     held = base >= 0
+    if not (ages[cohort, period][held] >= 0).any() and len(ages) < n_cohorts == len(panel.cohorts):
+        raise DesignError(
+            "no cohort is treated while another is not, so there is nothing to compare with; add units that start later or never"
+        )
     cohort, period, base = cohort[held], period[held], base[held]
     allowed = np.tile(np.arange(n_cohorts) >= len(ages), (len(cohort), 1))
     if control == "not_yet":

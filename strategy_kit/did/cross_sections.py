@@ -55,9 +55,9 @@ class _Rows:
     def odds(self) -> tuple[Array, Array]:
         """Return what a row of the controls weighs, and (n, P) the influence of the propensity's coefficients."""
         found = logit(self.X, self.treated.astype(float), self.weight)
-        if found is None or expit(self.X @ found[0]).max() >= CERTAIN:
+        chance = np.ones(len(self.X)) if found is None else expit(self.X @ found[0])
+        if found is None or chance.max() >= CERTAIN or (chance[self.treated == 0] >= TRIMMED).all():
             raise np.linalg.LinAlgError
-        chance = expit(self.X @ found[0])
         self.trimmed = int(((self.treated == 0) & (chance >= TRIMMED)).sum())
         odds = np.where((self.treated == 0) & (chance < TRIMMED), self.weight * chance / (1 - chance), 0.0)
         return odds, (self.X * (self.weight * (self.treated - chance))[:, None]) @ found[1]

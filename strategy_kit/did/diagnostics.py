@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 Array = np.ndarray
 _WINDOWS = (4, 8, 16, 32)
 _ANTICIPATIONS = (1, 2)
+_BY_UNITS = ("sun_abraham", "imputation")
+"""Studies by age whose average weighs ages by their units; others take the plain mean of ages."""
 
 
 def composition(panel: Panel) -> pd.DataFrame:
@@ -121,6 +123,8 @@ def thin_cells(effects: Estimates, *, least: int = 30) -> pd.DataFrame:
             weight[cells] = overall(replace(effects, estimate=cells.astype(float))).estimate[0] / cells.sum()
     elif list(labels) in (["age"], ["period"]):
         counted = (labels["age"] >= 0).to_numpy() if "age" in labels else np.ones(len(labels), bool)
+        if effects.estimator in _BY_UNITS:
+            counted = counted * effects.n_units
         weight = counted / counted.sum()
     else:
         raise DesignError(
@@ -168,6 +172,7 @@ def base_periods(panel: Panel, *, control: Control = "not_yet") -> pd.DataFrame:
     >>> base_periods(Panel.from_matrix(y, treated_from=[3, 3, 0, 0]))[["anticipation", "estimate"]].to_numpy().tolist()
     [[0.0, 1.25], [0.0, 1.25], [1.0, 1.75]]
     """
+    panel = panel.comparable  # the past is that of the units which are compared
     first, universal = (group_time(panel, control=control, base=base).average for base in ("varying", "universal"))
     past = int(panel.starts.min())
     found = [("varying", 0, 1, *first), ("universal", 0, 1, *universal)]

@@ -56,7 +56,8 @@ def group_time(
     panel
         Treatment assigned at merchant level. Covariates, weights and clusters are used. An unbalanced panel is used as it is:
         means over the rows observed, as R `did` with `allow_unbalanced_panel=TRUE`; `panel.complete_units()` drops units
-        that lack a period, as it does with FALSE. Units treated from the first period on are left out and counted.
+        that lack a period, as it does with FALSE where some units are never treated. Where none is, R cuts the last cohort's
+        periods before it asks for completeness. Units treated from the first period on are left out and counted.
     control
         "never": units never treated. "not_yet": these and the units that start after the period (and after its base).
         Where no unit is never treated, the last cohort serves as control and periods from its start on are left out.
@@ -103,6 +104,7 @@ def group_time(
     refuse_category_level(panel, points_only=inference == "none")
     panel = panel.unmoved(anticipation) if anticipation else panel.comparable
     refuse_no_cohort(panel)
+    panel = _as_far_as_compared(panel, anticipation)
     refuse_few_clusters(panel, points_only=inference == "none")
     n_cohorts = len(panel.units_by_cohort)
     cells, notes = comparisons(
@@ -134,6 +136,26 @@ def group_time(
             replace(result, notes=(*result.notes, "no effect lies at or after a start: no average")), panel.scale
         )
     return settled(replace(result, average=overall(result).average), panel.scale)
+
+
+def _as_far_as_compared(panel: Panel, anticipation: int) -> Panel:
+    """Leave out periods in which no unit is a control any more, and the rows that are seen in them alone, as R `did` does.
+
+    Where every row is seen in every period, none is lost, and the cells leave these periods out.
+    """
+    if panel.balanced or len(panel.units_by_cohort) > len(panel.cohorts):
+        return panel
+    last = int((panel.ages[-1] < -anticipation).sum())
+    traits = panel.covariates
+    cut = replace(
+        panel,
+        outcome=panel.outcome[:, :last],
+        periods=panel.periods[:last],
+        covariates=traits if traits is None or traits.ndim == 2 else traits[:, :last],
+    )
+    cut = cut.only(~np.isnan(cut.outcome).all(axis=1))
+    refuse_no_cohort(cut)
+    return cut if len(cut.cohorts) == len(panel.cohorts) else _as_far_as_compared(cut, anticipation)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 Array = np.ndarray
 _LEVEL = 0.05
 _POINTS = 2**13
+GIVEN = "study_of"
+"""Name of studies that were not estimated here: what they leave out is age −1."""
+NO_LINE = "cannot be told apart from age"
+"""What the notes of a regression say where no unit is never treated."""
+_OTHER_BASE = ("imputation",)  # rows after the start are measured from all earlier periods, those before it from one
 
 
 def pretrend_test(effects: Estimates) -> pd.DataFrame:
@@ -107,7 +112,7 @@ def pretrend_power(study: Estimates, *, power: float | Sequence[float] = 0.5) ->
     asked = np.atleast_1d(np.asarray(power, dtype=float))
     if not (asked.size and ((asked > _LEVEL) & (asked < 1)).all()):
         raise ParameterError(f"power must lie above {_LEVEL}, the false alarms of one test, and below 1, not {power!r}")
-    age, base = _ages(study), _base_age(study)
+    age, base = _ages(study), base_age(study)
     held = np.isfinite(study.std_error)
     before, after = np.flatnonzero(held & (age < base)), np.flatnonzero(held & (age > base))
     root = _root(study, before)
@@ -204,19 +209,47 @@ def _ages(effects: Estimates) -> Array:
     raise DesignError(f"{effects.estimator} has no effects before the start; use group_time or event_study")
 
 
-def _base_age(study: Estimates) -> int:
+def base_age(study: Estimates) -> int:
+    """Return the age that all effects of a study are measured from: one that is 0 without an error, or is left out.
+
+    Raises
+    ------
+    DesignError
+        If effects have no age, or are measured from more than one base.
+    """
+    way_out = "use event_study(group_time(panel, base='universal'))"
     if "age" not in study.labels:
-        raise DesignError(f"{study.estimator} has no effects by age; average them with event_study first")
-    age = study.labels["age"].to_numpy()
-    fixed = age[~np.isfinite(study.std_error) & (study.estimate == 0) & (age < 0)]
-    if not len(fixed) and -1 not in age:
-        return -1
-    if len(fixed) != 1:
+        raise DesignError(f"{study.estimator} has no effects by age; {way_out}")
+    if study.estimator in _OTHER_BASE:
         raise DesignError(
-            f"a slope needs effects that are measured from one base period, and {study.estimator} has {len(fixed)}; use "
-            "event_study(group_time(panel, base='universal'))"
+            f"{study.estimator} measures effects after the start from all earlier periods and those before it from one, so "
+            f"that a steady trend has a kink at the start; {way_out} or sun_abraham"
         )
-    return int(fixed[0])
+    age = study.labels["age"].to_numpy()
+    bases = age[~np.isfinite(study.std_error) & (study.estimate == 0) & (age < 0)].tolist()
+    if not bases:
+        bases = [-1] * (-1 not in age) if study.estimator == GIVEN else _left_out(np.sort(age))
+    if any(NO_LINE in note for note in study.notes):
+        raise DesignError(
+            f"{study.estimator} left ages out because a straight line cannot be told from the effects, so that more than one "
+            f"age is a base; add units that are never treated, or {way_out}"
+        )
+    if len(bases) != 1:
+        raise DesignError(
+            f"violations are measured in effects that have one base period, and {study.estimator} has {len(bases)} ages that "
+            f"are zero by design; {way_out}"
+        )
+    return int(bases[0])
+
+
+def _left_out(age: Array) -> list[int]:
+    """Return the age that ascending ages leave out between those before the start and those after it, if it is one."""
+    before, after = age[age < 0], age[age >= 0]
+    if not len(before) or not len(after):
+        return [-1] * (-1 not in age)
+    steps, gap = np.concatenate([np.diff(before), np.diff(after)]), int(after[0] - before[-1])
+    step = int(np.gcd.reduce(steps.astype(int))) if len(steps) else gap // 2
+    return [int(before[-1]) + step] * (gap == 2 * step)
 
 
 def _root(effects: Estimates, tested: Array) -> Array:

@@ -67,6 +67,11 @@ def stacked(
     moments, starts, total = panel.moments, panel.starts, len(panel.periods)
     if len(moments.count) == 1:
         raise DesignError(NOTHING_TO_COMPARE)
+    if between := [name for name, at in zip(panel.cohort_names, panel.cohorts, strict=True) if at not in panel.periods]:
+        raise DesignError(
+            f"stacked: cohorts {', '.join(between)} start between two periods, so that their ages are not those of the others; "
+            "give starts that are periods, or use group_time"
+        )
     if not panel.step:
         raise DesignError(
             "windows need periods that are equally spaced; fill in the periods that are missing, or use group_time"

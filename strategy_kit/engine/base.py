@@ -18,7 +18,8 @@ class Engine(Protocol):
     Attributes
     ----------
     lines_at_once
-        Order lines whose distinct values fit its memory at a time; None where a cluster sees to that itself.
+        Order lines whose distinct values, by merchant and week, fit its memory at a time; None where a cluster sees to that
+        itself.
     """
 
     lines_at_once: int | None

@@ -29,6 +29,12 @@ MEMORY_LIMIT, THREADS = "STRATEGY_KIT_MEMORY_LIMIT", "STRATEGY_KIT_NUM_THREADS"
 _MOST = 4 * 2**30  # bytes that a question holds before it spills, where the environment does not say
 _LEAST = 2**20  # bytes: less is taken for a slip of the unit
 _LINE = 170  # bytes: what a line takes while two of its columns are counted by merchant and week, and a third more
+_AS_ARROW = (
+    "varchar",
+    "bigint",
+    "ubigint",
+)  # DuckDB makes an object of a text, and a double of whole numbers beside none
+_WHOLE = 2**53  # beyond it doubles do not tell whole numbers apart
 _SMALL = 8  # a table of that part of the lines at once is held in memory when many questions follow
 _SIZES = {f"{letter}{kind}": base**power for power, letter in enumerate("KMGT", 1) for kind, base in
           (("B", 1000), ("IB", 1024))}  # fmt: skip
@@ -137,8 +143,8 @@ class DuckDBEngine:
         try:
             with self._lock:
                 answer = self._connection.execute(sql, dict(values or {}))
-                worded = any(kind.id == "varchar" for _, kind, *_ in answer.description)
-                return in_pandas(answer.to_arrow_table(), self._connection) if worded else answer.df()
+                exact = any(kind.id in _AS_ARROW for _, kind, *_ in answer.description)
+                return in_pandas(answer.to_arrow_table(), self._connection) if exact else answer.df()
         except (duckdb.BinderException, duckdb.ParserException, duckdb.CatalogException) as error:
             reason = str(error).split("\n", maxsplit=1)[0]
             raise ParameterError(f"a metric's SQL does not fit the data set: {reason}; correct its sql") from error
@@ -197,10 +203,25 @@ def in_pandas(answer: pa.Table, connection: duckdb.DuckDBPyConnection) -> pd.Dat
     texts = {name: answer[name].to_pandas() for name, kind in kinds.items() if pa.types.is_string(kind)}
     enums = {name: answer[name].to_pandas() for name, kind in kinds.items() if pa.types.is_dictionary(kind)}
     columns = texts | {name: column.cat.as_ordered() for name, column in enums.items()}
+    whole = [name for name, kind in kinds.items() if pa.types.is_integer(kind) and _long(answer[name])]
+    columns |= {name: _integers(answer[name]) for name in whole}
     others = answer.drop_columns(list(columns))
     if others.column_names:
         columns |= connection.from_arrow(others).df().items()
     return pd.DataFrame({name: columns[name] for name in kinds}, copy=False)
+
+
+def _long(column: pa.ChunkedArray) -> bool:
+    """Whether numbers of a column that has missing values would merge as doubles."""
+    import pyarrow.compute as pc
+
+    ends = pc.min_max(column).as_py() if column.null_count else {"min": None}
+    return ends["min"] is not None and max(-ends["min"], ends["max"]) > _WHOLE
+
+
+def _integers(column: pa.ChunkedArray) -> pd.Series:
+    kind = pd.UInt64Dtype() if str(column.type) == "uint64" else pd.Int64Dtype()
+    return column.to_pandas(types_mapper=lambda _: kind)
 
 
 class _Spill:

@@ -12,7 +12,7 @@ from strategy_kit import festivals
 from strategy_kit.errors import DesignError, ParameterError
 from strategy_kit.kpi.table import grouping, table
 from strategy_kit.metrics import Metric, chosen, parts
-from strategy_kit.periods import Period, checked_period, months_later, next_start
+from strategy_kit.periods import Period, checked_period, months_later, next_start, period_start
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -130,7 +130,9 @@ def control_limits(
 def _controlled(shop: Dataset, rows: pd.DataFrame, judged: pd.Series[bool], period: str, key: Any) -> pd.DataFrame:
     usual = rows[judged[rows.index] & (rows["festival"] == "")]
     pilot = shop.description.pilot
-    began = None if pilot is None or pilot.placebo else pd.Timestamp(pilot.starts_on)
+    began = (
+        None if pilot is None or pilot.placebo else pd.Timestamp(period_start(pilot.starts_on, checked_period(period)))
+    )
     before = usual if began is None else usual[usual[period] < began]
     base = (before if len(before) >= FEWEST else usual)["value"].to_numpy(float)[-LATEST:]
     if len(base) < FEWEST:
@@ -296,7 +298,7 @@ def _festival_shift(days: pd.DataFrame, start: dt.date, earlier: dt.date, period
     counts = []
     for first in (start, earlier):
         inside = days["date"].between(pd.Timestamp(first), pd.Timestamp(next_start(first, period)), inclusive="left")
-        counts.append(days.loc[inside, "festival"].value_counts())
+        counts.append(days.loc[inside & (days["phase"] != festivals.UNKNOWN), "festival"].value_counts())
     both = pd.concat(counts, axis=1, keys=["now", "then"]).fillna(0).astype(int).sort_index()
     moved = [f"{name} {row.now} days against {row.then}" for name, row in both.iterrows() if row.now != row.then]
     return "; ".join([f"the same {period} a year before", *moved])
@@ -307,9 +309,9 @@ def festival_days(shop: Dataset, first: dt.date, last: dt.date) -> pd.DataFrame:
     if "calendar" in shop.tables:
         return shop.engine.frame("select cast(date as timestamp) as date, festival, phase from calendar")
     if shop.description.timezone == "Asia/Shanghai":
-        shipped = festivals.phases()
-        span = max(first, shipped["first"].min().date()), min(last, shipped["last"].max().date())
-        return festivals.calendar(*span) if span[0] <= span[1] else festivals.calendar(span[1], span[1]).iloc[:0]
+        span = max(first, festivals.FIRST), min(last, festivals.LAST)
+        outside = span[0] > span[1]
+        return festivals.told(festivals.LAST, festivals.LAST).iloc[:0] if outside else festivals.told(*span)
     return pd.DataFrame({"date": pd.DatetimeIndex([]), "festival": [], "phase": []})
 
 

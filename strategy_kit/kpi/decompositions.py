@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 
 from strategy_kit.errors import ParameterError, refuse
-from strategy_kit.formats import number
 from strategy_kit.kpi.control import counts_refunds, immature
 from strategy_kit.kpi.growth import two_periods
 from strategy_kit.kpi.table import grouping, table
@@ -244,7 +243,7 @@ def _merchant_sales(
 
 
 def _band_names(bands: Sequence[float]) -> list[str]:
-    ends = [number(band) for band in bands]
+    ends = [f"{band:,.10g}" for band in bands]
     inner = [f"{low} to {high}" for low, high in pairwise(ends)]
     return [f"below {ends[0]}", *inner, f"{ends[-1]} and more"] if ends else ["any sales"]
 

@@ -104,7 +104,7 @@ def uncertainty(
             f"{asked.name} needs the data from {since} on, but they begin on {shop.data_from}; take another"
         )
     scope = Scope(shop, expressions, period, since, shop.data_through if months else None)
-    known = table(shop, by=by, metrics=list(map(_now, ends)), since=since)
+    known = table(shop, by=by, metrics=list(map(_now, ends)), since=since, through=scope.through)
     y, x = (column(end.name) for end in ends)
     top, bottom = quoted(f"total of {ends[0].name}"), _total(ends[1].name)
     influence = {"std_error": (f"coalesce({y} / nullif({top}, 0), 0) - {x} / {bottom}", "true")}

@@ -14,9 +14,8 @@ from strategy_kit.report import blocks, claims
 from strategy_kit.report.audience import FEWEST
 from strategy_kit.report.claims import Spread, in_percent
 from strategy_kit.report.figures import sides_counted
-from strategy_kit.report.page import measured
+from strategy_kit.report.page import measured, merchants_of
 from strategy_kit.report.sections import Section
-from strategy_kit.tables_to_panel import CATEGORY, sold_lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -130,18 +129,6 @@ def prediction(new: Estimates, widening: float) -> Spread:
     """Return the effect in a category that was not tried, as a distribution in log points."""
     law: Any = new.law[1] if isinstance(new.law, tuple) else new.law
     return Spread(float(new.estimate[1]), float(new.std_error[1]), law.degrees_of_freedom, widening)
-
-
-def merchants_of(reading: Reading) -> dict[str, int]:
-    """Count merchants who sold in each category in the compared weeks."""
-    shop = reading.shop
-    weeks = reading.totals.periods
-    found = shop.engine.frame(
-        f"select {CATEGORY} as category, count(distinct merchant_id) as n from order_lines where {sold_lines(shop)} "
-        "and paid_at >= $first and paid_at < $next group by 1",
-        {"first": weeks[0].date(), "next": (weeks[-1] + pd.Timedelta(weeks=1)).date()},
-    )
-    return dict(zip(found["category"], found["n"].astype(int), strict=True))
 
 
 def _title(reading: Reading, rows: list[Row]) -> str:

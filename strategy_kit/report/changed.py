@@ -12,13 +12,12 @@ from strategy_kit.report import blocks
 from strategy_kit.report.claims import in_percent
 from strategy_kit.report.ledger import followed, read_ledger
 from strategy_kit.report.page import measured
+from strategy_kit.report.publish import MAIN
 from strategy_kit.report.sections import Section
 
 if TYPE_CHECKING:
     from strategy_kit.report.blocks import Block
     from strategy_kit.report.reading import Reading
-
-NOTEBOOK = "weekly_report"
 
 
 def changed(reading: Reading) -> Section:
@@ -26,8 +25,9 @@ def changed(reading: Reading) -> Section:
     say = reading.words
     head = say("section_changed"), say("question_changed")
     before = _earlier(reading)
-    if before.empty:
-        return Section("changed", (blocks.absent(*head, say("changed_first")),))
+    if before.empty or not before["comparable"].any():
+        return Section("changed", (blocks.absent(*head, say("changed_first" if before.empty else "changed_other")),))
+    before = before[before["comparable"]]
     last: Any = before.iloc[-1]
     values = {"said": in_percent(last.estimate), "now": in_percent(reading.spread.estimate)}
     values["week"] = formats.period_name(last.week.date(), "week", say.language)
@@ -38,14 +38,18 @@ def changed(reading: Reading) -> Section:
 
 
 def _earlier(reading: Reading) -> pd.DataFrame:
-    """Return earlier weeks' claims on the plan's metric, followed; without the page's own week it reads alike when made again."""
+    """Return earlier weeks' claims, followed, and which are on the plan's metric.
+
+    The page's own week is left out, so that it reads alike when it is made again.
+    """
     path = reading.audience.ledger
     if path is None:
         return pd.DataFrame()
     ledger = read_ledger(Path(path))
     ledger = ledger[ledger["week"] < pd.Timestamp(reading.monday)]
     rows = followed(ledger)
-    return rows[(rows["notebook"] == NOTEBOOK) & (rows["metric"] == reading.shop.plan.metric)]
+    rows = rows[rows["notebook"] == MAIN]
+    return rows.assign(comparable=rows["metric"] == reading.shop.plan.metric)
 
 
 def _table(reading: Reading, last: Any) -> Block:
@@ -77,6 +81,8 @@ def _decided(reading: Reading, last: Any) -> str:
     say = reading.words
     if last.decision == reading.claim.decision:
         return say("because_nothing")
+    if isinstance(last.plan_fingerprint, str) and last.plan_fingerprint != reading.shop.plan.fingerprint:
+        return say("decided_plan")
     limited = [check.label for check in reading.checks if check.state != "holds"]
     return say("decided_limited", listed=limited[0]) if limited else say("decided_numbers")
 

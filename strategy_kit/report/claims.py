@@ -193,12 +193,8 @@ def claim_for(evidence: Evidence) -> Claim:
         decision = "hold"
     elif verb == "rose" and chance >= plan.chance_needed:
         decision = "extend"
-    elif (
-        verb in ("fell", "may_have_fallen", "no_clear_change")
-        and all(state == "holds" for state in states)
-        and spread.interval(plan.level)[1] < evidence.threshold
-    ):
-        decision = "stop"
+    elif all(state == "holds" for state in states) and spread.interval(plan.level)[1] < evidence.threshold:
+        decision = "stop"  # also where it rose, by less than the plan asks for
     return Claim(verb, decision, chance)
 
 

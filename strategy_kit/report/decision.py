@@ -13,7 +13,7 @@ from strategy_kit.report import blocks, claims, drawings
 from strategy_kit.report.categories import prediction, single_pilots
 from strategy_kit.report.claims import in_percent
 from strategy_kit.report.measures import last_signal, signalled
-from strategy_kit.report.page import against_others, headline, measured
+from strategy_kit.report.page import headline, measured, shown_alone
 from strategy_kit.report.reading import Reading, listed
 
 if TYPE_CHECKING:
@@ -158,8 +158,10 @@ def _groups_point(reading: Reading) -> str:
 
 
 def _bare_groups_point(reading: Reading) -> str:
-    say, groups = reading.words, against_others(reading)
+    say, (groups, _) = reading.words, shown_alone(reading)
     pilots = groups[groups["treated"]].sort_values("contrast", ascending=False)
+    if pilots.empty:
+        return ""
     ends = {"top": pilots.iloc[0], "bottom": pilots.iloc[-1]}
     values = {name: say.label(row["group"]) for name, row in ends.items()}
     values |= {f"{name}_value": in_percent(row["contrast"]) for name, row in ends.items()}

@@ -21,7 +21,6 @@ from strategy_kit.report import blocks
 from strategy_kit.report.categories import Row, forest, interval_columns, percent_rows, signed_percent
 from strategy_kit.report.claims import Spread, in_percent
 from strategy_kit.report.figures import sides_counted
-from strategy_kit.report.money import not_begun
 from strategy_kit.report.reading import WEEK, listed
 from strategy_kit.report.reasons import attempt, reason_in
 from strategy_kit.report.sections import Section
@@ -159,7 +158,7 @@ def _grouped(reading: Reading, frame: pd.DataFrame, part: Metric) -> np.ndarray:
     totals = reading.totals
     wide = frame.pivot_table(index="category", columns="week", values=part.name, aggfunc="first", dropna=False)
     wide = wide.reindex(columns=totals.periods).astype(float)
-    small = wide[~wide.index.isin([*totals.units, *not_begun(reading)])]
+    small = wide[~wide.index.isin([*totals.units, *reading.not_begun])]
     wide = wide.reindex(totals.units)
     if POOLED in totals.units and POOLED not in frame["category"].to_numpy():
         wide.loc[POOLED] = small.sum() if fills_with_zero(part) else np.nan

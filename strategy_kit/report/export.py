@@ -77,6 +77,9 @@ def export(
     laws = list(_unfit(nb))
     sections = _take_sections(nb)
     laws += _misnamed(sections)
+    claims = [
+        output.data[CLAIM] for cell in nb.cells for output in cell.get("outputs", []) if CLAIM in output.get("data", {})
+    ]
     charts = _keep_visible(nb)
     if not any(cell.get("outputs") for cell in nb.cells):
         laws.append("no cell has an output to show; run the notebook first.")
@@ -92,7 +95,9 @@ def export(
     parts |= {"stem": notebook.stem, "origin": origin(about, say) if about else ""}
     page = _render(nb, parts)
     laws += verify(page, charts, own_scripts=int(bool(scripts)))
-    laws += named(_places(nb, charts), never)
+    places = _places(nb, charts) | {"the foot of the page": parts["origin"]}
+    places |= {f"claim {number}": json.dumps(claim, ensure_ascii=False) for number, claim in enumerate(claims, 1)}
+    laws += named(places, never)
     refuse(ExportError, notebook.name, laws)
     html.parent.mkdir(parents=True, exist_ok=True)
     replace(html, page)

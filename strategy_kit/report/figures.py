@@ -16,7 +16,7 @@ from strategy_kit.report import blocks, claims
 from strategy_kit.report.audience import FEWEST
 from strategy_kit.report.claims import in_percent
 from strategy_kit.report.common_figures import cohort_table
-from strategy_kit.report.page import against_others, kept_selling, measured, shown_cohorts
+from strategy_kit.report.page import kept_selling, measured, shown_alone, shown_cohorts
 from strategy_kit.report.reading import Reading, listed
 
 if TYPE_CHECKING:
@@ -30,8 +30,10 @@ _AGES_BEFORE = 12
 
 def placebo_strip(reading: Reading) -> Any:
     """Draw where the pilots stand among the categories and among all ways to choose as many."""
-    say = reading.words
-    groups = against_others(reading)
+    say, (groups, few) = reading.words, shown_alone(reading)
+    left_out = say("strip_few", n=formats.Count(few), fewest=FEWEST) if few else ""
+    if groups.empty:
+        return blocks.line(left_out)
     groups["group"] = [say.label(str(group)) for group in groups["group"]]
     groups["percent"] = 100 * np.expm1(groups["contrast"])
     placebo = 100 * np.expm1(reading.contrast.details["placebo"]["statistic"])
@@ -68,7 +70,7 @@ def placebo_strip(reading: Reading) -> Any:
         "strip",
         chart,
         table,
-        sides_counted(reading),
+        " · ".join(filter(None, [sides_counted(reading), left_out])),
         **counts,
         measure=measured(reading),
         start=start,

@@ -81,13 +81,13 @@ def _out(html: str, kind: str) -> str:
 
 
 def _headline(ledger: pd.DataFrame, label: str, record: Mapping[str, Any], say: Words) -> Any:
-    """Return the last edition of the week's claim, in the page's language where there is one; None without claim."""
+    """Return the week's claim of the last run, in the page's language where there is one; None without claim."""
     week = ledger[ledger["week"].eq(pd.Timestamp(parse_week(label)))] if "W" in label else ledger[ledger["week"].isna()]
     order = [page["notebook"] for page in record["notebooks"]]
     for name in [*order, *week["notebook"].unique()]:
         rows = week[week["notebook"] == name]
         if len(rows):
-            rows = rows[rows["edition"] == rows["edition"].max()]
+            rows = rows[rows["run_id"] == rows["run_id"].iloc[-1]]  # a language made alone counts editions of its own
             own = rows[rows["language"] == say.language]
             return (own if len(own) else rows).iloc[-1]
     return None

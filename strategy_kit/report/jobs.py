@@ -18,8 +18,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from tempfile import TemporaryDirectory, TemporaryFile
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from strategy_kit import errors
 from strategy_kit.errors import StrategyKitError
@@ -28,6 +28,7 @@ from strategy_kit.report.secrets import clean, injected, scrubbed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from typing import IO
 
     from nbformat import NotebookNode
 
@@ -127,7 +128,7 @@ def make(job: Job) -> Made:
 
 def make_apart(jobs: Sequence[Job], processes: int) -> list[Made]:
     """Make each page in a process of its own, at most `processes` at a time; all end before this returns or raises."""
-    waiting, running = list(enumerate(jobs)), dict[int, subprocess.Popen[str]]()
+    waiting, running = list(enumerate(jobs)), dict[int, _Worker]()
     done: dict[int, Made] = {}
     try:
         while waiting or running:
@@ -135,44 +136,46 @@ def make_apart(jobs: Sequence[Job], processes: int) -> list[Made]:
                 number, job = waiting.pop(0)
                 running[number] = _worker(job)
             time.sleep(0.02)
-            for number in [number for number, process in running.items() if process.poll() is not None]:
+            for number in [number for number, worker in running.items() if worker.process.poll() is not None]:
                 done[number] = _outcome(running.pop(number), jobs[number])
     finally:
-        for process in running.values():
-            process.terminate()
-        for process in running.values():
+        for worker in running.values():
+            worker.process.terminate()
+        for worker in running.values():
             with suppress(subprocess.TimeoutExpired):
-                process.wait(10)
-            process.kill()
+                worker.process.wait(10)
+            worker.process.kill()
     return [done[number] for number in range(len(jobs))]
 
 
-def _worker(job: Job) -> subprocess.Popen[str]:
+class _Worker(NamedTuple):
+    """A process, and the file that it tells its outcome to: a pipe that nobody reads meanwhile would hold it up."""
+
+    process: subprocess.Popen[str]
+    told: IO[str]
+
+
+def _worker(job: Job) -> _Worker:
     command = [sys.executable, "-c", "from strategy_kit.report.jobs import work; work()"]
     # a session of its own: what is typed at the keyboard stops the run, which then stops its workers
-    process = subprocess.Popen(
-        command,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        encoding="utf-8",
-        start_new_session=True,
-    )
+    told = TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115  # closed with the outcome
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=told, encoding="utf-8", start_new_session=True)
     assert process.stdin is not None  # noqa: S101  # asked for above
     with suppress(BrokenPipeError):  # a worker that is dead already is judged by its exit
         process.stdin.write(json.dumps(asdict(job), default=str) + "\n")
         process.stdin.flush()
-    return process
+    return _Worker(process, told)
 
 
-def _outcome(process: subprocess.Popen[str], job: Job) -> Made:
-    assert process.stdin is not None  # noqa: S101  # asked for by _worker
-    assert process.stdout is not None  # noqa: S101  # likewise
-    with process.stdout as told, suppress(BrokenPipeError), process.stdin:
+def _outcome(worker: _Worker, job: Job) -> Made:
+    assert worker.process.stdin is not None  # noqa: S101  # asked for by _worker
+    with worker.told as told, suppress(BrokenPipeError), worker.process.stdin:
+        told.seek(0)
         last = told.read().rpartition("\n{")
     try:
         return Made(**json.loads("{" + last[2]))
     except (ValueError, TypeError):
-        law = f"the process that made {job.name} ended with {process.returncode} and without a word"
+        law = f"the process that made {job.name} ended with {worker.process.returncode} and without a word"
         return Made(1, error="KernelDied", message=f"{law}, as one does that is killed; give it more memory")
 
 

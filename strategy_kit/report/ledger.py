@@ -185,7 +185,7 @@ def followed(ledger: pd.DataFrame) -> pd.DataFrame:
     -------
     DataFrame
         One row a notebook, metric and week that claimed a number: language, edition, published_at, headline, decision,
-        estimate, conf_low, conf_high and level of its last edition; first_estimate, of its first;
+        estimate, conf_low, conf_high, level and plan_fingerprint of its last edition; first_estimate, of its first;
         revised, the same week's estimate as the next week's claim gave it (missing where there is none);
         outcome_week and outcome, the estimate of the first week at the plan's horizon, or else of the latest (missing
         from that week on); outcome_final, whether that week was at the horizon;
@@ -222,7 +222,8 @@ def followed(ledger: pd.DataFrame) -> pd.DataFrame:
     half = stdtrit(rows["degrees_of_freedom"], 0.5 + _NARROW / 2) * rows["std_error"] * rows["widening"].fillna(1.0)
     rows["inside_80"] = _inside(rows["outcome"], rows["estimate"] - half, rows["estimate"] + half)
     rows["inside"] = _inside(rows["outcome"], rows["conf_low"], rows["conf_high"])
-    said = ["language", "edition", "published_at", "headline", "decision", "estimate", "conf_low", "conf_high", "level"]
+    said = ["language", "edition", "published_at", "headline", "decision", "estimate", "conf_low", "conf_high", "level",
+            "plan_fingerprint"]  # fmt: skip
     since = ["first_estimate", "revised", "outcome_week", "outcome", "outcome_final", "inside_80", "inside"]
     return rows[[*keys, *said, *since]]
 

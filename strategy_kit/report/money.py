@@ -161,11 +161,6 @@ def merchant_sales(reading: Reading) -> tuple[Panel, np.ndarray]:
     return panel, pairs.get_level_values("supported").to_numpy() & (panel.cohort >= 0)
 
 
-def not_begun(reading: Reading) -> list[str]:
-    """Return the pilots that start after the week: neither pilots of it nor a comparison."""
-    return [name for name in reading.shop.pilot.categories if name not in reading.totals.units]
-
-
 def _sides(reading: Reading) -> tuple[int, int]:
     """Count the supported and the other merchants who sold in the pilots."""
     query = "count(distinct merchant_id) filter (where {} supported) as {}"
@@ -185,7 +180,7 @@ def _lines(reading: Reading, query: str) -> pd.DataFrame:
     values = {
         "kept": [str(unit) for unit in totals.units],
         "pilots": [str(unit) for unit in totals.units[totals.cohort >= 0]],
-        "later": not_begun(reading),
+        "later": reading.not_begun,
         "first": totals.periods[0].date(),
         "next": reading.monday + WEEK,
     }
@@ -208,7 +203,7 @@ def _spent(reading: Reading) -> float | None:
             from support s join (select distinct merchant_id, category from merchants) m using (merchant_id)
             where s.started_on <= $sunday and s.lever <> '{LEVER}' and list_contains($pilots, m.category)""",
         {
-            "pilots": shop.pilot.categories,
+            "pilots": [name for name in shop.pilot.categories if name not in reading.not_begun],
             "through": shop.data_through,
             "sunday": reading.monday + WEEK - pd.Timedelta(days=1).to_pytimedelta(),
         },

@@ -15,8 +15,9 @@ from strategy_kit.charts.nested import nested_forest
 from strategy_kit.errors import DesignError
 from strategy_kit.report import blocks
 from strategy_kit.report.audience import FEWEST
-from strategy_kit.report.categories import BOUNDS, Row, forest, interval_columns, merchants_of, nested_rows, prediction
+from strategy_kit.report.categories import BOUNDS, Row, forest, interval_columns, nested_rows, prediction
 from strategy_kit.report.claims import in_hundred, in_percent
+from strategy_kit.report.page import merchants_of
 from strategy_kit.report.programme_page import Parts, ProgrammePage
 from strategy_kit.tables_to_panel import POOLED
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from strategy_kit import formats
 from strategy_kit.periods import week_label
@@ -13,10 +14,9 @@ from strategy_kit.report.audience import FEWEST
 from strategy_kit.report.reading import Reading, listed
 from strategy_kit.report.review import foot, opening
 from strategy_kit.report.words import plain
+from strategy_kit.tables_to_panel import CATEGORY, POOLED, sold_lines
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from strategy_kit.report.blocks import Block
     from strategy_kit.report.sections import Section
 
@@ -137,6 +137,30 @@ def provenance(reading: Reading) -> Block:
     notes = listed(say, [*reading.contrast.notes, *(() if isinstance(reading.study, str) else reading.study.notes)])
     versions = ", ".join(f"{package} {version(package)}" for package in ("strategy-kit", "pandas", "duckdb"))
     return foot(reading, f"{window}{'; ' + notes if notes else ''}", {"prov_versions": versions})
+
+
+def merchants_of(reading: Reading) -> dict[str, int]:
+    """Count merchants who sold in each category in the compared weeks, and in the small categories that are added up."""
+    totals = reading.totals
+    found = reading.shop.engine.frame(
+        f"""with sold as (select distinct {CATEGORY} as category, merchant_id from order_lines
+                          where {sold_lines(reading.shop)} and paid_at >= $first and paid_at < $next)
+            select category, count(*) as n from sold group by 1 union all
+            select '{POOLED}', count(distinct merchant_id) from sold where not list_contains($kept, category)""",
+        {
+            "first": totals.periods[0].date(),
+            "next": (totals.periods[-1] + pd.Timedelta(weeks=1)).date(),
+            "kept": [*map(str, totals.units), *reading.not_begun],
+        },
+    )
+    return found.groupby("category")["n"].max().astype(int).to_dict()
+
+
+def shown_alone(reading: Reading) -> tuple[pd.DataFrame, int]:
+    """Return the categories of `against_others` that enough merchants sold in, and how many are left out."""
+    groups, sold = against_others(reading), merchants_of(reading)
+    enough = groups["group"].map(lambda name: sold.get(str(name), 0) >= FEWEST).astype(bool)
+    return groups[enough].reset_index(drop=True), int((~enough).sum())
 
 
 def against_others(reading: Reading) -> pd.DataFrame:

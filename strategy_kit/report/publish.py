@@ -34,6 +34,8 @@ LEAST_FREE = 100_000_000
 """Bytes that must be free before a kernel starts; a week of pages takes a tenth of it."""
 LEDGER, TOTALS = "ledger.csv", "totals.csv"
 UNDATED = "undated"
+MAIN = "weekly_report"
+"""The notebook that `latest` must lead to, where any week has its page."""
 _WEEK = re.compile(r"\d{4}-W\d{2}")
 
 
@@ -165,7 +167,8 @@ def _repair(desk: Desk) -> pd.DataFrame:
     if not desk.shelf.exists():
         return ledger_from([])
     for spare in desk.shelf.glob(".*"):
-        spare.unlink(missing_ok=True)
+        if spare.is_symlink() or not spare.is_dir():  # a folder is somebody else's, such as .ipynb_checkpoints
+            spare.unlink(missing_ok=True)
     file = desk.shelf / LEDGER
     ledger = read_ledger(file) if file.exists() else ledger_from([])
     known = set(zip(ledger["run_id"], ledger["notebook"], ledger["language"].fillna(""), strict=True))
@@ -191,9 +194,9 @@ def _consequences(shelf: Path, new: Mapping[str, Path], rows: Sequence[Mapping[s
         return wanted
     text = extended(old, rows) if rows or not old else old
     wanted |= {LEDGER: text} if text != old else {}
-    newest = max(weeks, key=lambda label: label.replace(UNDATED, ""))
-    wanted["latest"] = Path("runs", weeks[newest].name)
     records = {label: recorded(weeks[label]) for label in sorted(weeks, key=lambda label: label.replace(UNDATED, ""))}
+    whole = [label for label, record in records.items() if MAIN in [page["notebook"] for page in record["notebooks"]]]
+    wanted["latest"] = Path("runs", weeks[(whole or list(records))[-1]].name)
     return {**wanted, **index_pages(parsed(text, str(file)), dict(reversed(records.items())))}
 
 
@@ -270,7 +273,7 @@ def _join(desk: Desk, reports: Mapping[str, Any], record: dict[str, Any]) -> Non
         manifest = _held(week / "manifest.json")["reports"]
         record["notebooks"] += [page for page in recorded(week)["notebooks"] if page["page"] not in ours]
         for path in week.resolve().iterdir():
-            if path.name not in ours:
+            if path.name not in ours and path.is_file():
                 _twin(path, desk.staging / path.name)
     for name, held in (("manifest", {"reports": {**manifest, **reports}}), ("run", record)):
         text = json.dumps(held, ensure_ascii=False, indent=2)

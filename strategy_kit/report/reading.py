@@ -23,7 +23,7 @@ from strategy_kit.report.reasons import attempt
 from strategy_kit.report.trust import MORE_WEEKS, design_checks, trust_checks
 from strategy_kit.report.week import Week
 from strategy_kit.report.words import Words
-from strategy_kit.tables_to_panel import sold_lines
+from strategy_kit.tables_to_panel import CATEGORY, sold_lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -216,13 +216,18 @@ class Reading(Week):
         size = self.contrast.details["placebo"]["statistic"].abs()
         return int((size >= size.iloc[0] * (1 - 1e-12)).sum()), len(size)
 
+    @property
+    def not_begun(self) -> list[str]:
+        """The pilots that start after the week: neither pilots of it nor a comparison."""
+        return [name for name in self.shop.pilot.categories if name not in self.totals.units]
+
     @cached_property
     def merchants(self) -> int:
         """Merchants who sold anything in the compared weeks."""
         found = self.shop.engine.frame(
-            f"select count(distinct merchant_id) as n from order_lines where {sold_lines(self.shop)} "
-            "and paid_at >= $first and paid_at < $next",
-            {"first": self.totals.periods[0].date(), "next": self.monday + WEEK},
+            f"select count(distinct merchant_id) as n from order_lines where {sold_lines(self.shop)} and paid_at >= $first "
+            f"and paid_at < $next and not list_contains($later, {CATEGORY})",
+            {"first": self.totals.periods[0].date(), "next": self.monday + WEEK, "later": self.not_begun},
         )
         return int(found["n"][0])
 
@@ -311,10 +316,8 @@ def _read(
 ) -> Reading:
     monday, start = shop.week(week), period_start(shop.pilot.starts_on, "week")
     if monday < start:
-        raise DesignError(
-            f"week {week_label(monday)} lies before the pilots start on {shop.pilot.starts_on}, so there is nothing to "
-            "compare yet; choose a later week"
-        )
+        law = f"week {week_label(monday)} lies before the pilots start on {shop.pilot.starts_on}, so there is nothing to compare"
+        raise DesignError(f"{law} yet; choose a later week")
     words = replace(words, placebo=shop.pilot.placebo)
     since = start - min(weeks_before, (start - shop.data_from) // WEEK + 1) * WEEK
     totals = _totals(shop, since, monday)
@@ -340,10 +343,7 @@ def _read(
         measures=measures,
         cohorts=cohorts,
         laws=laws,
-        checks=[
-            *trust_checks(shop, totals, contrast, laws, words),
-            *design_checks(shop, after, width, power, words),
-        ],
+        checks=[*trust_checks(shop, totals, contrast, laws, words), *design_checks(shop, after, width, power, words)],
         audience=audience,
     )
 

@@ -40,8 +40,9 @@ def scrubbed(told: Value, values: Mapping[str, Any]) -> Value:
     ['no access with [redacted]']
     """
     hidden = redacted(values)
-    secrets = [value for name, value in values.items() if isinstance(value, str) and hidden[name] != value]
-    forms = {form for value in secrets if len(value) >= _SHORTEST for form in _forms(value)}
+    kept = [value for name, value in values.items() if hidden[name] != value]
+    secrets = [part for value in kept for part in (value if isinstance(value, list) else [value])]
+    forms = {form for part in map(str, secrets) if len(part) >= _SHORTEST for form in _forms(part)}
     return _without(told, sorted(forms, key=lambda form: (-len(form), form))) if forms else told
 
 

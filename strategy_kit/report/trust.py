@@ -61,7 +61,7 @@ def trust_checks(shop: Dataset, panel: Panel, contrast: Estimates, laws: pd.Data
         ),
         *panel_checks(panel, contrast, words),
         _policies(shop, panel, words),
-        _contamination(shop, words),
+        _contamination(shop, panel, words),
     ]
 
 
@@ -121,7 +121,7 @@ def _reading(width: ReadingWidth | None, shop: Dataset, after: int, words: Words
 
 
 def _plan(shop: Dataset, words: Words) -> Check:
-    state = shop.plan_seal if shop.plan.declared else "none"
+    state = shop.plan_seal if shop.plan.declared or shop.plan_seal == "changed" else "none"
     note = words(f"check_plan_{state}_note", fingerprint=shop.plan.fingerprint[:12])
     return Check(words("check_plan"), words(f"check_plan_{state}"), note, "limits" if state == "changed" else "holds")
 
@@ -130,7 +130,8 @@ def _data(shop: Dataset, laws: pd.DataFrame, words: Words) -> Check:
     broken = laws[laws["rows"] > 0]["severity"].value_counts()
     rows = shop.engine.frame(
         f"""select count(*) as lines, count(*) filter (where not ({sold_lines(shop)})) as cancelled,
-                   count(distinct merchant_id) filter (where merchant_id not in (select merchant_id from merchants)) as stray
+                   count(distinct merchant_id) filter (where merchant_id not in (
+                       select merchant_id from merchants where merchant_id is not null)) as stray
             from order_lines"""
     ).iloc[0]
     return Check(
@@ -190,6 +191,10 @@ def _volatility(ratio: float, words: Words) -> Check:
     )
 
 
+def _compared(panel: Panel) -> dict[str, dt.date]:
+    return {"since": panel.periods[0].date(), "last": panel.periods[-1].date() + _TO_SUNDAY}
+
+
 def _policies(shop: Dataset, panel: Panel, words: Words) -> Check:
     """List the policies that were in force in part of the compared weeks only."""
     label = words("check_policies")
@@ -200,7 +205,7 @@ def _policies(shop: Dataset, panel: Panel, words: Words) -> Check:
            and not (started_on <= $since and coalesce(ended, $last) >= $last) order by started_on""".replace(
             "ended", "ended_on" if "ended_on" in shop.columns("policies") else "null"
         ),
-        {"since": panel.periods[0].date(), "last": panel.periods[-1].date() + _TO_SUNDAY},
+        _compared(panel),
     )["policy"].to_list()
     if not found:
         return Check(label, "0", words("check_policies_clear"))
@@ -208,15 +213,17 @@ def _policies(shop: Dataset, panel: Panel, words: Words) -> Check:
     return Check(label, str(len(found)), words("check_policies_note", listed=listed), "limits")
 
 
-def _contamination(shop: Dataset, words: Words) -> Check:
-    """Count merchants outside the pilots with support; the overseas programme is open to all and no part of the pilot."""
+def _contamination(shop: Dataset, panel: Panel, words: Words) -> Check:
+    """Count merchants outside the pilots with support in the compared weeks; the overseas programme is open to all."""
     label = words("check_contamination")
     if "support" not in shop.tables:
         return Check(label, words("check_contamination_absent"), words("check_contamination_absent_note"))
+    ended = "ended_on" if "ended_on" in shop.columns("support") else "null"
     outside = shop.engine.frame(
-        """select count(distinct merchant_id) as n from support join merchants using (merchant_id)
-           where not list_contains($pilots, category) and lever <> $other""",
-        {"pilots": shop.pilot.categories, "other": OVERSEAS},
+        f"""select count(distinct merchant_id) as n from support join merchants using (merchant_id)
+            where not list_contains($pilots, category) and lever <> $other
+            and started_on <= $last and coalesce({ended}, $last) >= $since""",
+        {"pilots": shop.pilot.categories, "other": OVERSEAS} | _compared(panel),
     )["n"][0]
     return Check(
         label, formats.number(int(outside)), words("check_contamination_note"), "limits" if outside else "holds"

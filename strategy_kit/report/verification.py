@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 MOST_BYTES = 2_000_000
 INERT = ("application/json", "text/plain")  # scripts that a browser does not run
 _LETTER = re.compile(r"[^\W\d_]")
-_CHUNK = r"""[^\s<>"'&,;:(){}\[\]]+"""  # what stands between spaces and marks, such as an id with a hyphen
+_MARKS = r"""<>"'&,;:(){}\[\]，。、；：？！“”（）《》·"""
+_WORDS = (r"\w+", r"[A-Za-z0-9_]+", rf"[^\s{_MARKS}]+")  # Chinese runs into an id beside it; an id may hold a hyphen
+_LONGEST = 4  # words of an id with spaces
 PERSONAL = ("merchant_id", "buyer_id", "order_id")
 
 
@@ -96,7 +98,7 @@ def named(places: Mapping[str, str], never: Never) -> Iterator[str]:
         Ids of the data set, or a function that says which of many words are.
     """
     texts = {place: unescape(told) for place, told in places.items()}
-    words = {place: {*re.findall(r"\w+", text), *re.findall(_CHUNK, text)} for place, text in texts.items()}
+    words = {place: set(_words(text)) for place, text in texts.items()}
     if callable(never):
         asked = {word for told in words.values() for word in told if len(word) > 1 and _LETTER.search(word)}
         never = never(asked)
@@ -105,13 +107,29 @@ def named(places: Mapping[str, str], never: Never) -> Iterator[str]:
         first.setdefault((re.findall(r"\w+", name) or [name])[0], []).append(name)
     for place, told in places.items():
         found = [name for word in words[place] & first.keys() for name in first[word]]
-        shown = sorted(n for n in found if re.search(rf"(?<!\w){re.escape(n)}(?!\w)", texts[place]))
+        shown = sorted(name for name in found if re.search(_whole(name), texts[place]))
         if shown:
             law = f"{place} names {len(shown)} merchants, buyers or orders of the data set"
             yield f"{law}, such as {shown[0][:2]}…; show groups, or mask their ids."
         columns = re.findall(rf"<th[^>]*>\s*({'|'.join(PERSONAL)})\s*</th>|\"({'|'.join(PERSONAL)})\":", told)
         for column in sorted({one or other for one, other in columns}):
             yield f"{place} has a column {column!r}; a page for readers names nobody, so aggregate first."
+
+
+def _words(text: str) -> Iterator[str]:
+    """Yield all that may be an id: words, what stands between spaces and marks, and several of these in a row."""
+    for pattern in _WORDS:
+        yield from (word.strip(".!?-/…–—") for word in re.findall(pattern, text))
+    for phrase in re.split(f"[{_MARKS}]", text):
+        row = phrase.split()
+        for length in range(2, _LONGEST + 1):
+            yield from (" ".join(row[at : at + length]).rstrip(".!?…") for at in range(len(row) - length + 1))
+
+
+def _whole(name: str) -> str:
+    """Return the pattern of an id that is no part of a longer word of its own script."""
+    letter = "[A-Za-z0-9_]" if name.isascii() else r"\w"
+    return rf"(?<!{letter}){re.escape(name)}(?!{letter})"
 
 
 def ids_of(shop: Dataset) -> Callable[[Collection[str]], set[str]]:

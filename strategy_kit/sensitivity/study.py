@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import ndtri, stdtrit
 
+from strategy_kit.did.pretrends import GIVEN, NO_LINE, base_age
 from strategy_kit.errors import DesignError, ParameterError, refuse, whole_number
 from strategy_kit.estimates import Estimates
 from strategy_kit.inference import Student
@@ -18,10 +19,6 @@ if TYPE_CHECKING:
 
 Array = np.ndarray
 _WAY_OUT = "use event_study(group_time(panel, base='universal'))"
-_NO_LINE = "cannot be told apart from age"
-"""What the notes of a regression say where no unit is never treated."""
-_OTHER_BASE = {"imputation"}
-"""Estimators whose rows after the start are measured from all earlier periods, and those before it from one."""
 
 
 def study_of(
@@ -80,7 +77,7 @@ def study_of(
         laws.append(f"degrees_of_freedom is above 0, not {degrees_of_freedom!r}")
     refuse(ParameterError, "study_of", laws)
     result = Estimates(
-        estimator="study_of",
+        estimator=GIVEN,
         outcome=outcome,
         labels=pd.DataFrame({"age": age.astype(int)}),
         estimate=value,
@@ -143,7 +140,9 @@ def path_of(study: Estimates, *, ages: int | Sequence[int] | None, since: int | 
     if not isinstance(level, float) or not 0 < level < 1:  # type: ignore[redundant-expr]
         raise ParameterError(f"level must lie between 0 and 1, not {level!r}")
     _refuse_law(study)
-    base = _base(study)
+    if not np.isfinite(study.std_error).any():
+        raise DesignError(f"{study.estimator} has no standard errors; ask for them, inference='analytic'")
+    base = base_age(study)
     given = study.labels["age"].to_numpy()
     order = np.argsort(given, kind="stable")
     order = order[(given[order] != base) & (given[order] >= _oldest(given, since, base))]
@@ -195,29 +194,6 @@ def _widened(law: Student, level: float) -> float:
     return float(stdtrit(law.degrees_of_freedom, tail) / ndtri(tail))
 
 
-def _base(study: Estimates) -> int:
-    """Return the age that all effects are measured from."""
-    if "age" not in study.labels:
-        raise DesignError(f"{study.estimator} has no effects by age; {_WAY_OUT}")
-    if study.estimator in _OTHER_BASE:
-        raise DesignError(
-            f"{study.estimator} measures effects after the start from all earlier periods and those before it from one, so "
-            f"that a steady trend has a kink at the start; {_WAY_OUT} or sun_abraham"
-        )
-    if not np.isfinite(study.std_error).any():
-        raise DesignError(f"{study.estimator} has no standard errors; ask for them, inference='analytic'")
-    age = study.labels["age"].to_numpy()
-    fixed = age[~np.isfinite(study.std_error) & (study.estimate == 0) & (age < 0)]
-    if not len(fixed) and -1 not in age:
-        return -1
-    if len(fixed) != 1:
-        raise DesignError(
-            f"violations are bounded in effects that are measured from one base period, and {study.estimator} has {len(fixed)} "
-            f"ages that are zero by design; {_WAY_OUT}"
-        )
-    return int(fixed[0])
-
-
 def _refuse_law(study: Estimates) -> None:
     laws = []
     if study.assigned_at == "category":
@@ -230,7 +206,7 @@ def _refuse_law(study: Estimates) -> None:
             "its intervals follow neither the normal nor a common t law; where effects are in percent, give their logarithms and "
             "covariance to study_of"
         )
-    if any(_NO_LINE in note for note in study.notes):
+    if any(NO_LINE in note for note in study.notes):
         laws.append(
             "ages were left out because a straight line cannot be told from the effects, so that more than one age is a base; "
             f"add units that are never treated, or {_WAY_OUT}"

@@ -86,7 +86,7 @@ def test_distinct_values_are_counted_stretch_by_stretch(
         {"since": shop.data_from + dt.timedelta(30), "through": shop.data_through},
     )
     within, queries, frame = sk.kpi.table(shop, **asked, **part), list[str](), shop.engine.frame
-    monkeypatch.setattr(shop.engine, "lines_at_once", 15_000)
+    monkeypatch.setattr(shop.engine, "lines_at_once", 15_000 if "merchant_id" in by else 7_500)  # few groups take half
     monkeypatch.setattr(shop.engine, "frame", lambda sql, *values: (queries.append(sql), frame(sql, *values))[1])
     assert sk.kpi.table(shop, **asked).equals(expected)
     assert sum("count(distinct" in sql for sql in queries) == (1 if by == ["pilot"] else 3)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import decimal
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -232,3 +233,52 @@ def test_spark_reads_odd_files_alike(tmp_path: Path, spark: Any) -> None:
     lines(order_id=[f"20250106220014{n:014d}" for n in range(6)]).to_csv(tmp_path / "l.csv", index=False)
     filed(tmp_path, "l.csv")
     assert totals(sk.open_dataset(tmp_path, engine=spark)) == WHOLE
+
+
+@pytest.mark.parametrize("empty", [None, np.nan])
+@pytest.mark.parametrize("rated", [False, True])
+def test_a_currency_column_without_any_value_is_the_data_s_own(empty: float | None, rated: bool) -> None:
+    order_lines = lines(currency=empty) if not rated else lines(currency=empty, fx_rate=empty)
+    assert totals(framed(order_lines)) == WHOLE
+
+
+def test_money_that_four_decimals_cannot_hold_is_refused() -> None:
+    with pytest.raises(
+        ContractError, match=r"order_lines\.amount keeps 4 decimals, which would lose 100\.0% of these amounts"
+    ):
+        framed(lines(amount=0.00004))
+    assert totals(framed(lines(amount=[0.00004, *[10.0] * 5])), "gmv") == [50.0]  # one crumb is none of the sum
+    assert totals(framed(lines(amount=np.float32(0.1))), "gmv") == [0.6]
+
+
+def test_rows_without_an_identifier_are_no_further_buyer_or_merchant() -> None:
+    order_lines = lines(buyer_id=["a", "b", "c", None, None, "d"], merchant_id=["m0", "m1", None, "m0", "m1", None])
+    shop = framed(order_lines)
+    assert totals(shop, "buyers", "repeat_buyers", "repeat_rate", "active_merchants") == [4, 0, 0.0, 2]
+    assert totals(shop, "median_gmv_per_active_merchant") == [60.0]  # of 10 + 40 and 20 + 50
+    triangle = sk.cohort.triangle(shop, unit="buyer")
+    assert triangle["cohort_size"].iloc[0] == 4
+    assert sk.cohort.retention(triangle)["value"].iloc[0] == 1.0
+    support = pd.DataFrame({"merchant_id": ["m0", None], "lever": "traffic", "started_on": pd.Timestamp("2025-01-06")})
+    found = sk.cohort.supported(framed(lines(), support=support), burn_in_days=0)
+    assert found.groupby("group")["members"].first().to_dict() == {"supported": 1, "not supported": 1}
+
+
+def test_long_whole_numbers_beside_a_missing_one_are_told_apart() -> None:
+    products = pd.array([LONG, LONG + 1, None] * 2, dtype="Int64")
+    shop = framed(lines(sku_id=products))
+    found = sk.kpi.table(shop, by=["sku_id", "month"], metrics=["gmv", "new_buyers"])
+    assert found["sku_id"].tolist()[:2] == [LONG, LONG + 1]
+    assert found["gmv"].tolist() == [50.0, 70.0, 90.5]
+    assert found["sku_id"].isna().tolist() == [False, False, True]
+
+
+def test_a_panel_of_mature_gmv_leaves_out_what_refunds_may_still_change() -> None:
+    support = pd.DataFrame({"merchant_id": ["m0"], "lever": "traffic", "started_on": pd.Timestamp("2025-01-13")})
+    window = {"data_from": dt.date(2025, 1, 6), "data_through": dt.date(2025, 1, 19)}
+    shop = framed(lines(refund_amount=0.0), support=support, **window)
+    shop = replace(shop, description=replace(shop.description, refund_days=5))
+    known = sk.kpi.table(shop, by=["merchant_id", "week"], metrics=["mature_gmv"])
+    panel = shop.panel("mature_gmv")
+    assert panel.outcome.sum() == known["mature_gmv"].sum() == 100.0  # orders up to 14 January
+    assert shop.category_panel("mature_gmv").outcome.sum() == 100.0

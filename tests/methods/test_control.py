@@ -188,3 +188,38 @@ def test_months_say_by_how_many_days_a_festival_differs_and_incomplete_ones_are_
 def test_days_are_not_compared_with_the_year_before() -> None:
     with pytest.raises(ParameterError, match="days are not compared with the year before"):
         sk.kpi.year_on_year(weekly([1.0] * 5), metrics=["gmv"], period="day")
+
+
+@pytest.mark.parametrize(("period", "start"), [("week", dt.date(2024, 3, 13)), ("week", dt.date(2024, 3, 11))])
+def test_the_week_in_which_a_pilot_starts_is_no_part_of_the_limits(period: Any, start: dt.date) -> None:
+    before = [100.0, 104, 98, 101, 97, 103, 99, 102, 100, 96]
+    shop = weekly([*before, 140, 118], pilot={"toys": start})
+    found = sk.kpi.process_control(shop, metric="gmv", period=period)
+    assert found["centre"].iloc[0] == pytest.approx(np.mean(before))
+    assert found["signal"].tolist()[-2:] == ["beyond", "beyond"]
+
+
+def test_before_and_after_the_shipped_calendar_no_week_is_a_festival() -> None:
+    for first in ("2020-01-06", "2027-02-01"):
+        shop = weekly([100.0, 101.0] * 15, first=first, timezone="Asia/Shanghai", currency="CNY")
+        assert (sk.kpi.process_control(shop, metric="gmv")["signal"] != "festival").all()
+        assert sk.kpi.year_on_year(shop, metrics=["gmv"])["change"].isna().all()
+
+
+def test_weeks_before_a_festival_of_which_only_the_day_is_known_are_neither_ordinary_nor_compared() -> None:
+    shop = weekly([100.0, 101.0] * 50, first="2025-01-06", timezone="Asia/Shanghai", currency="CNY")
+    found = sk.kpi.year_on_year(shop, metrics=["gmv"]).set_index("week")
+    autumn = found.loc["2026-10-12":"2026-11-08"]  # type: ignore[misc]
+    assert autumn["change"].isna().all()
+    assert autumn["matched"].iloc[-1] == "the phases of this double_11 are not known"
+    assert found.loc["2026-10-05", "matched"] == "ordinary week"
+    control = sk.kpi.process_control(shop, metric="gmv").set_index("week")
+    assert control.loc["2026-11-02", "cause"] == "double_11"
+    months = sk.kpi.year_on_year(shop, metrics=["gmv"], period="month").set_index("month")
+    assert "double_11 0 days against 17" in months.loc["2026-10-01", "matched"]
+
+
+def test_january_2023_is_compared_within_the_shipped_calendar() -> None:
+    shop = weekly([100.0, 101.0] * 55, first="2022-01-03", timezone="Asia/Shanghai", currency="CNY")
+    found = sk.kpi.year_on_year(shop, metrics=["gmv"]).set_index("week")
+    assert "does not cover" not in found.loc["2023-01-09", "matched"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -13,6 +13,9 @@ from hypothesis import strategies as st
 
 import strategy_kit as sk
 from strategy_kit.errors import ParameterError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 WINDOW: dict[str, Any] = {"data_from": dt.date(2023, 1, 1), "data_through": dt.date(2024, 12, 31)}
 MAY, JUNE = dt.date(2024, 5, 1), dt.date(2024, 6, 1)
@@ -159,3 +162,14 @@ def test_what_has_no_mix_is_refused() -> None:
             sk.kpi.mix_and_rate(
                 opened(market(30, 1)), metric=metric, by="category", period="month", before=MAY, after=JUNE
             )
+
+
+def test_bands_of_any_size_have_names_of_their_own(sample: Path) -> None:
+    lines, roster = (pd.read_parquet(sample / f"{name}.parquet") for name in ("order_lines", "merchants"))
+    window = {"data_from": dt.date(2024, 7, 29), "data_through": dt.date(2025, 7, 30)}
+    shop = sk.dataset_from_frames(lines, roster, timezone="UTC", currency="CNY", **window)
+    days = {"before": dt.date(2025, 7, 29), "after": dt.date(2025, 7, 30)}
+    found = sk.kpi.merchant_ladder(shop, bands=(0.1, 0.25, 1_000_000.5), **days)
+    assert found["band_after"].cat.categories.tolist()[1:] == [
+        "below 0.1", "0.1 to 0.25", "0.25 to 1,000,000.5", "1,000,000.5 and more",
+    ]  # fmt: skip

@@ -181,3 +181,12 @@ def test_an_average_of_nothing_is_missing_and_keeps_its_fraction(lines: Frame, s
     assert found["gmv"] == found["orders"] == 0
     whole = sk.kpi.table(shop, by=[], metrics=[sk.Metric("m", "count", "avg(amount)", additive=False)])["m"][0]
     assert whole == pytest.approx(gap.loc[gap["status"] != "cancelled", "amount"].mean(), rel=1e-9)  # doubles, decimals
+
+
+def test_a_sum_over_months_of_payment_has_no_other_clock(shop: sk.Dataset) -> None:
+    columns = ("refund_amount", "refunded_at")
+    own = sk.Metric(
+        "refunds", "currency", "sum(refund_amount)", columns=columns, clock="refunded_at", trailing_months=12
+    )
+    with pytest.raises(ParameterError, match="runs over months of payment, not of refunded_at"):
+        sk.kpi.table(shop, by=["month"], metrics=[own])

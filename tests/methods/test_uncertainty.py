@@ -227,3 +227,13 @@ def test_the_same_data_give_the_same_bits_whoever_adds_first(root: Path) -> None
     )
     for other in others:
         pd.testing.assert_frame_equal(other, first, check_exact=True)
+
+
+def test_a_line_after_the_data_s_end_counts_on_neither_side_of_a_year_s_ratio(sample: Path) -> None:
+    lines, roster = (pd.read_parquet(sample / f"{name}.parquet") for name in ("order_lines", "merchants"))
+    window: Any = {"timezone": "Asia/Shanghai", "currency": "CNY"}
+    window |= {"data_from": dt.date(2024, 7, 29), "data_through": dt.date(2025, 7, 30)}
+    late = lines.iloc[-1:].assign(order_id="late", paid_at=pd.Timestamp("2025-07-31 10:00"))
+    shops = [sk.dataset_from_frames(frame, roster, **window) for frame in (lines, pd.concat([lines, late]))]
+    asked: Any = {"metric": "spend_per_annual_active_buyer", "cluster": "buyer"}
+    pd.testing.assert_frame_equal(*(sk.kpi.uncertainty(shop, **asked) for shop in shops))

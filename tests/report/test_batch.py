@@ -196,7 +196,7 @@ def test_one_page_that_fails_holds_all_back(
     options = plan(shop, monkeypatch, good=["en"])
     run_week(**options)
     before = tree(options["out"] / "shop")
-    book("bad", "raise ValueError('no')")
+    book("bad", "raise ValueError('no' + ' more' * 20_000)")  # more than a pipe holds that nobody reads
     book("killer", "import os\nos.kill(os.getppid(), 9)")  # its worker, as a native crash would
     text = (shop / "dataset.toml").read_text(encoding="utf-8")
     (shop / "dataset.toml").write_text(text + 'bad = ["en"]\nkiller = ["en"]\n', encoding="utf-8")

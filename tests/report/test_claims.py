@@ -100,6 +100,14 @@ def test_every_verb_and_decision(row: tuple[float, Verb, Decision, Verb, Decisio
     assert claim.chance == pytest.approx(stats.t.sf((np.log(1.03) - size * ERROR) / ERROR, FREEDOM), rel=1e-9)
 
 
+def test_a_rise_that_is_surely_short_of_the_threshold_stops_as_the_plan_declares() -> None:
+    sure = Spread(0.011, 0.003, FREEDOM)  # +0.4% to +1.8%, of 3% that were asked for
+    assert (claim_of(sure).verb, claim_of(sure).decision) == ("rose", "stop")
+    assert claim_of(Spread(0.005, 0.003, FREEDOM)).verb == "may_have_risen"
+    assert claim_of(Spread(0.005, 0.003, FREEDOM)).decision == "stop"
+    assert claim_of(sure, ("limits",)).decision == "hold"
+
+
 def test_the_table_holds_every_verb_and_decision() -> None:
     assert {row[1] for row in TABLE} | {"cannot_tell"} == set(get_args(Verb)) == set(VERB_STRENGTH)
     assert {row[2] for row in TABLE} | {"cannot_tell"} == set(get_args(Decision)) == set(DECISION_STRENGTH)

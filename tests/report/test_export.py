@@ -14,11 +14,13 @@ import pandas as pd
 import pytest
 from nbformat import v4
 
+import strategy_kit as sk
 from strategy_kit import charts
 from strategy_kit.charts.theme import renderer
 from strategy_kit.errors import ExportError
 from strategy_kit.report.export import CLAIM, MOST_BYTES, export
 from strategy_kit.report.pictures import Pictures
+from strategy_kit.report.verification import ids_of, named
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -263,6 +265,39 @@ def test_all_violations_are_named_at_once(tmp_path: Path) -> None:
             tmp_path, shown(bars().properties(description="")), html('<img src="https://example.org/">'),
             html("<p onclick='x'>x</p>"),
         )  # fmt: skip
+
+
+IDS = pd.DataFrame({"merchant_id": ["m00001", "shop-17", "Shop 17", "张记"], "category": "toys"})
+NAMED = [
+    "商家m00001销售最高",
+    "by shop-17.",
+    "by shop-17，其次",
+    "Shop 17 sold most",
+    "of (Shop 17)",
+    "商家“张记”",
+    "<td>m00001</td>",
+]
+UNNAMED = ["xM00001", "m000012", "shop-171", "Shop 171", "workshop-17", "张记录", "m0 0001"]
+
+
+@pytest.mark.parametrize("told", [*NAMED, *UNNAMED])
+def test_a_name_is_found_beside_chinese_marks_and_spaces_and_not_inside_a_word(told: str) -> None:
+    lines = pd.DataFrame({"order_id": "1", "line_id": 1, "buyer_id": "b", "category": "toys", "amount": 1.0,
+                          "merchant_id": IDS["merchant_id"], "paid_at": pd.Timestamp("2025-07-01")})  # fmt: skip
+    shop = sk.dataset_from_frames(lines, IDS, timezone="UTC", currency="CNY")
+    assert bool(list(named({"cell 1": told}, ids_of(shop)))) == (told in NAMED)
+    assert bool(list(named({"cell 1": told}, set(IDS["merchant_id"])))) == (told in NAMED)
+
+
+@pytest.mark.parametrize("place", ["foot of the page", "claim 1"])
+def test_a_name_in_a_parameter_or_in_a_claim_is_refused(place: str, tmp_path: Path) -> None:
+    claim = shown({CLAIM: {"headline": "m00001 rose" if place == "claim 1" else "GMV rose"}, "text/plain": ""})
+    cells = [v4.new_code_cell("1", outputs=[html("<p>x</p>"), claim], execution_count=1)]
+    nbformat.write(v4.new_notebook(cells=cells), tmp_path / "page.ipynb")
+    about = {"parameters": {"merchant": "m00001" if place != "claim 1" else "all"}}
+    with pytest.raises(ExportError, match=f"{place} names 1 merchants, buyers or orders"):
+        export(tmp_path / "page.ipynb", tmp_path / "page.html", about=about, never={"m00001"})
+    export(tmp_path / "page.ipynb", tmp_path / "page.html", about=about, never={"m00002"})
 
 
 def test_links_inside_the_report_and_data_images_are_kept(tmp_path: Path) -> None:

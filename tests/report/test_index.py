@@ -69,6 +69,18 @@ def test_weeks_stand_newest_first_with_decision_effect_and_pages() -> None:
     assert english.count('class="sk-mark"><strong>Synthetic data') == 1
 
 
+def test_both_indexes_tell_the_last_run_though_each_language_counts_its_own_editions() -> None:
+    rows = [claim("2025-07-21", 0.1 * n, run_id=run, edition=edition, language=language, headline=f"{run} {language}")
+            for n, (run, edition, language) in enumerate([("a", 1, "en"), ("a", 1, "zh"), ("b", 2, "en"), ("c", 3, "en"),
+                                                          ("c", 2, "zh")])]  # fmt: skip
+    record = {"2025-W30": {"data": "demo", "notebooks": []}}
+    english, chinese = index_pages(ledger_from(rows), record).values()
+    assert "c en" in english
+    assert "c zh" in chinese
+    alone = ledger_from([*rows, claim("2025-07-21", 0.5, run_id="d", edition=3, language="zh", headline="d zh")])
+    assert all("d zh" in page and "c en" not in page for page in index_pages(alone, record).values())
+
+
 def test_hostile_text_stays_text() -> None:
     for page in index_pages(*made()).values():
         assert "<script" not in page

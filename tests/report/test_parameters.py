@@ -9,6 +9,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from strategy_kit.errors import ParameterError
 from strategy_kit.report.parameters import declared, parse, redacted, resolve
+from strategy_kit.report.secrets import scrubbed
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -134,6 +135,14 @@ def test_texts_of_the_wrong_type_are_refused(name: str, text: str) -> None:
 
 def test_an_unknown_text_is_refused_with_the_nearest_name() -> None:
     assert "did you mean 'weeks'?" in refused(parse, declared(notebook(CELL)), {"weaks": "3", "weeks": "x"})
+
+
+def test_a_list_of_secrets_is_hidden_one_by_one() -> None:
+    values = {"api_keys": ["alpha123", "beta456"], "categories": ["beauty"]}
+    told = {"cell": ["no access with alpha123", "nor with ['beta456']"], "about": "beauty"}
+    assert scrubbed(told, values) == {
+        "cell": ["no access with [redacted]", "nor with ['[redacted]']"], "about": "beauty",
+    }  # fmt: skip
 
 
 def test_secrets_do_not_show_even_when_refused() -> None:

@@ -226,6 +226,25 @@ def test_latest_never_moves_back(tmp_path: Path) -> None:
     assert (tmp_path / "demo" / "latest" / "weekly.html").read_text() == "newest"
 
 
+def test_latest_leads_to_a_week_that_has_the_weekly_report(tmp_path: Path) -> None:
+    put(desk_at(tmp_path, 1, notebook="weekly_report", label="2025-W30"), "whole")
+    put(desk_at(tmp_path, 2, notebook="kpi_review", label="2025-W31"), "one notebook alone")
+    assert (tmp_path / "demo" / "latest" / "weekly_report.html").read_text() == "whole"
+    put(desk_at(tmp_path, 3, notebook="weekly_report", label="2025-W31"), "next")
+    assert (tmp_path / "demo" / "latest" / "weekly_report.html").read_text() == "next"
+    assert (tmp_path / "demo" / "latest" / "kpi_review.html").read_text() == "one notebook alone"
+
+
+def test_folders_that_an_analyst_s_tools_leave_are_no_obstacle(tmp_path: Path) -> None:
+    week = put(desk_at(tmp_path, 1), "one")
+    for place in (week, tmp_path / "demo"):
+        (place / ".ipynb_checkpoints").mkdir()
+        (place / ".ipynb_checkpoints" / "weekly-checkpoint.ipynb").write_text("{}")
+    assert (put(desk_at(tmp_path, 2), "two") / "weekly.html").read_text() == "two"
+    assert (tmp_path / "demo" / ".ipynb_checkpoints" / "weekly-checkpoint.ipynb").exists()
+    assert not (week / ".ipynb_checkpoints").exists()  # what stands in a week's folder is what runs made
+
+
 def test_the_ledger_keeps_every_edition_and_its_first_bytes(tmp_path: Path) -> None:
     put(desk_at(tmp_path, 1), "one")
     first = (tmp_path / "demo" / "ledger.csv").read_bytes()

@@ -94,6 +94,52 @@ def test_a_pilot_that_has_not_begun_is_no_comparison(sample: Path) -> None:
     assert "pilots that had not begun are left out: sports_outdoors" in reading.contrast.notes
 
 
+def test_a_pilot_that_has_not_begun_moves_neither_n_nor_cost(sample: Path) -> None:
+    support = pd.read_parquet(sample / "support.parquet")
+    later = {**PILOTS, "sports_outdoors": dt.date(2025, 9, 1)}
+    lines, roster = (pd.read_parquet(sample / f"{name}.parquet") for name in ("order_lines", "merchants"))
+    rest = lines[lines["category"] != "sports_outdoors"]
+    others = roster[roster["category"] != "sports_outdoors"]
+    whole = read_week(shop_of(sample, later, support=support), "2025-W30")
+    kept = sk.dataset_from_frames(rest, others, pilot={name: PILOTS[name] for name in ("apparel", "beauty")},
+                                  support=support[support["merchant_id"].isin(others["merchant_id"])], **WINDOW)  # fmt: skip
+    without = read_week(kept, "2025-W30")
+    assert whole.merchants == without.merchants
+    assert whole.merchants < read_week(shop_of(sample, PILOTS), "2025-W30").merchants
+    assert not isinstance(whole.money_followed, str)
+    assert not isinstance(without.money_followed, str)
+    assert whole.money_followed.cost == pytest.approx(without.money_followed.cost)
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "state"),
+    [
+        ("2024-01-01", "2024-08-01", "holds"),  # over before the compared weeks begin
+        ("2025-08-01", None, "holds"),  # after the report's week
+        ("2025-06-02", "2025-06-08", "limits"),
+        ("2024-01-01", None, "limits"),
+    ],
+)
+def test_support_outside_the_pilots_limits_where_it_ran_in_the_compared_weeks(
+    start: str, end: str | None, state: str, sample: Path
+) -> None:
+    roster = pd.read_parquet(sample / "merchants.parquet")
+    outside = roster.loc[~roster["category"].isin(list(PILOTS)), "merchant_id"].iloc[:1]
+    support = pd.DataFrame({"merchant_id": outside, "lever": "marketing", "started_on": pd.Timestamp(start),
+                            "ended_on": pd.Timestamp(end)})  # fmt: skip
+    check = read_week(shop_of(sample, PILOTS, support=support), "2025-W30").checks[6]
+    assert check.label == Words("en")("check_contamination")
+    assert (check.state, check.value) == (state, "1" if state == "limits" else "0")
+
+
+def test_a_sealed_plan_that_is_gone_is_a_changed_plan() -> None:
+    shop = resealed(market())
+    gone = replace_plan(shop, Plan())
+    assert gone.plan_seal == "changed"
+    check = next(check for check in read_week(gone).checks if check.label == Words("en")("check_plan"))
+    assert (check.state, check.value) == ("limits", Words("en")("check_plan_changed"))
+
+
 def test_without_a_plan_nothing_is_extended_or_stopped(sample: Path) -> None:
     reading = read_week(shop_of(sample, PILOTS), "2025-W30")
     assert not reading.shop.plan.declared

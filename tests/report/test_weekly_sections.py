@@ -276,6 +276,15 @@ def test_a_week_without_report_is_not_compared_week_by_week(reading: Reading, tm
     assert "further weeks of data" in shown
 
 
+def test_another_measure_or_another_plan_is_told_as_such(reading: Reading, tmp_path: Path) -> None:
+    other = with_ledger(reading, tmp_path, claim(reading, 1, 3.0) | {"metric": "orders"})
+    assert "told of another measure" in str(weekly.changed(other))
+    plans = {"f" * 64: "the plan is another one than then", reading.shop.plan.fingerprint: "a check limits the claim"}
+    for fingerprint, reason in plans.items():
+        row = claim(reading, 1, 3.0, decision="extend") | {"plan_fingerprint": fingerprint}
+        assert reason in str(weekly.changed(with_ledger(reading, tmp_path, row)).parts[1].html)
+
+
 def test_earlier_intervals_are_counted(reading: Reading, tmp_path: Path) -> None:
     rows = [claim(reading, weeks, percent) for weeks, percent in ((4, -20.0), (3, 9.0), (2, 11.0), (1, 10.0))]
     assert "Of 3 earlier 80% intervals, 2" in str(weekly.changed(with_ledger(reading, tmp_path, *rows)))

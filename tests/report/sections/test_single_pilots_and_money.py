@@ -14,7 +14,7 @@ import pytest
 
 import strategy_kit as sk
 from strategy_kit import did, formats
-from strategy_kit.report import blocks
+from strategy_kit.report import blocks, weekly
 from strategy_kit.report.categories import Row, categories, nested_rows, prediction
 from strategy_kit.report.claims import Check, Spread
 from strategy_kit.report.declared import read_declared
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 EXACT: dict[str, Any] = {"rel": 1e-9}  # the same formula on the same numbers
 START, MONDAY = dt.date(2025, 5, 19), dt.date(2025, 7, 21)
 LIMIT = Check("Policies", "1", "one began.", "limits")
+BLOCKED = Check("Data", "2", "two rows.", "blocks")
 
 
 def shifted(reading: Reading, by: float, *, noise: float = 1.0) -> Reading:
@@ -130,6 +131,11 @@ def test_a_pilot_of_few_merchants_is_not_shown_alone(reading: Reading, tables: T
     assert "Apparel" in names
     assert "1 pilot of fewer than 10 merchants is not shown alone; the average includes it." in html(section)
     assert "Beauty" not in everything(section)
+    small = replace(reading, shop=shop_of({**tables, "order_lines": lines}))
+    for silent in (small, replace(small, checks=[BLOCKED])):
+        for name in ("decision", "points", "trust", "effect", "categories", "doubts"):
+            assert "Beauty" not in everything(getattr(weekly, name)(silent)), name
+    assert "1 category of fewer than 10 merchants is not shown alone" in everything(weekly.effect(small))
 
 
 def test_nested_rows_are_the_intervals_of_the_spread() -> None:
