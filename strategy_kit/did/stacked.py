@@ -67,15 +67,7 @@ def stacked(
     moments, starts, total = panel.moments, panel.starts, len(panel.periods)
     if len(moments.count) == 1:
         raise DesignError(NOTHING_TO_COMPARE)
-    if between := [name for name, at in zip(panel.cohort_names, panel.cohorts, strict=True) if at not in panel.periods]:
-        raise DesignError(
-            f"stacked: cohorts {', '.join(between)} start between two periods, so that their ages are not those of the others; "
-            "give starts that are periods, or use group_time"
-        )
-    if not panel.step:
-        raise DesignError(
-            "windows need periods that are equally spaced; fill in the periods that are missing, or use group_time"
-        )
+    _refuse_uneven(panel)
     never = len(moments.count) > len(starts)
     own = starts if never else starts[:-1]
     before = int(own.min(initial=total)) if before is None else before
@@ -113,6 +105,18 @@ def stacked(
     notes = [f"window of {before} periods before and {after} after the start"]
     notes += [f"cohorts without a whole window and a clean comparison, left out: {', '.join(out)}"] if out else []
     return points_alone(averaged_after(replace(result, notes=(*result.notes, *notes))), inference, panel.scale)
+
+
+def _refuse_uneven(panel: Panel) -> None:
+    if not panel.step:
+        raise DesignError(
+            "windows need periods that are equally spaced; fill in the periods that are missing, or use group_time"
+        )
+    if between := [name for name, at in zip(panel.cohort_names, panel.cohorts, strict=True) if at not in panel.periods]:
+        raise DesignError(
+            f"stacked: cohorts {', '.join(between)} start between two periods, so that their ages are not those of the others; "
+            "give starts that are periods, or use group_time"
+        )
 
 
 def _sides(panel: Panel, held: list[int], weight: Array) -> tuple[int, int]:

@@ -204,7 +204,8 @@ def in_pandas(answer: pa.Table, connection: duckdb.DuckDBPyConnection) -> pd.Dat
     enums = {name: answer[name].to_pandas() for name, kind in kinds.items() if pa.types.is_dictionary(kind)}
     columns = texts | {name: column.cat.as_ordered() for name, column in enums.items()}
     whole = [name for name, kind in kinds.items() if pa.types.is_integer(kind) and _long(answer[name])]
-    columns |= {name: _integers(answer[name]) for name in whole}
+    exact = {pa.int64(): pd.Int64Dtype(), pa.uint64(): pd.UInt64Dtype()}
+    columns |= {name: answer[name].to_pandas(types_mapper=exact.get) for name in whole}
     others = answer.drop_columns(list(columns))
     if others.column_names:
         columns |= connection.from_arrow(others).df().items()
@@ -217,11 +218,6 @@ def _long(column: pa.ChunkedArray) -> bool:
 
     ends = pc.min_max(column).as_py() if column.null_count else {"min": None}
     return ends["min"] is not None and max(-ends["min"], ends["max"]) > _WHOLE
-
-
-def _integers(column: pa.ChunkedArray) -> pd.Series:
-    kind = pd.UInt64Dtype() if str(column.type) == "uint64" else pd.Int64Dtype()
-    return column.to_pandas(types_mapper=lambda _: kind)
 
 
 class _Spill:

@@ -15,9 +15,11 @@ from strategy_kit.errors import DesignError, ParameterError
 from strategy_kit.inference import welch
 from strategy_kit.planning.power import FOUND
 from strategy_kit.report import blocks
+from strategy_kit.report.audience import FEWEST
 from strategy_kit.report.blocks import Block
 from strategy_kit.report.claims import Spread, in_percent
 from strategy_kit.report.figures import latest
+from strategy_kit.report.page import merchants_of
 from strategy_kit.report.sections import Section
 from strategy_kit.report.trust import MORE_WEEKS
 from strategy_kit.report.words import marked, plain
@@ -142,7 +144,13 @@ def _title(reading: Reading, rest: list[Without]) -> str:
         return say("doubts_title_none")
     most = _most_moving(reading, rest)
     ends = {"estimate": in_percent(reading.spread.estimate), "other": in_percent(most.spread.estimate)}
-    return say("doubts_title", name=say.label(most.group), **ends)
+    return say("doubts_title", name=_named(reading, most), **ends)
+
+
+def _named(reading: Reading, row: Without) -> str:
+    """Name the category that is left out, unless so few sold in it that it is not shown alone."""
+    few = merchants_of(reading).get(row.group, 0) < FEWEST
+    return reading.words("doubts_small", fewest=FEWEST) if few else reading.words.label(row.group)
 
 
 def _most_moving(reading: Reading, rest: list[Without]) -> Without:
@@ -186,8 +194,11 @@ def _left_out(reading: Reading, rest: list[Without]) -> str:
     most = _most_moving(reading, rest)
     at = rest.index(most)
     named = {"low": in_percent(order[0].spread.estimate), "high": in_percent(order[-1].spread.estimate)}
-    named |= {"low_name": say.label(order[0].group), "high_name": say.label(order[-1].group)}
-    named["name"] = say.label(most.group)
+    named |= {
+        "low_name": _named(reading, order[0]),
+        "high_name": _named(reading, order[-1]),
+        "name": _named(reading, most),
+    }
     named |= {"other_low": ends[2 * at], "other_high": ends[2 * at + 1]}
     return say("doubts_without_range", n=formats.Count(clear), all=formats.Count(len(rest)), **named)
 

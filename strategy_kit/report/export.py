@@ -95,7 +95,7 @@ def export(
     parts |= {"stem": notebook.stem, "origin": origin(about, say) if about else ""}
     page = _render(nb, parts)
     laws += verify(page, charts, own_scripts=int(bool(scripts)))
-    places = _places(nb, charts) | {"the foot of the page": parts["origin"]}
+    places = _places(nb, charts) | {"the foot of the page": str(parts["origin"])}
     places |= {f"claim {number}": json.dumps(claim, ensure_ascii=False) for number, claim in enumerate(claims, 1)}
     laws += named(places, never)
     refuse(ExportError, notebook.name, laws)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -139,6 +140,7 @@ def provenance(reading: Reading) -> Block:
     return foot(reading, f"{window}{'; ' + notes if notes else ''}", {"prov_versions": versions})
 
 
+@lru_cache(maxsize=2)
 def merchants_of(reading: Reading) -> dict[str, int]:
     """Count merchants who sold in each category in the compared weeks, and in the small categories that are added up."""
     totals = reading.totals
@@ -146,14 +148,15 @@ def merchants_of(reading: Reading) -> dict[str, int]:
         f"""with sold as (select distinct {CATEGORY} as category, merchant_id from order_lines
                           where {sold_lines(reading.shop)} and paid_at >= $first and paid_at < $next)
             select category, count(*) as n from sold group by 1 union all
-            select '{POOLED}', count(distinct merchant_id) from sold where not list_contains($kept, category)""",
+            select '{POOLED}', count(distinct merchant_id) from sold where not list_contains($kept, category)
+            having count(*) > 0""",
         {
             "first": totals.periods[0].date(),
             "next": (totals.periods[-1] + pd.Timedelta(weeks=1)).date(),
             "kept": [*map(str, totals.units), *reading.not_begun],
         },
     )
-    return found.groupby("category")["n"].max().astype(int).to_dict()
+    return dict(zip(found["category"], found["n"].astype(int), strict=True))
 
 
 def shown_alone(reading: Reading) -> tuple[pd.DataFrame, int]:

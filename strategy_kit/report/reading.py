@@ -170,8 +170,7 @@ class Reading(Week):
         Actual sales minus what they would have been without the average effect.
         """
         treated = self.totals.cohort >= 0
-        since = self.totals.starts[self.totals.cohort[treated], None]
-        after = np.arange(len(self.totals.periods)) >= since
+        after = np.arange(len(self.totals.periods)) >= self.totals.starts[self.totals.cohort[treated], None]
         sold = float((np.exp(self.totals.outcome[treated]) * after).sum())
         low, high = self.spread.interval(self.level)
         return sold * -expm1(-low), sold * -expm1(-self.spread.estimate), sold * -expm1(-high)
@@ -316,8 +315,10 @@ def _read(
 ) -> Reading:
     monday, start = shop.week(week), period_start(shop.pilot.starts_on, "week")
     if monday < start:
-        law = f"week {week_label(monday)} lies before the pilots start on {shop.pilot.starts_on}, so there is nothing to compare"
-        raise DesignError(f"{law} yet; choose a later week")
+        raise DesignError(
+            f"week {week_label(monday)} lies before the pilots start on {shop.pilot.starts_on}, so there is nothing to "
+            "compare yet; choose a later week"
+        )
     words = replace(words, placebo=shop.pilot.placebo)
     since = start - min(weeks_before, (start - shop.data_from) // WEEK + 1) * WEEK
     totals = _totals(shop, since, monday)
@@ -328,8 +329,7 @@ def _read(
     known = set(shop.columns("order_lines"))
     available = [name for name in MEASURED if all(known.issuperset(part.columns) for part in parts(METRICS[name]))]
     measures = _until(shop, monday, kpi.table(shop, by=["pilot", "week"], metrics=available))
-    cohorts = _known_by(monday + WEEK, cohort.triangle(shop, unit="merchant", period="month"))
-    laws = laws_of()
+    cohorts, laws = _known_by(monday + WEEK, cohort.triangle(shop, unit="merchant", period="month")), laws_of()
     return Reading(
         shop=shop,
         monday=monday,

@@ -223,7 +223,7 @@ def _contamination(shop: Dataset, panel: Panel, words: Words) -> Check:
         f"""select count(distinct merchant_id) as n from support join merchants using (merchant_id)
             where not list_contains($pilots, category) and lever <> $other
             and started_on <= $last and coalesce({ended}, $last) >= $since""",
-        {"pilots": shop.pilot.categories, "other": OVERSEAS} | _compared(panel),
+        {**_compared(panel), "pilots": shop.pilot.categories, "other": OVERSEAS},
     )["n"][0]
     return Check(
         label, formats.number(int(outside)), words("check_contamination_note"), "limits" if outside else "holds"

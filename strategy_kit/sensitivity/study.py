@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import ndtri, stdtrit
 
-from strategy_kit.did.pretrends import GIVEN, NO_LINE, base_age
+from strategy_kit.base_age import GIVEN, NO_LINE, base_age
 from strategy_kit.errors import DesignError, ParameterError, refuse, whole_number
 from strategy_kit.estimates import Estimates
 from strategy_kit.inference import Student

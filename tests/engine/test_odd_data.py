@@ -253,14 +253,15 @@ def test_money_that_four_decimals_cannot_hold_is_refused() -> None:
 
 def test_rows_without_an_identifier_are_no_further_buyer_or_merchant() -> None:
     order_lines = lines(buyer_id=["a", "b", "c", None, None, "d"], merchant_id=["m0", "m1", None, "m0", "m1", None])
-    shop = framed(order_lines)
+    month: Any = {"data_from": dt.date(2025, 1, 1), "data_through": dt.date(2025, 1, 31)}
+    shop = framed(order_lines, **month)
     assert totals(shop, "buyers", "repeat_buyers", "repeat_rate", "active_merchants") == [4, 0, 0.0, 2]
     assert totals(shop, "median_gmv_per_active_merchant") == [60.0]  # of 10 + 40 and 20 + 50
     triangle = sk.cohort.triangle(shop, unit="buyer")
     assert triangle["cohort_size"].iloc[0] == 4
     assert sk.cohort.retention(triangle)["value"].iloc[0] == 1.0
     support = pd.DataFrame({"merchant_id": ["m0", None], "lever": "traffic", "started_on": pd.Timestamp("2025-01-06")})
-    found = sk.cohort.supported(framed(lines(), support=support), burn_in_days=0)
+    found = sk.cohort.supported(framed(lines(), support=support, **month), burn_in_days=0)
     assert found.groupby("group")["members"].first().to_dict() == {"supported": 1, "not supported": 1}
 
 
@@ -276,9 +277,9 @@ def test_long_whole_numbers_beside_a_missing_one_are_told_apart() -> None:
 def test_a_panel_of_mature_gmv_leaves_out_what_refunds_may_still_change() -> None:
     support = pd.DataFrame({"merchant_id": ["m0"], "lever": "traffic", "started_on": pd.Timestamp("2025-01-13")})
     window = {"data_from": dt.date(2025, 1, 6), "data_through": dt.date(2025, 1, 19)}
-    shop = framed(lines(refund_amount=0.0), support=support, **window)
+    shop = framed(lines(refund_amount=0.0), support=support, pilot={"beauty": dt.date(2025, 1, 13)}, **window)
     shop = replace(shop, description=replace(shop.description, refund_days=5))
     known = sk.kpi.table(shop, by=["merchant_id", "week"], metrics=["mature_gmv"])
     panel = shop.panel("mature_gmv")
-    assert panel.outcome.sum() == known["mature_gmv"].sum() == 100.0  # orders up to 14 January
-    assert shop.category_panel("mature_gmv").outcome.sum() == 100.0
+    assert panel.outcome.sum() == known["mature_gmv"].sum() == 150.0  # orders up to 14 January
+    assert shop.category_panel("mature_gmv").outcome.sum() == 150.0

@@ -35,7 +35,7 @@ FLOORS = (
             "moments",
         ),
         *("health", "keys", "plan", "shown"),
-        *("estimates", "metrics", "festivals", "glossary"),
+        *("estimates", "base_age", "metrics", "festivals", "glossary"),
     },
     {
         *("kpi", "cohort", "did", "planning", "sensitivity", "targets", "simulate", "importers"),

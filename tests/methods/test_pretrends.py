@@ -255,7 +255,11 @@ REFUSED: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         DesignError,
         "one base period, and event_study has 0.*base='universal'",
     ),
-    "cells": (lambda: pretrend_power(did.group_time(panel_of(1, START))), DesignError, "average them with event_study"),
+    "cells": (
+        lambda: pretrend_power(did.group_time(panel_of(1, START))),
+        DesignError,
+        "has no effects by age; use event_study",
+    ),
     "no later age": (lambda: pretrend_power(random_study(1, [-3, -2])), DesignError, "no effect after its base period"),
     "power": (lambda: pretrend_power(random_study(1, AGES), power=[0.5, 0.05]), ParameterError, "above 0.05"),
     "certain": (lambda: pretrend_power(random_study(1, AGES), power=1.0), ParameterError, "below 1, not 1.0"),
