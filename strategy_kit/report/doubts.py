@@ -188,18 +188,13 @@ def _left_out(reading: Reading, rest: list[Without]) -> str:
     say = reading.words
     if not rest:
         return say("doubts_without_none")
-    ends = [in_percent(end) for row in rest for end in row.spread.interval(reading.level)]
     clear = sum(low * high > 0 for low, high in (row.spread.interval(reading.level) for row in rest))
     order = sorted(rest, key=lambda row: row.spread.estimate)
     most = _most_moving(reading, rest)
-    at = rest.index(most)
+    low, high = map(in_percent, most.spread.interval(reading.level))
     named = {"low": in_percent(order[0].spread.estimate), "high": in_percent(order[-1].spread.estimate)}
-    named |= {
-        "low_name": _named(reading, order[0]),
-        "high_name": _named(reading, order[-1]),
-        "name": _named(reading, most),
-    }
-    named |= {"other_low": ends[2 * at], "other_high": ends[2 * at + 1]}
+    names = {"low_name": order[0], "high_name": order[-1], "name": most}
+    named |= {name: _named(reading, row) for name, row in names.items()} | {"other_low": low, "other_high": high}
     return say("doubts_without_range", n=formats.Count(clear), all=formats.Count(len(rest)), **named)
 
 
