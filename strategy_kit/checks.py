@@ -148,10 +148,8 @@ def _finite_laws(engine: Engine, table: str, column: str) -> list[str]:
                    sum(abs({name})) filter (where {known}) as whole,
                    sum(abs({name} - round({name}, {_DECIMALS}))) filter (where {known}) as lost from {quoted(table)}"""
     ).iloc[0]
-    if found["n"]:
-        laws.append(
-            f"{table}.{column} must be finite and below {_LARGEST:.0e}, but {found['n']:.0f} rows are not; correct them"
-        )
+    if rows := int(found["n"]):
+        laws.append(f"{table}.{column} must be finite and below {_LARGEST:.0e}, but {rows} rows are not; correct them")
     if column in _MONEY and found["lost"] > _COARSE * found["whole"]:
         share = found["lost"] / found["whole"]
         law = f"{table}.{column} keeps {_DECIMALS} decimals, which would lose {share:.1%} of these amounts"

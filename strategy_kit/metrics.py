@@ -242,9 +242,7 @@ def _own_laws(metric: Metric) -> list[str]:
     elif metric.trailing_months and not runs_over_windows(metric):
         laws.append(f"{told} cannot run over trailing months; make it additive, or count(distinct column)")
     elif metric.trailing_months and metric.clock != "paid_at":
-        laws.append(
-            f"{told} runs over months of payment, not of {metric.clock}; leave trailing_months or the clock out"
-        )
+        laws.append(f"{told} runs over months of payment, not of {metric.clock}; leave trailing_months or clock out")
     return laws
 
 

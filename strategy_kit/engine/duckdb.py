@@ -29,11 +29,7 @@ MEMORY_LIMIT, THREADS = "STRATEGY_KIT_MEMORY_LIMIT", "STRATEGY_KIT_NUM_THREADS"
 _MOST = 4 * 2**30  # bytes that a question holds before it spills, where the environment does not say
 _LEAST = 2**20  # bytes: less is taken for a slip of the unit
 _LINE = 170  # bytes: what a line takes while two of its columns are counted by merchant and week, and a third more
-_AS_ARROW = (
-    "varchar",
-    "bigint",
-    "ubigint",
-)  # DuckDB makes an object of a text, and a double of whole numbers beside none
+_AS_ARROW = {"varchar", "bigint", "ubigint"}  # DuckDB makes objects of texts, and doubles of whole numbers beside none
 _WHOLE = 2**53  # beyond it doubles do not tell whole numbers apart
 _SMALL = 8  # a table of that part of the lines at once is held in memory when many questions follow
 _SIZES = {f"{letter}{kind}": base**power for power, letter in enumerate("KMGT", 1) for kind, base in

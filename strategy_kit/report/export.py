@@ -77,9 +77,7 @@ def export(
     laws = list(_unfit(nb))
     sections = _take_sections(nb)
     laws += _misnamed(sections)
-    claims = [
-        output.data[CLAIM] for cell in nb.cells for output in cell.get("outputs", []) if CLAIM in output.get("data", {})
-    ]
+    claims = [o.data[CLAIM] for cell in nb.cells for o in cell.get("outputs", []) if CLAIM in o.get("data", {})]
     charts = _keep_visible(nb)
     if not any(cell.get("outputs") for cell in nb.cells):
         laws.append("no cell has an output to show; run the notebook first.")

@@ -271,6 +271,9 @@ def _join(desk: Desk, reports: Mapping[str, Any], record: dict[str, Any]) -> Non
     ours |= {"manifest.json", "run.json", TOTALS}
     if week.exists():
         manifest = _held(week / "manifest.json")["reports"]
+        for page in _overtaken(manifest, reports):
+            del manifest[page]
+            ours |= {f"{page}.html", f"{page}.ipynb"}
         record["notebooks"] += [page for page in recorded(week)["notebooks"] if page["page"] not in ours]
         for path in week.resolve().iterdir():
             if path.name not in ours and path.is_file():
@@ -280,6 +283,13 @@ def _join(desk: Desk, reports: Mapping[str, Any], record: dict[str, Any]) -> Non
         (desk.staging / f"{name}.json").write_text(text + "\n", encoding="utf-8")
     for path in (*desk.staging.iterdir(), desk.staging):
         _sync(path)
+
+
+def _overtaken(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Name the other-language pages of what is made now whose data, plan or notebook were others: numbers may differ."""
+    made, what = {name.partition(".")[0]: entry for name, entry in new.items()}, ("data", "plan", "notebook")
+    beside = {name: made.get(name.partition(".")[0], entry) for name, entry in old.items() if name not in new}
+    return [name for name, now in beside.items() if any(old[name].get(key) != now.get(key) for key in what)]
 
 
 def _sync(path: Path) -> None:

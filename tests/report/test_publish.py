@@ -27,7 +27,7 @@ def desk_at(out: Path, number: int, *, notebook: str = "weekly", label: str = "2
     return Desk(out, "demo", label, [notebook], f"20250724T1015{number:02d}Z-0000")
 
 
-def put(desk: Desk, text: str) -> Path:
+def put(desk: Desk, text: str, **entry: object) -> Path:
     """Publish a page of this text, as a run does once its notebook is good."""
     with press.opened(desk):
         page, week = desk.pages[0], desk.link.name
@@ -37,7 +37,7 @@ def put(desk: Desk, text: str) -> Path:
         told = {"notebook": page, "language": "en", "page": f"{page}.html", "run_id": desk.run_id, "claims": claims}
         record = {"data": "demo", "week": week, "synthetic": True, "notebooks": [told]}
         when = {"published_at": f"2025-07-24T10:15:{desk.run_id[13:15]}Z", "week": None if week == "undated" else week}
-        return press.publish(desk, {page: {"run_id": desk.run_id, "text": text}}, record, when)
+        return press.publish(desk, {page: {"run_id": desk.run_id, "text": text, **entry}}, record, when)
 
 
 def tree(folder: Path) -> dict[str, bytes]:
@@ -76,6 +76,21 @@ def test_notebooks_of_one_week_stand_together_and_are_renewed_alone(tmp_path: Pa
     assert (week / "stock.html").read_text() == "two"
     first = tmp_path / "demo" / "runs" / "20250724T101501Z-0000"
     assert (first / "weekly.html").read_text() == "one"
+
+
+def test_a_page_made_again_on_other_data_leaves_no_older_translation_beside_it(tmp_path: Path) -> None:
+    put(desk_at(tmp_path, 1), "one", data="old", plan="a")
+    put(desk_at(tmp_path, 2, notebook="weekly.zh"), "one in Chinese", data="old", plan="a")
+    put(desk_at(tmp_path, 3, notebook="stock"), "stock", data="old", plan="a")
+    week = put(desk_at(tmp_path, 4), "again", data="old", plan="a")
+    assert (week / "weekly.zh.html").read_text() == "one in Chinese"
+    for number, entry in enumerate(({"data": "new", "plan": "a"}, {"data": "new", "plan": "b"}), 5):
+        week = put(desk_at(tmp_path, 2 * number), "restated", **entry)
+        assert {path.name for path in week.glob("*.html")} == {"weekly.html", "stock.html"}
+        assert set(reports(week)) == {"weekly", "stock"}
+        assert [page["page"] for page in press.recorded(week)["notebooks"]] == ["weekly.html", "stock.html"]
+        put(desk_at(tmp_path, 2 * number + 1, notebook="weekly.zh"), "restated in Chinese", **entry)
+        assert (week / "weekly.zh.html").read_text() == "restated in Chinese"
 
 
 def test_two_notebooks_published_at_once_both_stay(tmp_path: Path) -> None:
