@@ -64,16 +64,21 @@ def comparisons(
     past = (ages < -anticipation).sum(axis=1) - 1
     base = np.where(universal | (ages[cohort, period] >= 0), past[cohort], period - 1)
     held = base >= 0
-    if not (ages[cohort, period][held] >= 0).any() and len(ages) < n_cohorts == len(panel.cohorts):
-        raise DesignError(
-            "no cohort is treated while another is not, so there is nothing to compare with; add units that start later or never"
-        )
     cohort, period, base = cohort[held], period[held], base[held]
+    refuse_nothing(period)
     allowed = np.tile(np.arange(n_cohorts) >= len(ages), (len(cohort), 1))
     if control == "not_yet":
         allowed[:, : len(ages)] = (ages[:, np.maximum(period, base)] < -anticipation).T
         allowed[np.arange(len(cohort)), cohort] = False
     return Cells(cohort, period, base, allowed), notes
+
+
+def refuse_nothing(cells: Array) -> None:
+    """Refuse a panel of which no comparison is left."""
+    if not len(cells):
+        raise DesignError(
+            "no cohort is treated while another is not, so there is nothing to compare with; add units that start later or never"
+        )
 
 
 def _refuse_no_control(panel: Panel, control: Control) -> None:

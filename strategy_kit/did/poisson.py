@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from strategy_kit.did.cells import comparisons
+from strategy_kit.did.cells import comparisons, refuse_nothing
 from strategy_kit.did.fixed_effects import singular, small_sample
 from strategy_kit.did.guards import cautions, refuse_no_cohort
 from strategy_kit.did.regression import Inference, points_alone, refuse_not_plain
@@ -109,6 +109,7 @@ def poisson_saturated(panel: Panel, *, inference: Inference = "analytic") -> Est
     moments = panel.moments
     cells, notes = comparisons(panel, len(moments.count), control="not_yet", anticipation=0, universal=True)
     cells = cells.only(cells.period >= panel.starts[cells.cohort])
+    refuse_nothing(cells.period)
     row = np.arange(len(cells.cohort))
     sold = moments.mean[cells.cohort, cells.period]
     _refuse_silent(panel, cells)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from strategy_kit.did.aggregate import event_study, overall
-from strategy_kit.did.cells import comparisons
+from strategy_kit.did.cells import comparisons, refuse_nothing
 from strategy_kit.did.fixed_effects import NOTHING_TO_COMPARE, Stack, fixed_effects, small_sample, told_apart
 from strategy_kit.did.group_time import from_moments
 from strategy_kit.did.guards import cautions, refuse_category_level, refuse_no_cohort, settled, sides
@@ -247,6 +247,7 @@ def _after_start(panel: Panel, estimator: str, inference: Inference) -> tuple[Pa
     panel = panel.comparable
     refuse_no_cohort(panel)
     cells, notes = comparisons(panel, len(panel.moments.count), control="not_yet", anticipation=0, universal=True)
+    refuse_nothing(cells.period[cells.period >= panel.starts[cells.cohort]])
     return panel, cells, notes
 
 

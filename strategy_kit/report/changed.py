@@ -30,8 +30,8 @@ def changed(reading: Reading) -> Section:
     before = before[before["comparable"]]
     last: Any = before.iloc[-1]
     values = {"said": in_percent(last.estimate), "now": in_percent(reading.spread.estimate)}
-    values["week"] = formats.period_name(last.week.date(), "week", say.language)
-    title = say("changed_title_same" if values["said"] == values["now"] else "changed_title", **values)
+    week, same = formats.period_name(last.week.date(), "week", say.language), values["said"] == values["now"]
+    title = say("changed_title_same" if same else "changed_title", week=week, **values)
     parts = (blocks.section_head(*head, title), _table(reading, last), blocks.line(_calibrated(reading, before)))
     return Section("changed", parts)
 

@@ -66,7 +66,9 @@ def test_a_cohort_seen_only_after_the_last_start_is_none() -> None:
 @pytest.mark.parametrize("estimator", [did.saturated, did.sun_abraham, did.poisson_saturated, did.group_time])
 def test_starts_between_the_same_waves_leave_nothing_to_compare(estimator: object) -> None:
     outcome = RNG(0).exponential(size=(40, 3))
-    for starts in ((2, 3), (4, 5)):
+    for starts in ((2, 3), (4, 5))[
+        : 1 if estimator is did.group_time else 2
+    ]:  # group_time tells the past of the second
         panel = Panel.from_matrix(outcome, periods=[1, 3, 5], treated_from=[starts[0]] * 20 + [starts[1]] * 20)
         options = {"control": "not_yet"} if estimator is did.group_time else {}
         with pytest.raises(DesignError, match="no cohort is treated while another is not"):
