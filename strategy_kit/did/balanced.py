@@ -133,16 +133,14 @@ class Balanced:
             treated = np.arange(len(rows)) < len(inside)
             X = self._design(rows, fit.at)
             found = logit(X, treated.astype(float), self._units.weight[rows], start.get((fit.cohort, fit.at)))
-            if (
-                found is None
-                or expit(X @ found[0]).max() >= CERTAIN
-                or (expit(X[~treated] @ found[0]) >= TRIMMED).all()
-            ):
+            chance = np.ones(len(X)) if found is None else expit(X @ found[0])
+            weightless = chance[~treated] >= TRIMMED
+            if found is None or chance.max() >= CERTAIN or weightless.all():
                 laws.append(str(self._units.cohorts[fit.cohort]))
                 continue
             fit.odds, fit.inverse = found
             start[fit.cohort, fit.at] = found[0]
-            trimmed = max(trimmed, int((expit(X[~treated] @ found[0]) >= TRIMMED).sum()))
+            trimmed = max(trimmed, int(weightless.sum()))
         if laws:
             raise DesignError(
                 f"covariates separate cohort {', '.join(dict.fromkeys(laws))} from its comparison units (a propensity of "
