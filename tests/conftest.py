@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Browser
 
+# Before numpy is loaded: workers share the cores, and threads of one that wait for small sums keep another's from working.
+for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(name, "1")
+
 ROOT = Path(__file__).resolve().parents[1]
 PROGRAMMES = (
     "advertising",
