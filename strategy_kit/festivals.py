@@ -93,6 +93,18 @@ def told(first: dt.date, last: dt.date) -> pd.DataFrame:
     return days
 
 
+def shipped(first: dt.date, last: dt.date) -> pd.DataFrame:
+    """Return `told` for the days of a range that the shipped calendar has; there may be none.
+
+    Examples
+    --------
+    >>> len(shipped(dt.date(2019, 1, 1), dt.date(2022, 1, 2))), len(shipped(dt.date(2019, 1, 1), dt.date(2019, 12, 31)))
+    (2, 0)
+    """
+    span = max(first, FIRST), min(last, LAST)
+    return told(LAST, LAST).iloc[:0] if span[0] > span[1] else told(*span)
+
+
 def year_before(weeks: Sequence[dt.date], days: pd.DataFrame) -> pd.DataFrame:
     """Find for each week the comparable week of the year before: the same phase of the same festival, as near its end.
 

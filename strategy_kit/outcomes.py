@@ -78,6 +78,8 @@ def winsorised(panel: Panel, share: float) -> Panel:
     ------
     ParameterError
         If `share` is not between 0.5 and 1.
+    DesignError
+        If no unit-period is untreated.
 
     Examples
     --------
@@ -88,7 +90,12 @@ def winsorised(panel: Panel, share: float) -> Panel:
     if not 0.5 <= share < 1:
         raise ParameterError(f"share lies between 0.5 and 1, such as 0.999, not {share!r}")
     treated = np.vstack([panel.ages >= 0, np.zeros((1, len(panel.periods)), dtype=bool)])
-    cap = float(np.nanquantile(panel.outcome[~treated[panel.cohort]], share))
+    untreated = panel.outcome[~treated[panel.cohort]]
+    if np.isnan(untreated).all():
+        raise DesignError(
+            "no unit-period is untreated, so that there is no quantile to cap at; begin the panel earlier"
+        )
+    cap = float(np.nanquantile(untreated, share))
     above = int((panel.outcome > cap).sum())
     note = f"{above} outcomes above {cap:.6g}, the {share:.4%} quantile of untreated ones, are capped"
     return replace(panel, outcome=np.minimum(panel.outcome, cap), notes=(*panel.notes, note))

@@ -174,6 +174,8 @@ def spread_between(value: Array, covariance: Array) -> float:
     most, freedom = value.var(ddof=1), len(value) - 1
     if heterogeneity(value, shared) <= freedom:
         return 0.0
+    if _fitted(value, shared, most)[2] >= freedom:  # by rounding: errors are nothing beside the spread
+        return float(most)
     return float(most * brentq(lambda part: _fitted(value, shared, part * most)[2] - freedom, 0.0, 1.0))
 
 

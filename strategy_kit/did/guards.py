@@ -116,6 +116,15 @@ def unused_by_means(panel: Panel) -> tuple[str, ...]:
     return (f"groups are compared by their plain means, without {' and '.join(named)}",) if named else ()
 
 
+def refuse_no_spread(values: Array, treated: Array, least: float) -> None:
+    """Refuse changes of groups that do not differ within either side by more than `least`."""
+    if np.ptp(values[treated]) <= least and np.ptp(values[~treated]) <= least:
+        raise DesignError(
+            "all groups of each side changed by exactly the same amount, so chance cannot be measured; check that the outcome "
+            "is not filled in"
+        )
+
+
 def settled(result: Estimates, scale: float) -> Estimates:
     """Take away standard errors that are nothing but rounding of outcomes of this size, and say so."""
     error, least = result.std_error, ROUNDING * scale

@@ -13,6 +13,7 @@ from strategy_kit.assigned import assigned_groups, group_means
 from strategy_kit.did.aggregate import overall
 from strategy_kit.did.diagnostics import from_window
 from strategy_kit.did.group_time import group_time
+from strategy_kit.did.guards import ROUNDING, refuse_no_spread
 from strategy_kit.did.imputation import imputation
 from strategy_kit.did.poisson import poisson, poisson_saturated
 from strategy_kit.did.regression import saturated, sun_abraham, two_way
@@ -123,7 +124,7 @@ def multiverse(
         row = dict(
             zip(PARTS, (choice.estimator, choice.window.name, choice.control, choice.left_out, name), strict=True)
         )
-        first = seen.setdefault((choice.estimator, choice.window[1:], choice.control, choice.left_out, name), number)
+        first = seen.setdefault((choice.estimator, choice.window[1:], choice.control, choice.comparison, name), number)
         found = f"the same periods as specification {first}" if first < number else _attempted(run, level)
         missing = found if isinstance(found, str) else ""
         values = dict.fromkeys(_FOUND, np.nan) if isinstance(found, str) else found
@@ -197,6 +198,7 @@ class _Choice(NamedTuple):
     window: _Window
     control: str = "never"
     left_out: str = "none"
+    comparison: int = 0  # a group may be called "none" itself
 
 
 def _windows(panel: Panel, windows: Sequence[int]) -> list[_Window]:
@@ -213,12 +215,14 @@ def _of_categories(panel: Panel, windows: Sequence[int], seed: int) -> Grid:
     names, paths, cohort, _ = group_means(panel)
     bare: dict[str, Any] = dict.fromkeys(("category", "covariates", "weight", "cluster", "late"))
     grouped = replace(panel, outcome=paths, units=names, cohort=cohort, **bare)
-    everywhere = np.ones(len(names), dtype=bool)
-    without = [("none", everywhere), *((str(name), np.arange(len(names)) != j) for j, name in enumerate(names))]
-    for left_out, held in without:
+    held = grouped
+    for number, left_out in enumerate(("none", *map(str, names))):
+        if number:
+            held = grouped.only(np.arange(len(names)) != number - 1)
         for method in ("welch", "pooled"):
-            for window in _windows(panel, windows):
-                yield _Choice(method, window, left_out=left_out), partial(_contrast, grouped, window, held, method)
+            for window in _windows(held if len(held.starts) else panel, windows):
+                choice = _Choice(method, window, left_out=left_out, comparison=number)
+                yield choice, partial(_contrast, held, window, method)
     for window in _windows(panel, windows):
         for name, estimator in _SYNTHETIC.items():
             yield _Choice(name, window), partial(_glanced, partial(estimator, seed=seed), panel, window)
@@ -258,16 +262,19 @@ def _cut(panel: Panel, window: _Window) -> Panel:
 
 def _start(panel: Panel, window: _Window) -> int:
     """Return the position of the first start; a window that reaches further back than the panel is refused."""
+    if not len(panel.starts):
+        raise DesignError("no group that starts is left, so that there is nothing to compare")
     start = int(panel.starts.min())
     if window.first < 0 or window.stop <= max(window.first, 0):
         raise DesignError(f"{window.name} asks for more than the {start} periods before the first start")
     return start
 
 
-def _contrast(panel: Panel, window: _Window, held: Array, method: str, level: float) -> dict[str, Any]:
+def _contrast(panel: Panel, window: _Window, method: str, level: float) -> dict[str, Any]:
     """Welch's or the pooled comparison of the groups' changes, as `pilot_contrast` has them."""
-    groups = assigned_groups(_cut(panel.only(held), window))
+    groups = assigned_groups(_cut(panel, window))
     values, treated = groups.contrasts, groups.treated
+    refuse_no_spread(values, treated, ROUNDING * panel.scale)
     compared = pooled if method == "pooled" else welch
     estimate, error, freedom = compared(values[treated], values[~treated])
     return _told(estimate, error, Student(float(freedom)), (int(treated.sum()), int((~treated).sum())), level)

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from strategy_kit.assigned import assigned_groups
-from strategy_kit.did.guards import ROUNDING, unused_by_means
-from strategy_kit.errors import DesignError, ParameterError, whole_number
+from strategy_kit.did.guards import ROUNDING, refuse_no_spread, unused_by_means
+from strategy_kit.errors import ParameterError, whole_number
 from strategy_kit.estimates import Estimates
 from strategy_kit.inference import Student, pooled, welch
 from strategy_kit.randomisation import Randomisation
@@ -67,7 +67,7 @@ def pilot_contrast(panel: Panel, *, seed: int = 0) -> Estimates:
     groups = assigned_groups(panel)
     law = Randomisation(groups.changes, _exposure(groups), groups.start, seed)
     values, treated = groups.contrasts, groups.treated
-    _refuse_no_spread(values, treated, ROUNDING * panel.scale)
+    refuse_no_spread(values, treated, ROUNDING * panel.scale)
     estimate, error, freedom = welch(values[treated], values[~treated])
     _, alike, degrees = pooled(values[treated], values[~treated])
     return Estimates(
@@ -89,14 +89,6 @@ def pilot_contrast(panel: Panel, *, seed: int = 0) -> Estimates:
         notes=(*panel.notes, *unused_by_means(panel)),
         seed=seed,
     )
-
-
-def _refuse_no_spread(values: Array, treated: Array, least: float) -> None:
-    if np.ptp(values[treated]) <= least and np.ptp(values[~treated]) <= least:
-        raise DesignError(
-            "all groups of each side changed by exactly the same amount, so chance cannot be measured; check that the outcome "
-            "is not filled in"
-        )
 
 
 def _exposure(groups: AssignedGroups) -> Array:

@@ -309,9 +309,7 @@ def festival_days(shop: Dataset, first: dt.date, last: dt.date) -> pd.DataFrame:
     if "calendar" in shop.tables:
         return shop.engine.frame("select cast(date as timestamp) as date, festival, phase from calendar")
     if shop.description.timezone == "Asia/Shanghai":
-        span = max(first, festivals.FIRST), min(last, festivals.LAST)
-        outside = span[0] > span[1]
-        return festivals.told(festivals.LAST, festivals.LAST).iloc[:0] if outside else festivals.told(*span)
+        return festivals.shipped(first, last)
     return pd.DataFrame({"date": pd.DatetimeIndex([]), "festival": [], "phase": []})
 
 

@@ -52,8 +52,8 @@ def festival_blocks(shop: Dataset, *, through: dt.date | None = None) -> pd.Data
         last_week (Mondays of the part), weeks, sold, expected (currency), lift (sold over expected, less 1), std_error (of
         the log ratio), conf_low, conf_high (of the lift, 95%, Student's t), given_back (shortfall of the trough over gain of
         the festival weeks, in the row of the block; missing where the festival gained nothing).
-        `attrs["left_out"]` lists blocks that could not be judged: festival, last_week, reason (cut_off, few_weeks, or overlap:
-        another festival sells in its weeks or in the week after).
+        `attrs["left_out"]` lists blocks that could not be judged: festival, last_week, reason (cut_off, few_weeks, dates_unknown
+        where the shipped calendar has only its day, or overlap: another festival sells in its weeks or in the week after).
         `attrs["movement"]` has sd, rho and degrees of freedom by side.
 
     Raises
@@ -82,7 +82,8 @@ def festival_blocks(shop: Dataset, *, through: dt.date | None = None) -> pd.Data
         for block in blocks:
             around = _around(ordinary, block)
             few = "few_weeks" if around is None or not (values > 0).all() else ""
-            reason = "overlap" if block["overlap"] else "cut_off" if block["cut"] else few
+            known = "cut_off" if block["cut"] else few
+            reason = "dates_unknown" if block["vague"] else "overlap" if block["overlap"] else known
             if around is None or reason:
                 left_out.append(
                     {"festival": block["festival"], "last_week": sales.index[block["weeks"][-1]], "reason": reason}
@@ -179,9 +180,10 @@ def _calendar(shop: Dataset, weeks: pd.DatetimeIndex) -> tuple[list[dict[str, An
     if "calendar" in shop.tables:
         days = shop.engine.frame("select date, festival, phase from calendar")
     else:
-        days = festivals.calendar(shop.data_from, shop.data_through)
+        days = festivals.shipped(shop.data_from, shop.data_through)
     selling = set(days.loc[days["phase"] != "none", "festival"].dropna())
     held = festivals.festival_weeks(days)
+    vague = set(pd.to_datetime(days.loc[days["phase"] == festivals.UNKNOWN, "date"]).dt.to_period("W").dt.start_time)
     ordinary = ~np.isin(weeks.to_numpy(), np.array(list(held), "datetime64[us]")) if held else np.ones(len(weeks), bool)
     rows = pd.DataFrame({"week": pd.DatetimeIndex(list(held)), "festival": list(held.values())})
     blocks: list[dict[str, Any]] = []
@@ -200,7 +202,8 @@ def _calendar(shop: Dataset, weeks: pd.DatetimeIndex) -> tuple[list[dict[str, An
         ordinary[place[place >= 0]] = False
         if (place >= 0).any():
             block = {"festival": name, "weeks": place[place >= 0], "trough": trough, "cut": bool((place < 0).any())}
-            blocks.append({**block, "overlap": trough == 0 or bool((others < last).any())})
+            overlap = trough == 0 or bool((others < last).any())
+            blocks.append({**block, "overlap": overlap, "vague": not vague.isdisjoint(one["week"])})
     return sorted(blocks, key=lambda block: int(block["weeks"][0])), ordinary
 
 

@@ -83,16 +83,18 @@ def candidates(
     laws += [] if whole_number(weeks, 1) else [f"weeks is a whole number of 1 or more, not {weeks!r}"]
     laws += [] if 0 < level < 1 else [f"level lies between 0 and 1, not {level!r}"]
     laws += [] if np.isfinite(threshold) else [f"threshold is a number of log points, not {threshold!r}"]
-    laws += (
-        [] if np.abs(panel.outcome).max(initial=0.0) < _LARGEST_LOG else ["panel has logs of totals; take panel.logs()"]
-    )
+    if np.isnan(panel.outcome).any():
+        laws.append("panel has no gaps; take it over weeks in which every category sold")
+    elif np.abs(panel.outcome).max(initial=0.0) >= _LARGEST_LOG:
+        laws.append("panel has logs of totals; take panel.logs()")
     if panel.category is not None and panel.category.duplicated().any():
         laws.append("panel has one unit a category; take shop.category_panel().logs()")
     refuse(ParameterError, "candidates", laws)
     free = panel.cohort < 0 if panel.late is None else (panel.cohort < 0) & (panel.late == 0)
     if not free.any():
         raise DesignError("every category is piloted already, so none is left to try; look for other markets")
-    error, sales = _errors(panel, free, weeks), np.exp(panel.outcome[free][:, : int(panel.starts.min())]).mean(axis=1)
+    start = int(panel.starts.min(initial=len(panel.periods)))
+    error, sales = _errors(panel, free, weeks), np.exp(panel.outcome[free][:, :start]).mean(axis=1)
     law: Any = prediction.law[1] if isinstance(prediction.law, tuple) else prediction.law
     mean, spread = float(prediction.estimate[1]), float(prediction.std_error[1])
     freedom = float(law.degrees_of_freedom)
@@ -103,7 +105,7 @@ def candidates(
         frame[f"value_{name}".rstrip("_")] = sales * weeks * np.expm1(np.minimum(effect, _LARGEST_LOG))
     frame["chance"] = float(stdtr(freedom, (mean - threshold) / spread))
     frame["error"] = error
-    return _learned(frame, prediction, weeks, threshold).sort_values("rank_value", ignore_index=True)
+    return _learned(frame, prediction, weeks, threshold, level).sort_values("rank_value", ignore_index=True)
 
 
 def wave(ranked: pd.DataFrame, *, pilots: int, starts: Sequence[object], seed: int) -> pd.DataFrame:
@@ -165,14 +167,14 @@ def _errors(panel: Panel, free: Array, weeks: int) -> Array:
     return error.reindex(panel.units[free] if panel.category is None else panel.category[free]).to_numpy()
 
 
-def _learned(frame: pd.DataFrame, prediction: Estimates, weeks: int, threshold: float) -> pd.DataFrame:
+def _learned(frame: pd.DataFrame, prediction: Estimates, weeks: int, threshold: float, level: float) -> pd.DataFrame:
     """Add what a pilot in each candidate would teach, on itself, on a category after it, and in money."""
     mean, before = float(prediction.estimate[1]), float(prediction.std_error[1]) ** 2
     tau = float(prediction.details["spread"]["tau"].iloc[0]) ** 2
     freedom = float(prediction.law[1].degrees_of_freedom)  # type: ignore[index, union-attr]
     noise = frame["error"].to_numpy() ** 2
     after = 1 / (1 / (before - tau) + 1 / (tau + noise))  # of the population's mean, errors of pilots being independent
-    factor = stdtrit(freedom + 1, 0.975) / stdtrit(freedom, 0.975)
+    factor = stdtrit(freedom + 1, 0.5 + level / 2) / stdtrit(freedom, 0.5 + level / 2)
     told = before / np.sqrt(before + noise)
     ahead = (mean - threshold) / told
     gain = told * (np.exp(-(ahead**2) / 2) / np.sqrt(2 * np.pi) + ahead * ndtr(ahead)) - max(mean - threshold, 0.0)

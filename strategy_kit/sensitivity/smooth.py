@@ -110,7 +110,7 @@ def _thin(path: Path) -> tuple[str, ...]:
     fitted = f"{free} weights of early ages are fitted to a covariance that rests on {freedom + 1:g} units of the smaller side"
     if 2 * free > freedom:
         raise DesignError(f"{fitted}, and so to its noise; use fewer early ages by since, or use relative_magnitudes")
-    ratio = freedom / (freedom - free) if np.isfinite(freedom) else 1.0
+    ratio = freedom / (freedom - free) if free and np.isfinite(freedom) else 1.0
     note = (
         f"{fitted}: at small magnitudes standard errors are about {ratio:.2f} times as large as they seem; use fewer early "
         "ages by since"

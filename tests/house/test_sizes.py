@@ -9,7 +9,7 @@ ROOT = Path(__file__).resolve().parents[2]
 FILE_LINES = 400
 FUNCTION_LINES = 50
 PARAMETERS = 6
-PACKAGE_LINES = 28_100  # of code, see docs/decisions/009
+PACKAGE_LINES = 28_400  # of code, see docs/decisions/009
 
 # The design fixes these signatures: each parameter names a column or a table.
 WIDE = {"strategy_kit/panel.py:from_frame", "strategy_kit/dataset.py:dataset_from_frames"}

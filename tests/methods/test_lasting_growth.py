@@ -266,3 +266,19 @@ def test_what_is_lacking_is_refused_by_name(sample: Path, shop: sk.Dataset) -> N
         lasting.ladder(shop, lookback_days=0)
     with pytest.raises(DesignError, match="look back less"):
         lasting.ladder(shop, lookback_days=5000)
+
+
+def test_a_festival_of_which_only_the_day_is_known_is_not_judged() -> None:
+    days = pd.date_range("2026-01-05", "2026-12-27")
+    lines = pd.DataFrame({"paid_at": days.repeat(3), "category": list("abc") * len(days), "amount": 100.0})
+    season = lines["paid_at"].between("2026-10-14", "2026-11-11")
+    lines["amount"] *= np.where(season, 1.6, 1.0) * np.exp(np.random.default_rng(0).normal(0, 0.1, len(lines)))
+    lines = lines.assign(order_id=range(len(lines)), line_id=1, buyer_id="b", merchant_id="m" + lines["category"])
+    roster = pd.DataFrame({"merchant_id": ["ma", "mb", "mc"], "category": list("abc")})
+    found = lasting.festival_blocks(sk.dataset_from_frames(lines, roster, timezone="Asia/Shanghai", currency="CNY"))
+    assert found["festival"].unique().tolist() == ["618"]
+    assert found.attrs["left_out"][["festival", "reason"]].to_numpy().tolist() == [["double_11", "dates_unknown"]]
+    since = lines["paid_at"] - pd.Timedelta(days=365 * 5)  # before the shipped calendar begins there are no festivals
+    early = sk.dataset_from_frames(lines.assign(paid_at=since), roster, timezone="Asia/Shanghai", currency="CNY")
+    with pytest.raises(DesignError, match="no festival of data set"):
+        lasting.festival_blocks(early)

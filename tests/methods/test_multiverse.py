@@ -240,3 +240,40 @@ def test_refusals(case: str) -> None:
     make, kind, words = REFUSED[case]
     with pytest.raises(kind, match=words):
         make()
+
+
+@pytest.mark.parametrize("starts", [(5, 8, 8), (5, 7, 9)])
+def test_without_a_group_windows_are_those_of_the_others(starts: tuple[int, ...]) -> None:
+    y, start = RNG(3).normal(size=(9, 12)), np.array([*starts, *[0] * 6])
+    rows = did.multiverse(Panel.from_matrix(y, treated_from=start, category=list("abcdefghi")), windows=[2])
+    rest = Panel.from_matrix(y[1:], treated_from=start[1:], category=list("bcdefghi"))
+    alone = did.multiverse(rest, windows=[2])
+    for window in ("all_before", "last_2", "without_last_2", "symmetric"):
+        found = one(rows, estimator="welch", left_out="a", base_window=window)
+        twin = one(alone, estimator="welch", left_out="none", base_window=window)
+        np.testing.assert_allclose(found[FOUND].astype(float), twin[FOUND].astype(float), rtol=1e-12)
+    first = one(rows, estimator="welch", left_out="a", base_window="all_before")
+    assert first["estimate"] == pytest.approx(did.pilot_contrast(rest).estimate[0])
+
+
+def test_what_cannot_be_compared_is_told_and_not_found_certain() -> None:
+    single = Panel.from_matrix(RNG(3).normal(size=(9, 12)), treated_from=[7] + [0] * 8, category=list("abcdefghi"))
+    rows = did.multiverse(single, windows=[2])
+    told = rows.loc[rows["left_out"] == "a", "missing_because"]
+    assert told.str.contains("no group that starts is left|the same periods").all()
+    alike = RNG(0).normal(size=(7, 1)) + np.arange(6.0)
+    alike[:3, 4:] += 1
+    found = did.multiverse(
+        Panel.from_matrix(alike, treated_from=[5] * 3 + [0] * 4, category=list("abcdefg")), windows=[2]
+    )
+    assert found.loc[found["estimator"].isin(["welch", "pooled"]), "missing_because"].ne("").all()
+
+
+def test_a_category_may_be_called_none() -> None:
+    y = RNG(0).normal(size=(7, 8))
+    rows = did.multiverse(
+        Panel.from_matrix(y, treated_from=[5] * 3 + [0] * 4, category=["none", *"bcdefg"]), windows=[2]
+    )
+    welch = rows[(rows["left_out"] == "none") & (rows["estimator"] == "welch") & (rows["base_window"] == "all_before")]
+    twin = did.pilot_contrast(Panel.from_matrix(y[1:], treated_from=[5] * 2 + [0] * 4, category=list("bcdefg")))
+    assert welch["estimate"].iloc[1] == pytest.approx(twin.estimate[0])

@@ -145,3 +145,30 @@ def test_units_that_share_a_category_are_no_candidates() -> None:
     doubled = replace(panel, category=pd.Series(np.arange(PILOTS + OTHERS) // 2))
     with pytest.raises(ParameterError, match=r"panel has one unit a category; take shop.category_panel\(\).logs\(\)"):
         candidates(doubled, predicted(panel), weeks=26)
+
+
+def test_the_width_after_a_pilot_is_one_of_the_level() -> None:
+    panel = market()
+    further = predicted(panel)
+    freedom = float(further.law[1].degrees_of_freedom)  # type: ignore[index, union-attr]
+    wide, narrow = (candidates(panel, further, weeks=13, level=level)["further_width"] for level in (0.95, 0.8))
+    share = [stats.t.ppf(0.5 + q / 2, freedom + 1) / stats.t.ppf(0.5 + q / 2, freedom) for q in (0.95, 0.8)]
+    np.testing.assert_allclose(narrow / wide, share[1] / share[0])
+
+
+def test_the_past_alone_is_enough_and_gaps_are_refused_as_gaps() -> None:
+    panel = market()
+    further, start = predicted(panel), int(panel.starts.min())
+    past = replace(
+        panel, outcome=panel.outcome[:, :start], periods=panel.periods[:start], cohorts=panel.cohorts[:0],
+        cohort=np.full_like(panel.cohort, -1), late=(panel.cohort >= 0).astype(int),
+    )  # fmt: skip
+    found = candidates(past, further, weeks=13)
+    np.testing.assert_allclose(
+        found.set_index("category")["sales"].sort_index(),
+        candidates(panel, further, weeks=13).set_index("category")["sales"].sort_index(),
+    )
+    gap = panel.outcome.copy()
+    gap[-1, -1] = np.nan
+    with pytest.raises(ParameterError, match="panel has no gaps"):
+        candidates(replace(panel, outcome=gap), further, weeks=13)

@@ -345,3 +345,8 @@ def test_ages_count_months_wherever_in_the_month_labels_stand(frequency: str) ->
         [date + pd.DateOffset(days=2) for date in pd.date_range("2024-01-01", periods=5, freq="MS")]
     )
     assert ages(monthly, monthly[[3]]).tolist() == [[-3, -2, -1, 0, 1]]
+
+
+def test_nothing_untreated_gives_no_cap() -> None:
+    with pytest.raises(DesignError, match="no unit-period is untreated"):
+        Panel.from_matrix(np.ones((3, 3)), treated_from=[1, 1, 1]).winsorised(0.9)

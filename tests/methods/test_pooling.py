@@ -128,3 +128,8 @@ def test_refusals() -> None:
             random_effects(np.arange(3.0), errors)
     with pytest.raises(ParameterError, match="not 'reml'"):
         random_effects(np.arange(3.0), np.ones(3), between="reml")  # type: ignore[arg-type]
+
+
+def test_errors_that_are_nothing_leave_the_spread_of_the_effects() -> None:
+    value = np.array([0.1, 0.7, 0.3, 0.9, 0.55, 0.21, 0.87, 0.34])
+    assert spread_between(value, np.full(8, 1e-18)) == pytest.approx(value.var(ddof=1))

@@ -291,3 +291,8 @@ def test_a_hull_says_when_values_inside_it_are_refused() -> None:
     assert holes
     whole = room._hull(SimpleNamespace(**ends, estimate=10.0, accept=lambda e: np.abs(e) < 2))
     assert not whole[2]
+
+
+def test_one_treated_unit_and_one_early_age_fit_no_weight() -> None:
+    panel = sk.Panel.from_matrix(np.random.default_rng(0).normal(size=(6, 4)), treated_from=[3, 0, 0, 0, 0, 0])
+    assert "fitted" not in " ".join(smoothness(sk.did.event_study(sk.did.group_time(panel, base="universal"))).notes)
