@@ -107,7 +107,12 @@ def fitted(
         )
     inverse = np.linalg.inv(moments)
     estimate = inverse @ np.einsum("itk,it->k", columns, left)
-    scores = np.einsum("itk,it->ik", columns, left - columns @ estimate)
+    rest = left - columns @ estimate
+    if np.abs(rest).max() <= _LEAST * np.abs(y).max():
+        raise DesignError(
+            "the measure explains the outcome to the last digit, so chance cannot be measured; check that it is not filled in"
+        )
+    scores = np.einsum("itk,it->ik", columns, rest)
     counted = len(shifts) + (units - free) * (kept - 1) + 1
     small = units / (units - 1) * (units * kept - 1) / max(units * kept - counted, 1)
     spread = small * inverse @ (scores.T @ scores) @ inverse

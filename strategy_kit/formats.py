@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+from decimal import Decimal
 from typing import Literal
 
 Language = Literal["en", "zh"]
@@ -87,16 +88,29 @@ def money(
     if not math.isfinite(value):
         return number(value, signed=signed)
     largest = max([abs(v) for v in (value, *like) if math.isfinite(v)], default=0.0)
-    named = _SCALES[language] if largest >= _LEAST_NAMED else ()
-    scale, word = next(((scale, word) for scale, word in named if largest >= scale), (1.0, ""))
-    top = largest / scale
-    places = 0 if top == 0 else min(2, max(-1 if word else 0, 2 - math.floor(math.log10(top))))
-    digits = number(round(abs(value) / scale, places), max(places, 0))
+    step = _step(_rounded(largest, _step(largest)))  # 999,999 is a million once it is rounded
+    top = _rounded(largest, step)
+    named = _SCALES[language] if top >= _LEAST_NAMED else ()
+    scale, word = next(((scale, word) for scale, word in named if top >= scale), (1.0, ""))
+    places = max(0, Decimal(scale).adjusted() - Decimal(step).adjusted())
+    digits = number(_rounded(abs(value), step) / scale, places)
     sign = (MINUS if value < 0 else "+" * signed) if digits == "∞" or any(d in digits for d in "123456789") else ""
     if language == "zh":
         return f"{sign}{digits}{_SPACE}{word}{_UNITS_ZH.get(currency, currency)}"
     symbol = _SYMBOLS.get(currency, currency + _SPACE)
     return f"{sign}{_JOINED * bool(sign)}{symbol}{digits}{_SPACE + word if word else ''}"
+
+
+def _step(size: float) -> float:
+    """Return the unit of the third digit, at least a hundredth; at most 1 where the amount is written in full."""
+    power = max(Decimal(size).adjusted() - 2, -2) if size else 0
+    return float(f"1e{power if size >= _LEAST_NAMED else min(power, 0)}")
+
+
+def _rounded(size: float, step: float) -> float:
+    """Round to a multiple of a power of ten, of two that are as near to the even one."""
+    exact = Decimal(f"{step:g}")
+    return float((Decimal(float(size)) / exact).quantize(Decimal(1)) * exact)
 
 
 def money_range(low: float, high: float, currency: str, language: Language) -> str:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from strategy_kit.errors import DesignError
+from strategy_kit.errors import DesignError, ParameterError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from strategy_kit.panel import Panel
 
@@ -76,3 +76,32 @@ def within(panel: Panel, categories: Sequence[str]) -> Panel:
     if not held.any():
         raise DesignError(f"the panel has no unit in {', '.join(categories)}; choose among its categories")
     return panel.only(held)
+
+
+def refuse_apart(panels: Mapping[str, Panel]) -> None:
+    """Refuse panels of which one holds other units, periods or starts than the first, or has gaps.
+
+    Raises
+    ------
+    ParameterError
+        If there is no panel.
+    DesignError
+        If panels differ, or one is not balanced.
+
+    Examples
+    --------
+    >>> refuse_apart({})
+    Traceback (most recent call last):
+    strategy_kit.errors.ParameterError: it takes at least one panel, by the name of its measure; give one
+    """
+    if not panels:
+        raise ParameterError("it takes at least one panel, by the name of its measure; give one")
+    first = next(iter(panels.values()))
+    for name, panel in panels.items():
+        alike = panel.units.equals(first.units) and panel.periods.equals(first.periods)
+        if not alike or not np.array_equal(panel.cohort, first.cohort):
+            raise DesignError(
+                f"the panel of {name} has other units, periods or starts than the first; make both from one"
+            )
+        if not panel.balanced:
+            raise DesignError(f"the panel of {name} has gaps; keep the complete units with panel.complete_units()")

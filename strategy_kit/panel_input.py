@@ -64,9 +64,12 @@ def cohorts_of(given: pd.Series, periods: pd.Index) -> tuple[Array, pd.Index, Ar
     if isinstance(periods, pd.DatetimeIndex):
         values = pd.to_datetime(given).to_numpy().astype(labels.dtype)
         inside = ~np.isnat(values)
-        position = np.maximum(np.searchsorted(labels, values, side="right") - 1, 0)
-        ends = (periods + period_length(periods)).to_numpy()
-        position += values >= ends[position]
+        length = period_length(periods)
+        if isinstance(length, pd.offsets.MonthEnd):  # a label is the last day of its period
+            position = np.searchsorted(labels, values.astype("datetime64[D]").astype(labels.dtype))
+        else:
+            position = np.maximum(np.searchsorted(labels, values, side="right") - 1, 0)
+            position += values >= (periods + length).to_numpy()[position]
     else:
         values = given.to_numpy().astype(float)
         zero, unmarked = values == 0, bool(np.isfinite(values).all())

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from strategy_kit.errors import DesignError, ParameterError, refuse, whole_number
+from strategy_kit.errors import DesignError, ParameterError, nearest, refuse, whole_number
 from strategy_kit.estimates import Estimates
 from strategy_kit.inference import Student
+from strategy_kit.kept_units import refuse_apart
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -120,10 +121,8 @@ def fit_index(
         From `measure_panels`; the first is the one whose sum is the value.
     weeks, horizon, past
         In weeks.
-    folds
-        Into which trained merchants are dealt by lot, so that none is predicted from itself.
-    seed
-        Of the lot.
+    folds, seed
+        Parts into which trained merchants are dealt by lot, so that none is predicted from itself, and the lot.
 
     Raises
     ------
@@ -146,14 +145,15 @@ def fit_index(
     [12.0]
     """
     _refuse_numbers(weeks=weeks, horizon=horizon, past=past, folds=folds)
+    refuse_apart(panels)
     names, first = tuple(panels), next(iter(panels.values()))
     trained = _trained(first, past + horizon)
     count = int(trained.sum())
     value = first.outcome[trained, past : past + horizon].sum(axis=1)
     level = without_season(panels)
-    early = _means(level, slice(past, past + weeks))[trained]
-    before = [_means(level, slice(0, past))[trained]] if past else []
-    design = np.column_stack([early, np.ones(count), *before])
+    spans = ((past, past + weeks), (0, past))[: 1 + (past > 0)]
+    early, *before = ([panel.outcome[trained, a:b].mean(axis=1) for panel in level.values()] for a, b in spans)
+    design = np.column_stack([*early, np.ones(count), *(column for columns in before for column in columns)])
     fold = np.full(len(trained), -1)
     fold[trained] = _dealt(count, folds, seed)
     by_fold, predicted = _cross_fitted(design, value, fold[trained])
@@ -182,8 +182,8 @@ def index_panel(index: Index, panels: Mapping[str, Panel]) -> Panel:
     >>> bool(np.allclose(panel.outcome, 12 * steady.outcome)), panel.name
     (True, 'predicted value over 12 weeks')
     """
-    first = next(iter(panels.values()))
-    if tuple(panels) != index.measures or not index.units.equals(pd.Index(first.units)):
+    first = panels.get(index.measures[0])
+    if first is None or tuple(panels) != index.measures or not index.units.equals(pd.Index(first.units)):
         names = ", ".join(index.measures)
         raise ParameterError(f"the index was made from {names} of {len(index.fold)} merchants; give the same panels")
     own = np.where((index.fold >= 0)[:, None], index.by_fold[index.fold], index.coefficients)
@@ -300,6 +300,9 @@ def scorecard(
     ['gmv', 'luck']
     """
     _refuse_numbers(weeks=weeks, horizon=horizon, past=0, folds=folds)
+    refuse_apart(panels)
+    unknown = [] if value in panels else [f"value names no panel: {value!r}{nearest(value, panels)}"]
+    refuse(ParameterError, "scorecard", unknown)
     rows, kept = [], _trained(panels[value], horizon)
     total = panels[value].outcome[kept, :horizon].sum(axis=1)
     for name, panel in panels.items():
@@ -333,6 +336,7 @@ def without_season(panels: Mapping[str, Panel]) -> dict[str, Panel]:
     >>> without_season({"gmv": Panel.from_matrix(y, treated_from=[0] * 60)})["gmv"].outcome[0].tolist()
     [1.0, 1.0]
     """
+    refuse_apart(panels)
     result = {}
     for name, panel in panels.items():
         level = panel.outcome[_trained(panel, len(panel.periods))].mean(axis=0)
@@ -366,10 +370,6 @@ def _least_squares(design: Array, value: Array) -> tuple[Array, Array]:
     leverage = np.minimum(np.einsum("ij,jk,ik->i", design, inverse, design), 1 - 1e-9)
     scores = design * ((value - design @ fitted) / np.sqrt(1 - leverage))[:, None]
     return fitted, inverse @ (scores.T @ scores) @ inverse
-
-
-def _means(panels: Mapping[str, Panel], weeks: slice) -> Array:
-    return np.column_stack([panel.outcome[:, weeks].mean(axis=1) for panel in panels.values()])
 
 
 def _held_out_r_squared(rows: pd.DataFrame) -> float:

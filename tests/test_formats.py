@@ -167,3 +167,22 @@ def test_a_period_that_does_not_exist_is_refused() -> None:
         ParameterError, match=r"one of day, week, month, quarter, not 'weeks' \(did you mean 'week'\?\)"
     ):
         checked_period("weeks")
+
+
+@given(st.floats(0.01, 1e14), st.sampled_from([-3, -2, -1, 0, 1, 2]))
+def test_both_languages_round_to_the_same_value_of_three_digits(size: float, digits: int) -> None:
+    amount = round(size, digits)
+    words = {"billion": 1e9, "million": 1e6, "thousand": 1e3, "亿": 1e8, "万": 1e4}
+    read = []
+    for language in ("en", "zh"):
+        text = formats.money(amount, "CNY", language)
+        figure = float("".join(letter for letter in text if letter in "0123456789."))
+        read.append(figure * next((scale for word, scale in words.items() if word in text), 1.0))
+    assert read[0] == pytest.approx(read[1], rel=1e-12)
+    assert read[0] == pytest.approx(amount, rel=0.00501 if amount >= 100 else 1, abs=0.00501)
+
+
+def test_a_tie_and_a_carry_are_told_alike() -> None:
+    pairs = ((10_050, "en"), (10_050, "zh"), (999_999, "en"), (99_999_999, "zh"))
+    told = [formats.money(amount, "CNY", language) for amount, language in pairs]
+    assert [text.replace("\xa0", " ") for text in told] == ["¥10.0 thousand", "1.00 万元", "¥1.00 million", "1.00 亿元"]

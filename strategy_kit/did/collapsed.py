@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 import pandas as pd
 
-from strategy_kit.did.guards import FEW, assignment_laws, refuse_few_clusters
+from strategy_kit.did.guards import FEW, assignment_laws, refuse_few_clusters, settled
 from strategy_kit.errors import DesignError, ParameterError, refuse
 from strategy_kit.estimates import Estimates
 from strategy_kit.inference import Student
@@ -123,7 +123,7 @@ def fitted(panel: Panel, changes: Changes, estimator: str, labels: pd.DataFrame,
     whole, whole_influence = changes.regressed(np.ones((len(design), 1)))
     treated = int(changes.treated.sum())
     unused = ", ".join(panel.covariate_names)
-    return Estimates(
+    result = Estimates(
         estimator=estimator,
         outcome=panel.name,
         labels=labels,
@@ -135,6 +135,7 @@ def fitted(panel: Panel, changes: Changes, estimator: str, labels: pd.DataFrame,
         average=(float(whole[0]), float(changes.errors(whole_influence)[0])),
         notes=(*panel.notes, *([f"covariates of the panel, not adjusted for: {unused}"] if unused else [])),
     )
+    return settled(result, panel.scale)
 
 
 def by_unit(values: Values, units: pd.Index, what: str) -> tuple[Values, tuple[str, ...]]:

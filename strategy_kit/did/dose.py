@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from strategy_kit.did.collapsed import by_unit, collapsed, described, few, fitted
+from strategy_kit.did.guards import known_errors
 from strategy_kit.errors import DesignError, ParameterError, refuse, whole_number
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def dose_response(panel: Panel, dose: pd.Series, *, edges: Sequence[float], degr
     absent = (f"bands of dose without a treated unit, left out: {', '.join(empty)}",) if empty else ()
     names = [f"{low:g} to {high:g}" for low, high in labels.to_numpy()]
     notes = (*result.notes, *outside, *absent, *few("bands", names, result.n_units), _ASSUMED)
-    return replace(result, details={"slope": _slope(changes, amount, degree)}, notes=notes)
+    return replace(result, details={"slope": _slope(changes, amount, degree, panel.scale)}, notes=notes)
 
 
 def _bounds(edges: Sequence[float], degree: int) -> Array:
@@ -125,7 +126,7 @@ def _amounts(panel: Panel, given: pd.Series, bounds: Array, degree: int) -> Arra
     return amount
 
 
-def _slope(changes: Changes, amount: Array, degree: int) -> pd.DataFrame:
+def _slope(changes: Changes, amount: Array, degree: int, size: float) -> pd.DataFrame:
     share = changes.weight[changes.treated] / changes.weight[changes.treated].sum()
     centre = share @ amount
     scale = np.sqrt(share @ (amount - centre) ** 2)
@@ -139,4 +140,6 @@ def _slope(changes: Changes, amount: Array, degree: int) -> pd.DataFrame:
     own = np.column_stack([bend * distance, derivative @ coefficient - estimate[1]])
     influence[changes.treated] += share[:, None] * own
     labels = pd.DataFrame({"at": ["mean_dose", "all_doses"], "dose": [centre, centre]})
-    return described(labels, estimate, changes.errors(influence)).assign(n_units=len(amount))
+    return described(labels, estimate, known_errors(changes.errors(influence), size / scale)).assign(
+        n_units=len(amount)
+    )

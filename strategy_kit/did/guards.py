@@ -125,6 +125,11 @@ def refuse_no_spread(values: Array, treated: Array, least: float) -> None:
         )
 
 
+def known_errors(error: Array, scale: float) -> Array:
+    """Return standard errors, missing where they are nothing but rounding of outcomes of this size."""
+    return np.where(error > ROUNDING * scale, error, np.nan)
+
+
 def settled(result: Estimates, scale: float) -> Estimates:
     """Take away standard errors that are nothing but rounding of outcomes of this size, and say so."""
     error, least = result.std_error, ROUNDING * scale

@@ -10,6 +10,7 @@ import pandas as pd
 
 from strategy_kit.did.attrition import ROUNDING, roster_of
 from strategy_kit.did.collapsed import by_unit, summed
+from strategy_kit.did.guards import known_errors
 from strategy_kit.errors import DesignError, ParameterError, refuse
 
 if TYPE_CHECKING:
@@ -188,8 +189,9 @@ def _tightened(bounds: list[_Bounds]) -> _Bounds:
 
 
 def _row(roster: Roster, bound: _Bounds, held: Array, level: float, **names: object) -> dict[str, object]:
-    error = np.sqrt(np.diag(summed(bound.influence, roster.wave.panel.cluster)))
-    critical = _critical(float(bound.ends[1] - bound.ends[0]), float(error.max()), level)
+    panel = roster.wave.panel
+    error = known_errors(np.sqrt(np.diag(summed(bound.influence, panel.cluster))), panel.scale)
+    critical = _critical(max(float(bound.ends[1] - bound.ends[0]), 0.0), float(error.max()), level)
     counts = [int((side & held & stay).sum()) for stay in (held, roster.stayed) for side in roster.sides.values()]
     found = (*bound.ends, *error, bound.ends[0] - critical * error[0], bound.ends[1] + critical * error[1])
     return {
@@ -205,8 +207,8 @@ def _critical(width: float, error: float, level: float) -> float:
     from scipy.optimize import brentq
     from scipy.special import ndtr, ndtri
 
-    if error <= 0:
-        return 0.0
+    if not error > 0:
+        return np.nan
     return float(
         brentq(lambda c: ndtr(c + width / error) - ndtr(-c) - level, ndtri(level) - 1e-9, ndtri(0.5 + level / 2) + 1e-9)
     )

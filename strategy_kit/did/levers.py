@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from strategy_kit.did.collapsed import by_unit, collapsed, described, few, fitted
-from strategy_kit.did.guards import FEW
+from strategy_kit.did.guards import FEW, known_errors
 from strategy_kit.errors import DesignError, refuse
 
 if TYPE_CHECKING:
@@ -71,7 +71,9 @@ def lever_effects(panel: Panel, levers: pd.DataFrame) -> Estimates:
     names = list(map(str, levers.columns))
     result = fitted(panel, changes, "lever_effects", pd.DataFrame({"lever": names}), held.astype(float))
     combination, code = np.unique(held, axis=0, return_inverse=True)
-    bundles, additivity, untested = _bundles(changes, result.estimate, combination.astype(float), code.ravel(), names)
+    bundles, additivity, untested = _bundles(
+        changes, result.estimate, combination.astype(float), code.ravel(), names, panel.scale
+    )
     both = held.T.astype(int) @ held
     one, other = (~np.eye(len(names), dtype=bool)).nonzero()
     overlap = {
@@ -128,12 +130,13 @@ def _tied(held: Array) -> Array:
 
 
 def _bundles(
-    changes: Changes, estimate: Array, combination: Array, code: Array, names: list[str]
+    changes: Changes, estimate: Array, combination: Array, code: Array, names: list[str], size: float
 ) -> tuple[pd.DataFrame, pd.DataFrame, tuple[str, ...]]:
     own, influence = changes.regressed(np.eye(len(combination))[code])
     covariance, count = changes.covariance(influence), np.bincount(code)
     labels = [" + ".join(np.array(names)[row > 0]) for row in combination]
-    frame = described(pd.DataFrame({"bundle": labels}), own, np.sqrt(np.diag(covariance)))
+    error = known_errors(np.sqrt(np.diag(covariance)), size)
+    frame = described(pd.DataFrame({"bundle": labels}), own, error)
     frame = frame.assign(additive=combination @ estimate, n_units=count)
     order = np.lexsort((np.arange(len(count)), combination.sum(axis=1)))
     known = np.flatnonzero(count >= FEW)

@@ -21,6 +21,7 @@ from strategy_kit.did.stacked import stacked
 from strategy_kit.did.synthetic import synthetic, synthetic_control
 from strategy_kit.errors import DesignError, ParameterError, nearest, refuse, whole_number
 from strategy_kit.inference import Student, pooled, welch
+from strategy_kit.kept_units import refuse_apart
 from strategy_kit.panel import Panel
 
 if TYPE_CHECKING:
@@ -339,23 +340,13 @@ def _declared(frame: pd.DataFrame, headline: Mapping[str, str]) -> Array:
 
 def _refuse(panels: Mapping[str, Panel], windows: Sequence[int], level: float, seed: int) -> None:
     laws = [f"windows are whole numbers of periods, 1 or more, not {k!r}" for k in windows if not whole_number(k, 1)]
-    if not panels:
-        laws.append("it takes at least one panel")
     if not isinstance(level, float) or not 0 < level < 1:  # type: ignore[redundant-expr]
         laws.append(f"level must lie between 0 and 1, not {level!r}")
     if not whole_number(seed, 0):
         laws.append(f"a seed is a whole number, 0 or more, not {seed!r}")
     refuse(ParameterError, "multiverse", laws)
+    refuse_apart(panels)
     first = next(iter(panels.values()))
-    for name, panel in panels.items():
-        if not (
-            panel.units.equals(first.units)
-            and panel.periods.equals(first.periods)
-            and (panel.cohort == first.cohort).all()
-        ):
-            raise DesignError(
-                f"the panel of {name} has other units, periods or starts than the first; make both from one"
-            )
     if not len(first.cohorts) or first.starts.max() < 1:
         raise DesignError(
             "nothing starts after the first period of the panel, so there is no effect to estimate; begin earlier"

@@ -9,7 +9,7 @@ import pandas as pd
 
 from strategy_kit.assigned import AssignedGroups
 from strategy_kit.did.collapsed import marked
-from strategy_kit.did.guards import ROUNDING, unused_by_means
+from strategy_kit.did.guards import ROUNDING, known_errors, unused_by_means
 from strategy_kit.did.strata import WithinStrata
 from strategy_kit.errors import DesignError, ParameterError, refuse, whole_number
 from strategy_kit.estimates import Estimates
@@ -143,7 +143,7 @@ def within_categories(panel: Panel, *, eligible: pd.Series | Sequence[bool] | No
         average=(estimate, error),
         law=(Student(float(sides.degrees_of_freedom(whole)[0])), law),
         details={
-            "categories": _categories(names, sides),
+            "categories": _categories(names, sides, panel.scale),
             "placebo": pd.DataFrame({"statistic": law.statistics()[0]}),
             "balance": _balance(groups, code, sides.weight, law),
         },
@@ -214,9 +214,9 @@ def _sides(values: Array, code: Array, treated: Array) -> _Sides:
     return _Sides(count.reshape(-1, 2), mean.reshape(-1, 2), variance.reshape(-1, 2))
 
 
-def _categories(names: pd.Index, sides: _Sides) -> pd.DataFrame:
+def _categories(names: pd.Index, sides: _Sides, scale: float) -> pd.DataFrame:
     alone = np.eye(len(names))
-    error = sides.error(alone)
+    error = known_errors(sides.error(alone), scale)
     low, high = StudentByRow(sides.degrees_of_freedom(alone)).interval(sides.difference, error, 0.95)
     columns = {"group": names, "supported": sides.size[:, 1], "other": sides.size[:, 0], "weight": sides.weight}
     rows = {"estimate": sides.difference, "std_error": error, "conf_low": low, "conf_high": high}

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from strategy_kit.assigned import group_means
+from strategy_kit.did.guards import settled
 from strategy_kit.errors import DesignError, ParameterError, refuse, whole_number
 from strategy_kit.estimates import Estimates
 from strategy_kit.inference import Student
@@ -148,7 +149,7 @@ def _estimated(panel: Panel, seed: int, estimator: str) -> Estimates:
     average = placebos @ weights
     size = (len(estimate),) * 2
     value = float(estimate @ weights)
-    return Estimates(
+    result = Estimates(
         estimator=estimator,
         outcome=panel.name,
         labels=pd.DataFrame({"period": panel.periods[panel.starts[0] :]}),
@@ -166,6 +167,7 @@ def _estimated(panel: Panel, seed: int, estimator: str) -> Estimates:
         notes=(*panel.notes, *notes),
         seed=seed,
     )
+    return settled(result, panel.scale)
 
 
 def _refuse(panel: Panel, cohort: Array, seed: int, estimator: str) -> None:

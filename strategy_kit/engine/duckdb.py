@@ -75,7 +75,9 @@ class DuckDBEngine:
                 source = f"read_parquet([{listed}], {options})"
                 _alike(self._connection, table, listed)
             else:
-                source = self._csv(table, paths, f"read_csv([{listed}], sample_size = -1, {options}", keys)
+                source = self._csv(
+                    table, paths, f"read_csv([{listed}], sample_size = -1, comment = '', {options}", keys
+                )
             self._connection.execute(f"create view {_raw(table)} as select * from {source}")
         self._files.add(table)
         self.refine(table, {})

@@ -123,7 +123,8 @@ def sku_survival(shop: Dataset, *, through: dt.date | None = None) -> pd.DataFra
     -------
     DataFrame
         One row an age: age (months), at_risk, exits (last sale one month before), survival, std_error (Greenwood).
-        `attrs["left_out"]` counts products: left_censored, too_young (first sold after the last complete month).
+        `attrs["left_out"]` counts products: left_censored, too_young (first sold in the last two complete
+        months or after them, so that no silence can be seen).
 
     Raises
     ------
@@ -149,11 +150,10 @@ the column
     )
     born, gone = (np.asarray(lives[name], "datetime64[M]").astype(int) for name in ("born", "gone"))
     last = int(np.datetime64(known[-1], "M").astype(int))
-    old, young = lives["censored"].to_numpy(bool), born > last
-    followed = ~old & ~young
     horizon = last - SILENT_MONTHS + 1
+    old, young = lives["censored"].to_numpy(bool), born > horizon
     stop = np.minimum(gone + 1, horizon) - born
-    usable = followed & (stop >= 0)
+    usable = ~old & ~young
     if not usable.any():
         raise DesignError(
             f"no product of data set {shop.name!r} can be followed past {SILENT_MONTHS} silent months; wait"

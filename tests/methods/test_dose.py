@@ -242,3 +242,18 @@ def test_intervals_hold_in_about_95_of_100_cases() -> None:
     # 92 % in 1,500 draws for the lowest band, of about 25 units, and 94 to 95 % for the others; three binomial standard
     # errors of 400 draws are 3.3 points.
     assert np.abs(np.mean(held, axis=0) - [0.921, 0.943, 0.951, 0.943]).max() <= 3 * np.sqrt(0.95 * 0.05 / draws)
+
+
+def test_errors_of_nothing_but_rounding_are_missing() -> None:
+    y = np.random.default_rng(0).normal(size=(12, 1)) + np.array([0, 0.3, 0.1, 0.7, 0.2])
+    y[:6, 3:] += 1
+    panel = Panel.from_matrix(y, treated_from=[4] * 6 + [0] * 6)
+    amount = pd.Series(np.where(np.arange(12) < 6, np.arange(12) % 3 + 1.0, 0.0))
+    by_dose = did.dose_response(panel, amount, edges=[0, 2, 4])
+    levers = pd.DataFrame({"display": amount > 0, "coupon": amount > 2})
+    for found in (by_dose, did.lever_effects(panel, levers)):
+        assert found.tidy()[["std_error", "conf_low", "p_value"]].isna().all(axis=None)
+        assert any("cannot be told from rounding" in note for note in found.notes)
+    assert by_dose.details["slope"]["std_error"].isna().all()
+    bounds = did.lee_bounds(Panel.from_matrix(np.maximum(y + 9, 1), treated_from=[4] * 6 + [0] * 6))
+    assert bounds.filter(regex="error|conf").isna().all(axis=None)

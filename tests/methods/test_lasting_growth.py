@@ -282,3 +282,15 @@ def test_a_festival_of_which_only_the_day_is_known_is_not_judged() -> None:
     early = sk.dataset_from_frames(lines.assign(paid_at=since), roster, timezone="Asia/Shanghai", currency="CNY")
     with pytest.raises(DesignError, match="no festival of data set"):
         lasting.festival_blocks(early)
+
+
+def test_products_too_young_to_fall_silent_are_counted() -> None:
+    sold = {"n1": ("2024-05-03", "2024-06-01"), "n2": ("2024-11-05", "2024-12-20"), "n3": ("2024-12-02", "2024-12-28")}
+    days = pd.DataFrame({"paid_at": pd.date_range("2024-01-01", "2024-12-31"), "sku_id": "old"})
+    rest = [{"paid_at": pd.Timestamp(day), "sku_id": sku} for sku, pair in sold.items() for day in pair]
+    lines = pd.concat([days, pd.DataFrame(rest)], ignore_index=True)
+    lines = lines.assign(order_id=range(len(lines)), line_id=1, buyer_id="b", merchant_id="m", category="a", amount=5.0)
+    roster = pd.DataFrame({"merchant_id": ["m"], "category": ["a"]})
+    found = lasting.sku_survival(sk.dataset_from_frames(lines, roster, timezone="Asia/Shanghai", currency="CNY"))
+    assert found["at_risk"].iloc[0] == 1
+    assert found.attrs["left_out"] == {"left_censored": 1, "too_young": 2}

@@ -350,3 +350,17 @@ def test_ages_count_months_wherever_in_the_month_labels_stand(frequency: str) ->
 def test_nothing_untreated_gives_no_cap() -> None:
     with pytest.raises(DesignError, match="no unit-period is untreated"):
         Panel.from_matrix(np.ones((3, 3)), treated_from=[1, 1, 1]).winsorised(0.9)
+
+
+@pytest.mark.parametrize(
+    ("kind", "first", "start"), [("ME", "2025-01-31", "2025-04-10"), ("QE", "2024-03-31", "2025-02-11")]
+)
+def test_a_start_inside_a_period_that_is_named_by_its_last_day_counts_from_that_period(
+    kind: str, first: str, start: str
+) -> None:
+    periods = pd.date_range(first, periods=8, freq=kind)
+    panel = Panel.from_matrix(np.zeros((2, 8)), treated_from=[start, None], periods=periods)
+    assert panel.cohorts[0] == pd.Timestamp(start) + {"ME": pd.offsets.MonthEnd(), "QE": pd.offsets.QuarterEnd()}[kind]
+    late = Panel.from_matrix(np.zeros((2, 8)), treated_from=[periods[-1] + pd.Timedelta(days=1), None], periods=periods)
+    assert late.late is not None
+    assert late.late.tolist() == [1, 0]

@@ -144,7 +144,7 @@ def test_who_was_supported_within_the_horizon_is_not_learnt_from() -> None:
 def test_the_scorecard_ranks_by_what_foretells() -> None:
     rng = np.random.default_rng(7)
     panels = drawn(rng, units=3000)
-    noise = Panel.from_matrix(rng.normal(0, 1, (3000, SPAN)), treated_from=[0] * 3000)
+    noise = replace(panels["gmv"], outcome=rng.normal(0, 1, (3000, SPAN)))
     card: Any = surrogate.scorecard({**panels, "luck": noise}, weeks=WEEKS, horizon=HORIZON).set_index("metric")
     assert card.index[-1] == "luck"
     assert card.loc["luck", "r_squared"] < 0.01
@@ -177,3 +177,20 @@ def test_what_an_index_refuses() -> None:
         surrogate.index_panel(index, strangers)
     with pytest.raises(DesignError, match="only 6"):
         surrogate.first_weeks(study(panels["gmv"]), 7)
+
+
+def test_panels_of_other_merchants_are_refused() -> None:
+    rng = np.random.default_rng(1)
+    level = rng.uniform(1, 9, (80, 1)) + rng.normal(0, 1, (80, 12))
+    names = [f"m{number:02}" for number in range(80)]
+    gmv = Panel.from_matrix(level, treated_from=[0] * 80, units=names)
+    turned = Panel.from_matrix(level[::-1].copy(), treated_from=[0] * 80, units=names[::-1])
+    gap = replace(gmv, outcome=np.where(np.eye(80, 12) > 0, np.nan, level))
+    for other, law in ((turned, "the panel of orders has other units"), (gap, "the panel of orders has gaps")):
+        for asked in (surrogate.fit_index, surrogate.scorecard):
+            with pytest.raises(DesignError, match=law):
+                asked({"gmv": gmv, "orders": other}, weeks=3, horizon=12)  # type: ignore[operator]
+    with pytest.raises(ParameterError, match="at least one panel"):
+        surrogate.fit_index({}, weeks=3, horizon=12)
+    with pytest.raises(ParameterError, match=r"value names no panel: 'gvm' .did you mean 'gmv'"):
+        surrogate.scorecard({"gmv": gmv}, weeks=3, horizon=12, value="gvm")

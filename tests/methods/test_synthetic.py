@@ -360,7 +360,7 @@ def test_donors_that_stand_still_share_the_weight(method: Any) -> None:
     # Without noise the ridge is as small as rounding lets it be, whose root is 1.5e-8.
     assert unit_weights(result) == pytest.approx([0.25] * 4, abs=1e-7)
     assert result.estimate.tolist() == pytest.approx([2.0 if method is synthetic else 3.0])
-    assert result.std_error.tolist() == [0]
+    assert np.isnan(result.std_error).all(), "placebos that all are 0 measure no chance"
 
 
 def test_false_alarms_where_nothing_happened() -> None:
