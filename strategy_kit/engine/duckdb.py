@@ -30,6 +30,7 @@ _MOST = 4 * 2**30  # bytes that a question holds before it spills, where the env
 _LEAST = 2**20  # bytes: less is taken for a slip of the unit
 _LINE = 170  # bytes: what a line takes while two of its columns are counted by merchant and week, and a third more
 _AS_ARROW = {"varchar", "bigint", "ubigint"}  # DuckDB makes objects of texts, and doubles of whole numbers beside none
+_ZONED = ":[0-9.]+ ?(Z|z|[+-][0-9]{2}(:?[0-9]{2})?|[A-Za-z_]+(/[A-Za-z_/]+)?)$"  # a time and where its clock hangs
 _WHOLE = 2**53  # beyond it doubles do not tell whole numbers apart
 _SMALL = 8  # a table of that part of the lines at once is held in memory when many questions follow
 _SIZES = {f"{letter}{kind}": base**power for power, letter in enumerate("KMGT", 1) for kind, base in
@@ -72,8 +73,11 @@ class DuckDBEngine:
         options = f"union_by_name = true, hive_partitioning = {root is not None}"
         with _readable(table):
             if paths[0].lower().endswith((".parquet", ".pq")):
-                source = f"read_parquet([{listed}], {options})"
-                _alike(self._connection, table, listed)
+                instants = "".join(
+                    f"timezone('UTC', {name}) as {name}, " for name in _instants(self._connection, table, listed)
+                )
+                replaced = f" replace ({instants[:-2]})" if instants else ""
+                source = f"(select *{replaced} from read_parquet([{listed}], {options}))"
             else:
                 source = self._csv(
                     table, paths, f"read_csv([{listed}], sample_size = -1, comment = '', {options}", keys
@@ -93,6 +97,13 @@ class DuckDBEngine:
                 law = f"table {table} writes dates as {other[0]}, which can be read in two ways"
                 raise ContractError(f"{law}; write them as year-month-day, such as 2025-07-21")
         described = self._connection.execute(f"describe from {source})").fetchall()
+        for name in (name for name, kind, *_ in described if kind == "TIMESTAMP WITH TIME ZONE"):
+            column = quoted(name)
+            bare = f"{column} is not null and not regexp_matches({column}, '{_ZONED}')"
+            texts = f"{source}, types = {{'{name}': 'VARCHAR'}}) where {bare}"
+            if first := self._connection.execute(f"select {column} from {texts} limit 1").fetchall():
+                law = f"table {table} writes some of {name} with a time zone and some without (first: {first[0][0]})"
+                raise ContractError(f"{law}; write all alike")
         long = [f"'{name}': 'VARCHAR'" for name, kind, *_ in described if kind == "DOUBLE" and name in keys]
         return f"{source}, types = {{{', '.join(long)}}})" if long else f"{source})"
 
@@ -176,13 +187,21 @@ def _literal(path: str) -> str:
     return re.sub(r"[\[*?]", r"[\g<0>]", path).replace("'", "''")
 
 
-def _alike(connection: duckdb.DuckDBPyConnection, table: str, listed: str) -> None:
-    """Refuse instants in some files and local times in others: one of them would shift by hours."""
-    zoned = "regexp_matches(logical_type, 'isAdjustedToUTC=(1|true)')"
-    sql = f"select name from parquet_schema([{listed}]) where logical_type like 'Timestamp%' group by 1"
+def _instants(connection: duckdb.DuckDBPyConnection, table: str, listed: str) -> list[str]:
+    """Name the columns of the old type INT96, instants that DuckDB takes for local times.
+
+    Instants in some files and local times in others are refused: one of them would shift by hours.
+    """
+    zoned = "(type = 'INT96' or regexp_matches(logical_type, 'isAdjustedToUTC=(1|true)'))"
+    stamps = "type = 'INT96' or logical_type like 'Timestamp%'"
+    sql = f"select name from parquet_schema([{listed}]) where {stamps} group by 1"
     if mixed := connection.execute(f"{sql} having count(distinct {zoned}) > 1").fetchall():
         law = f"table {table} stores {mixed[0][0]} with a time zone in some files and without one in others"
         raise ContractError(f"{law}; store it alike in all")
+    return [
+        quoted(name)
+        for (name,) in connection.execute(f"{sql} having bool_and(coalesce(type, '') = 'INT96')").fetchall()
+    ]
 
 
 def in_pandas(answer: pa.Table, connection: duckdb.DuckDBPyConnection) -> pd.DataFrame:

@@ -283,3 +283,37 @@ def test_a_panel_of_mature_gmv_leaves_out_what_refunds_may_still_change() -> Non
     panel = shop.panel("mature_gmv")
     assert panel.outcome.sum() == known["mature_gmv"].sum() == 150.0  # orders up to 14 January
     assert shop.category_panel("mature_gmv").outcome.sum() == 150.0
+
+
+def test_instants_of_the_old_type_are_instants(tmp_path: Path) -> None:
+    """17:00 in Greenwich is 01:00 of the next day in Shanghai, as Spark reads INT96 too."""
+    late = lines(paid_at=pd.Timestamp("2025-01-05 17:00", tz="UTC"))
+    pq.write_table(pa.Table.from_pandas(late.head(3)), tmp_path / "l1.parquet", use_deprecated_int96_timestamps=True)
+    for beside in ("alone", "instants"):
+        days = sk.kpi.table(filed(tmp_path, "l*.parquet"), by=["day"], metrics=["orders"])
+        assert days.loc[days["orders"] > 0, "day"].dt.strftime("%F").tolist() == ["2025-01-06"], beside
+        late.tail(3).to_parquet(tmp_path / "l2.parquet")
+    lines().tail(3).to_parquet(tmp_path / "l2.parquet")
+    with pytest.raises(ContractError, match="paid_at with a time zone in some files and without one in others"):
+        filed(tmp_path, "l*.parquet")
+
+
+@pytest.mark.parametrize("files", [1, 2])
+def test_times_of_a_csv_have_a_zone_all_or_none(files: int, tmp_path: Path) -> None:
+    zoned = lines(paid_at=[f"2025-01-0{n + 1}T17:00:00+08:00" for n in range(6)])
+    for number, part in enumerate(np.array_split(np.arange(6), files)):
+        zoned.iloc[part].to_csv(tmp_path / f"l{number}.csv", index=False)
+    first = filed(tmp_path, "l*.csv").engine.frame("select min(paid_at) as first from order_lines")["first"][0]
+    assert first == pd.Timestamp("2025-01-01 17:00")
+    zoned.loc[5, "paid_at"] = "2025-01-06 17:00:00"
+    zoned.iloc[part].to_csv(tmp_path / f"l{number}.csv", index=False)
+    with pytest.raises(
+        ContractError, match=r"some of paid_at with a time zone and some without .first: 2025-01-06 17:00:00"
+    ):
+        filed(tmp_path, "l*.csv")
+
+
+def test_an_identifier_may_begin_with_any_sign(tmp_path: Path) -> None:
+    ids = [f"{'#' * (n % 7 == 0)}{n}" for n in range(60)]
+    lines().loc[[0] * 60].assign(order_id=ids).to_csv(tmp_path / "l.csv", index=False)
+    assert totals(filed(tmp_path, "l.csv"), "orders") == [60]
