@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from strategy_kit.engine.sums import Sums
 
 
+ZONED = ":[0-9.]+ ?(Z|z|[+-][0-9]{2}(:?[0-9]{2})?|[A-Za-z_]+(/[A-Za-z_/]+)?)$"
+"""What a time ends with whose place on the globe is said."""
+
+
 class Engine(Protocol):
     """A database that holds the tables of one data set.
 

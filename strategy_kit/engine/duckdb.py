@@ -16,7 +16,7 @@ import duckdb
 import pandas as pd
 from pandas.api.types import infer_dtype
 
-from strategy_kit.engine.base import quoted
+from strategy_kit.engine.base import ZONED, quoted
 from strategy_kit.errors import ContractError, ParameterError
 
 if TYPE_CHECKING:
@@ -30,7 +30,6 @@ _MOST = 4 * 2**30  # bytes that a question holds before it spills, where the env
 _LEAST = 2**20  # bytes: less is taken for a slip of the unit
 _LINE = 170  # bytes: what a line takes while two of its columns are counted by merchant and week, and a third more
 _AS_ARROW = {"varchar", "bigint", "ubigint"}  # DuckDB makes objects of texts, and doubles of whole numbers beside none
-_ZONED = ":[0-9.]+ ?(Z|z|[+-][0-9]{2}(:?[0-9]{2})?|[A-Za-z_]+(/[A-Za-z_/]+)?)$"  # a time and where its clock hangs
 _WHOLE = 2**53  # beyond it doubles do not tell whole numbers apart
 _SMALL = 8  # a table of that part of the lines at once is held in memory when many questions follow
 _SIZES = {f"{letter}{kind}": base**power for power, letter in enumerate("KMGT", 1) for kind, base in
@@ -99,7 +98,7 @@ class DuckDBEngine:
         described = self._connection.execute(f"describe from {source})").fetchall()
         for name in (name for name, kind, *_ in described if kind == "TIMESTAMP WITH TIME ZONE"):
             column = quoted(name)
-            bare = f"{column} is not null and not regexp_matches({column}, '{_ZONED}')"
+            bare = f"{column} is not null and not regexp_matches({column}, '{ZONED}')"
             texts = f"{source}, types = {{'{name}': 'VARCHAR'}}) where {bare}"
             if first := self._connection.execute(f"select {column} from {texts} limit 1").fetchall():
                 law = f"table {table} writes some of {name} with a time zone and some without (first: {first[0][0]})"

@@ -9,10 +9,11 @@ import sys
 import warnings
 from collections.abc import Collection
 from contextlib import contextmanager
+from functools import reduce
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
-from strategy_kit.engine.base import quoted
+from strategy_kit.engine.base import ZONED, quoted
 from strategy_kit.errors import ContractError, ParameterError
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ _TYPES = {
     "short": "SMALLINT",
     "int": "INTEGER",
 }
+_CSV = {"header": "true", "enforceSchema": "false", "escape": '"', "multiLine": "true"}
 # Only of the session that the engine makes for itself.
 _SETTINGS = {
     "spark.sql.ansi.enabled": "true",
@@ -74,14 +76,31 @@ class SparkEngine:
             if paths[0].lower().rstrip("*").endswith((".parquet", ".pq", "/")):
                 found = reader.option("mergeSchema", "true").parquet(*paths)
             else:
-                reader = reader.options(header="true", inferSchema="true", enforceSchema="false")
-                found = reader.csv(list(paths))
-                kinds = {name: f"{kind}".partition("(")[0] for name, kind in found.dtypes}
-                long = {name: "string" for name in keys if kinds.get(name) in ("double", "decimal")}
-                if long:
-                    schema = ", ".join(f"`{name}` {long.get(name, kind)}" for name, kind in found.dtypes)
-                    found = reader.schema(schema).csv(list(paths))
+                found = self._csv(table, reader.options(**_CSV), paths, keys)
             self._add(table, found)
+
+    def _csv(self, table: str, reader: Any, paths: Sequence[str], keys: Collection[str]) -> DataFrame:
+        """Read each file by its own header, types alike in all; identifiers that are no plain whole numbers are texts."""
+        split = {path: "\t" if path.lower().rstrip("*").endswith(".tsv") else "," for path in paths}
+        kinds = {path: dict(reader.csv(path, sep=sep, inferSchema=True).dtypes) for path, sep in split.items()}
+        met: dict[str, set[str]] = {}
+        for name, kind in (pair for found in kinds.values() for pair in found.items()):
+            met.setdefault(name, set()).add(kind)
+        types = {name: _common(every) for name, every in met.items()}
+        texts = [reader.csv(path, sep=sep, schema=_schema(kinds[path], {})) for path, sep in split.items()]
+        for name, kind in types.items():
+            if kind == "timestamp":
+                bare = f"`{name}` is not null and not `{name}` rlike '{ZONED}'"
+                firsts = [text.where(bare).select(name).first() for text in texts if name in text.columns]
+                if first := next(filter(None, firsts), None):
+                    law = f"table {table} writes some of {name} with a time zone and some without (first: {first[0]})"
+                    raise ContractError(f"{law}; write all alike")
+            elif name in keys and kind != "string":
+                odd = f"`{name}` is not null and not trim(`{name}`) rlike '^(0|-?[1-9][0-9]{{0,17}})$'"
+                if any(text.where(odd).limit(1).count() for text in texts if name in text.columns):
+                    types[name] = "string"
+        found = [reader.csv(path, sep=sep, schema=_schema(kinds[path], types)) for path, sep in split.items()]
+        return reduce(lambda one, other: one.unionByName(other, allowMissingColumns=True), found)
 
     def add_distant(self, table: str, place: str) -> None:
         """Make readable as `table` the files at an address, or what has this name in the session's catalogue."""
@@ -131,10 +150,9 @@ class SparkEngine:
         from strategy_kit.engine import sums
 
         cloudpickle.register_pickle_by_value(sums)  # so that executors need not have the kit
-        units = self._sql(sql, values)
-        with warnings.catch_warnings():  # of pandas' version, which nothing here goes through
+        with _user_sql(), warnings.catch_warnings():  # of pandas' version, which nothing here goes through
             warnings.simplefilter("ignore", FutureWarning)
-            parts = units.mapInArrow(sums.summing(periods, logs=logs), sums.SPARK_SCHEMA)
+            parts = self._sql(sql, values).mapInArrow(sums.summing(periods, logs=logs), sums.SPARK_SCHEMA)
             whole = parts.groupBy("start", "category").applyInArrow(sums.combining, sums.SPARK_SCHEMA).toArrow()
         return sums.received(whole)
 
@@ -146,6 +164,22 @@ class SparkEngine:
         from strategy_kit.engine.translation import to_spark
 
         return to_spark(sql, self._prefix, frozenset(self._tables))
+
+
+def _common(kinds: set[str]) -> str:
+    """Return the type that holds the values of columns of all these types."""
+    if len(kinds) == 1:
+        return next(iter(kinds))
+    if kinds <= {"timestamp", "timestamp_ntz", "date"}:
+        return "timestamp" if "timestamp" in kinds else "timestamp_ntz"
+    return (
+        "double" if {kind.partition("(")[0] for kind in kinds} <= {"int", "bigint", "double", "decimal"} else "string"
+    )
+
+
+def _schema(columns: Mapping[str, str], types: Mapping[str, str]) -> str:
+    """Declare the columns of a file, as texts where no type is given."""
+    return ", ".join(f"`{name}` {types.get(name, 'string')}" for name in columns)
 
 
 def _bound(value: Any) -> Any:
@@ -206,13 +240,17 @@ def _readable(table: str) -> Iterator[None]:
 
 @contextmanager
 def _user_sql() -> Iterator[None]:
-    from pyspark.errors import AnalysisException, ParseException
+    from py4j.protocol import Py4JError
+    from pyspark.errors import AnalysisException, ParseException, PySparkException
 
     try:
         yield
     except (AnalysisException, ParseException) as error:
         reason = _first_line(error)
         raise ParameterError(f"a metric's SQL does not fit the data set: {reason}; correct its sql") from error
+    except (PySparkException, Py4JError) as error:
+        law = f"a question cannot be answered from these data: {_first_line(error)}"
+        raise ContractError(f"{law}; repair the file or the column, or correct a metric's sql") from error
 
 
 def _first_line(error: Exception) -> str:

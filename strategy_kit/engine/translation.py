@@ -39,6 +39,13 @@ def _first_computed(node: Any) -> Any:
     return node
 
 
+def _in_months(node: Any) -> Any:
+    """Say quarters in months: Spark's intervals know none."""
+    if node.unit is None or node.unit.name.lower() != "quarter":
+        return node
+    return exp.Interval(this=exp.Literal.string(f"{3 * int(node.this.name)}"), unit=exp.var("month"))
+
+
 _NAMES = {"list_position": "array_position"}
 
 # Where a word is the same and its meaning is not: DuckDB takes quotients and averages in double precision, interpolates
@@ -52,5 +59,6 @@ _RULES: dict[type, Callable[[Any], Any]] = {
     ),
     exp.Bracket: lambda node: exp.func("element_at", node.this, node.expressions[0]),
     exp.CTE: _first_computed,
+    exp.Interval: _in_months,
     exp.Anonymous: lambda node: exp.func(_NAMES.get(node.name.lower(), node.name), *node.expressions),
 }

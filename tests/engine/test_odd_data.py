@@ -317,3 +317,55 @@ def test_an_identifier_may_begin_with_any_sign(tmp_path: Path) -> None:
     ids = [f"{'#' * (n % 7 == 0)}{n}" for n in range(60)]
     lines().loc[[0] * 60].assign(order_id=ids).to_csv(tmp_path / "l.csv", index=False)
     assert totals(filed(tmp_path, "l.csv"), "orders") == [60]
+
+
+@pytest.mark.spark
+@pytest.mark.slow
+def test_spark_reads_odd_csv_alike(tmp_path: Path, spark: Any) -> None:
+    """Zeros before identifiers, quoted quotes and line ends, tabs, and columns in another order."""
+    odd = lines(
+        merchant_id=["007", "07"] * 3, order_id=["1", "001", "2", "3", "4", "5"],
+        title=['lamp 12" , black', "two\nlines", "a", "b", "c", "d"],
+    )  # fmt: skip
+    market = {"one": ("l.csv", odd), "tabs": ("l.tsv", odd), "files": ("l*.csv", odd)}
+    for name, (pattern, frame) in market.items():
+        folder = tmp_path / name
+        folder.mkdir()
+        if name == "files":
+            frame.head(3).to_csv(folder / "l1.csv", index=False)
+            frame.tail(3).iloc[:, ::-1].to_csv(folder / "l2.csv", index=False)
+        else:
+            frame.to_csv(folder / pattern, index=False, sep="\t" if name == "tabs" else ",")
+        here, there = filed(folder, pattern, roster("007", "07")), sk.open_dataset(folder, engine=spark)
+        assert totals(here) == totals(there) == WHOLE
+        ours, theirs = (sk.kpi.table(shop, by=["merchant_id"], metrics=["gmv", "orders"]) for shop in (here, there))
+        pd.testing.assert_frame_equal(ours, theirs)
+    mixed = lines(paid_at=[*["2025-01-05T17:00:00+08:00"] * 5, "2025-01-05 17:00:00"])
+    mixed.to_csv(tmp_path / "l.csv", index=False)
+    with pytest.raises(ContractError, match="some of paid_at with a time zone and some without"):
+        filed(tmp_path, "l.csv")
+    with pytest.raises(ContractError, match="some of paid_at with a time zone and some without"):
+        sk.open_dataset(tmp_path, engine=spark)
+
+
+@pytest.mark.spark
+@pytest.mark.slow
+def test_spark_counts_quarters_and_says_what_cannot_be_answered(tmp_path: Path, spark: Any) -> None:
+    days = pd.date_range("2024-01-01", "2025-03-31", freq="9D")
+    lines().loc[[0, 1] * (len(days) // 2)].assign(
+        order_id=range(2 * (len(days) // 2)), paid_at=days[: 2 * (len(days) // 2)]
+    ).to_parquet(tmp_path / "l.parquet")
+    pd.DataFrame({"merchant_id": ["m0"], "lever": "display", "started_on": dt.date(2024, 7, 1)}).to_parquet(
+        tmp_path / "s.parquet"
+    )
+    (tmp_path / "dataset.toml").write_text(HEAD.format("l.parquet") + 'support = "s.parquet"\n', encoding="utf-8")
+    roster().to_parquet(tmp_path / "m.parquet")
+    here, there = (sk.open_dataset(tmp_path, engine=engine) for engine in ("duckdb", spark))
+    ours, theirs = here.panel(period="quarter"), there.panel(period="quarter")
+    np.testing.assert_allclose(ours.moments.mean, theirs.moments.mean)
+    growth = [sk.kpi.merchant_growth(shop, period="quarter") for shop in (here, there)]
+    pd.testing.assert_frame_equal(*growth)
+    odd = sk.Metric("odd", "currency", "sum(cast(category as int))", columns=())
+    for shop in (here, there):
+        with pytest.raises(ContractError, match="a question cannot be answered from these data"):
+            sk.kpi.table(shop, by=[], metrics=[odd])
