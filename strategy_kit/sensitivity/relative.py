@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 Array = np.ndarray
 _ANGLES, _NEWTON, _SCAN, _HALVINGS = 2048, 12, 512, 40
 _FIRST_STAGE = 0.1
+_ENDLESS, _CLOSE = 1e6, 1e-6  # a magnitude that stands for any, and the share to which a breakdown is found
 """Share of the size that the first test, against the least favourable critical value, takes; R's default."""
 
 
@@ -250,19 +251,21 @@ def _breakdown(path: Path, worst: float) -> float:
     if low <= 0 <= high:
         return np.nan
     reach = np.abs(np.cumsum(path.weight[::-1])).sum() * worst
-    estimate = float(path.target @ path.estimate)
-    if reach == 0:
-        return np.inf
+    estimate = abs(float(path.target @ path.estimate))
+    # There the estimates themselves allow zero. What was seen is an estimate too: none at all is no proof of none.
+    most = estimate / reach if reach * _ENDLESS > estimate else _ENDLESS
 
     def survives(magnitude: float) -> bool:
         return _excludes_zero(_Sets(path, magnitude))
 
-    sizes = np.linspace(0, abs(estimate) / reach, 17)  # at the last the estimates themselves allow zero
-    step = next(number for number, magnitude in enumerate(sizes) if not survives(magnitude))
-    if step == 0:
+    if not survives(0.0):
         return 0.0
-    last, lost = float(sizes[step - 1]), float(sizes[step])
-    while lost - last > 1e-6 * sizes[-1]:
+    last, lost = 0.0, min(1.0, most)
+    while survives(lost):
+        if lost >= most:
+            return np.inf if most == _ENDLESS else most
+        last, lost = lost, min(2 * lost, most)
+    while lost - last > _CLOSE * lost:
         middle = (last + lost) / 2
         last, lost = (middle, lost) if survives(middle) else (last, middle)
     return last

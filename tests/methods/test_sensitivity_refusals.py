@@ -245,8 +245,16 @@ def test_what_there_is_to_say() -> None:
         "No finding to defend: the effect at ages 0 to 1 on average (+0.100, 95% interval −0.17"
     )
     flat = study_of([0, 0, 0, 2, 2], ROUND, AGES)
-    assert np.isinf(relative_magnitudes(flat).breakdown)
-    assert "however large" in relative_magnitudes(flat).reading
+    level = relative_magnitudes(flat)  # no change was seen, within its error: what was seen is not nothing
+    assert 0 < level.breakdown < 100
+    ends = relative_magnitudes(flat, magnitudes=[0.999 * level.breakdown, 1.001 * level.breakdown]).conf_low
+    assert ends[0] > 0 > ends[1]
+    for worst in (1e-2, 1e-5, 1e-6, 1e-7):
+        tiny = study_of([worst, 1.0], np.eye(2) * 0.01, [-2, 0])
+        assert relative_magnitudes(tiny).breakdown == pytest.approx(5.95, rel=0.07)
+    certain = study_of([0, 0, 0, 2, 2], ROUND * 1e-12, AGES)
+    assert np.isinf(relative_magnitudes(certain).breakdown)
+    assert "however large" in relative_magnitudes(certain).reading
     line = study_of([-1.5, -1.0, -0.5, 0.5, 1.0], ROUND, AGES)
     assert smoothness(line).breakdown == 0
     assert smoothness(line).reading.startswith("The finding does not survive a straight line: the effect at age 0")
