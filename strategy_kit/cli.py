@@ -131,6 +131,8 @@ def _check(given: argparse.Namespace) -> Result:
     from strategy_kit.health import read_totals
     from strategy_kit.opening import open_dataset
 
+    if given.totals is not None and given.totals.is_dir():
+        raise ParameterError(f"--totals names a file, and {given.totals} is a folder; name a file in it")
     shop = open_dataset(given.data)
     known = given.totals is not None and given.totals.is_file()
     issues = shop.check(read_totals(given.totals) if known else None)

@@ -189,6 +189,8 @@ class Dataset(Shown):
         window = f"data set {self.name!r} covers {self.data_from} to {self.data_through}"
         if monday > last:
             raise ParameterError(f"{name} is not complete: {window}, so the last complete week is {week_label(last)}")
+        if last < self.data_from:
+            raise ParameterError(f"no week from Monday to Sunday is complete: {window}; wait for one")
         if monday < self.data_from:
             raise ParameterError(f"{name} has no complete data: {window}; choose a later week")
         sold = self.engine.frame(

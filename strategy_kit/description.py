@@ -130,13 +130,18 @@ def read_description(folder: Path) -> tuple[Description, dict[str, str]]:
         If a file is not TOML or breaks a rule, or there are two plans; every broken rule is named.
     """
     path = folder / "dataset.toml"
-    if not path.is_file():
-        what = "has no dataset.toml" if folder.is_dir() else "does not exist"
-        raise ParameterError(f"the data set folder {folder} {what}; see data/README.md for what a data set is")
     try:
-        given = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ContractError(f"{path} is not valid TOML: {error}") from error
+        if not path.is_file():
+            what = "has no dataset.toml" if folder.is_dir() else "is a file" if folder.exists() else "does not exist"
+            raise ParameterError(f"the data set folder {folder} {what}; see data/README.md for what a data set is")
+        given = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        law = f"{path} cannot be read: {error.strerror}"
+        raise ParameterError(f"{law}; give this user the right to read the data set") from error
+    except UnicodeDecodeError as error:
+        raise ContractError(f"{path} is not UTF-8: {error.reason}; save it as UTF-8") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ContractError(f"{path} is not valid TOML: {error}; correct that line") from error
     tables, subject = given.pop("tables", None), str(path)
     laws = _table_laws(tables)
     if (plan := read_plan(folder)) is not None:

@@ -263,3 +263,9 @@ def test_the_public_door_opens_late_rooms_and_knows_no_others() -> None:
     assert sk.simulate.__name__ == "strategy_kit.simulate"
     with pytest.raises(AttributeError, match="'strategy_kit' has no attribute 'aac'"):
         _ = sk.aac  # type: ignore[attr-defined]
+
+
+def test_totals_go_to_a_file(sample: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", str(sample), "--totals", str(tmp_path)]) == 2
+    assert f"--totals names a file, and {tmp_path} is a folder" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []

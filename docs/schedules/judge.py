@@ -11,24 +11,23 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-import nbformat
-
 from strategy_kit.errors import ParameterError, StrategyKitError
 from strategy_kit.report.export import export
-from strategy_kit.report.notebooks import judge, load
+from strategy_kit.report.notebooks import judge, load, read
 from strategy_kit.report.parameters import declared, parse, resolve
 
 
-def main(work: str, file: str, *rest: str) -> None:
+def main(*given: str) -> None:
     """Admit or judge one notebook."""
-    if work == "admit":
-        known = declared(load(Path(file)))
-        resolve(known, parse(known, dict(text.split("=", 1) for text in rest)))
-    elif work == "judge":
-        judge(nbformat.read(file, as_version=4), Path(file).name)
-        export(Path(file), Path(rest[0]))
-    else:
-        raise ParameterError(f"the work is admit or judge, not {work!r}")
+    match given:
+        case "admit", file, *values if all("=" in text for text in values):
+            known = declared(load(Path(file)))
+            resolve(known, parse(known, dict(text.split("=", 1) for text in values)))
+        case "judge", file, page:
+            judge(read(Path(file)), Path(file).name)
+            export(Path(file), Path(page))
+        case _:
+            raise ParameterError(f"the work is 'admit NOTEBOOK NAME=VALUE ...' or 'judge EXECUTED PAGE', not {given!r}")
 
 
 if __name__ == "__main__":

@@ -293,5 +293,6 @@ def _readable(table: str) -> Iterator[None]:
     try:
         yield
     except (duckdb.Error, ValueError, TypeError, OverflowError, NotImplementedError) as error:
-        reason = str(error).split("\n", maxsplit=1)[0]
-        raise ContractError(f"table {table} cannot be read: {reason}") from error
+        if "unicode" in (told := str(error)).lower() or "utf-8" in told.lower():
+            raise ContractError(f"table {table} is not UTF-8; save its files as UTF-8") from error
+        raise ContractError(f"table {table} cannot be read: {told.partition(chr(10))[0]}") from error

@@ -52,6 +52,9 @@ class Source:
     def find(self, folder: Path, out: Path, laws: Sequence[str] = ()) -> dict[str, Path]:
         """Return each table's file; refuse `laws`, what is missing, and an `out` that holds something else."""
         laws, files = [*laws, *self._broken_target(out)], {}
+        if not folder.is_dir():
+            what = "is a file" if folder.exists() else "does not exist"
+            refuse(ParameterError, self.subject, [*laws, f"{folder} {what}; name the folder of the downloaded files."])
         for table, (stem, _) in self.files.items():
             present = [path for path in (folder / f"{stem}.csv", folder / f"{stem}.parquet") if path.is_file()]
             if len(present) != 1:

@@ -39,14 +39,21 @@ def find(notebook: str | Path) -> Path:
     raise ParameterError(f"no notebook {str(notebook)!r}{hint}; by name there are: {', '.join(sorted(known))}")
 
 
+def read(source: Path) -> NotebookNode:
+    """Read a notebook as it is; ParameterError if it is none."""
+    import nbformat
+
+    try:
+        return cast("NotebookNode", nbformat.read(source, as_version=4))
+    except (OSError, ValueError, AttributeError, nbformat.ValidationError) as error:
+        raise ParameterError(f"{source} cannot be read as a notebook: {error}; save it in Jupyter") from error
+
+
 def load(source: Path) -> NotebookNode:
     """Read a notebook; ParameterError if it is none, or if a cell of it would not run, or be judged, as it reads."""
     import nbformat
 
-    try:
-        node = nbformat.read(source, as_version=4)
-    except (OSError, ValueError, AttributeError, nbformat.ValidationError) as error:
-        raise ParameterError(f"{source} cannot be read as a notebook: {error}; save it in Jupyter") from error
+    node = read(source)
     laws = [*_kernel_laws(node), *(law for number, cell in enumerate(node.cells, 1) for law in _skips(number, cell))]
     errors.refuse(ParameterError, source.name, laws)
     return cast("NotebookNode", nbformat.v4.upgrade(node) or node)

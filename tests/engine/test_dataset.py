@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from dataclasses import replace
 from decimal import Decimal
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,8 +17,6 @@ from strategy_kit.errors import ContractError, DesignError, ParameterError
 from strategy_kit.periods import week_label
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from strategy_kit.periods import Period
 
 HEAD = {"name": '"shop"', "currency": '"CNY"', "timezone": '"Asia/Shanghai"'}
@@ -232,8 +231,10 @@ def test_what_is_not_a_data_set_is_refused(tmp_path: Path) -> None:
     (tmp_path / "dataset.toml").write_text("name = [")
     with pytest.raises(ContractError, match="not valid TOML"):
         sk.open_dataset(tmp_path)
+    with pytest.raises(ParameterError, match=r"dataset.toml is a file; see data/README.md"):
+        sk.open_dataset(tmp_path / "dataset.toml")
     (tmp_path / "dataset.toml").write_bytes(b"name = '\xff'")
-    with pytest.raises(ContractError, match="not valid TOML"):
+    with pytest.raises(ContractError, match=r"is not UTF-8: invalid start byte; save it as UTF-8"):
         sk.open_dataset(tmp_path)
     (tmp_path / "dataset.toml").write_text('name = "x"\ncurrency = "CNY"\ntimezone = "UTC"\n')
     with pytest.raises(ContractError, match="tables"):
