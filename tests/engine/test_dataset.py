@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 from dataclasses import replace
 from decimal import Decimal
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +16,8 @@ from strategy_kit.errors import ContractError, DesignError, ParameterError
 from strategy_kit.periods import week_label
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from strategy_kit.periods import Period
 
 HEAD = {"name": '"shop"', "currency": '"CNY"', "timezone": '"Asia/Shanghai"'}
