@@ -46,7 +46,7 @@ def process_control(
     Parameters
     ----------
     through
-        Last day that counts, as it would have been read then; the last day of the data by default.
+        Last day that counts; the last day of the data by default. Lines are those known today, and so are refunds.
 
     Returns
     -------

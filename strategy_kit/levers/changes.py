@@ -43,9 +43,7 @@ def log_changes(found: Windows, measure: str, group: Array) -> Changes:
         mine = np.zeros((len(group), count))
         rest = np.log((after[group] - own[:, 1]) / (before[group] - expected))
         mine[place, group[place]] = (estimate[group] - rest)[place]
-        moved = before + np.einsum(
-            "jg,jgk->jk", *_moved(found, own[:, 0], group, count, without - growth[found.category])
-        )
+        moved = before + _moved(found, own[:, 0], group, count, without - growth[found.category])
         theirs = np.log(moved) - np.log(before)
     return _known(estimate, np.vstack([mine, theirs]))
 
@@ -67,8 +65,8 @@ def gains(found: Windows, measure: str, group: Array) -> Changes:
     with np.errstate(divide="ignore", invalid="ignore"):
         centred = (gain - (estimate / size)[group]) * np.sqrt(size / (size - 1))[group]
     mine[place, group[place]] = centred[place]
-    weights = _moved(found, own[:, 0], group, count, without - growth[found.category])
-    return _known(estimate, np.vstack([mine, np.einsum("jg,jgk->jk", *weights)]))
+    moved = _moved(found, own[:, 0], group, count, without - growth[found.category])
+    return _known(estimate, np.vstack([mine, moved]))
 
 
 def _growth(found: Windows, others: Array) -> tuple[Array, Array]:
@@ -80,14 +78,16 @@ def _growth(found: Windows, others: Array) -> tuple[Array, Array]:
         return total[..., 1] / total[..., 0], rest[..., 1] / rest[..., 0]
 
 
-def _moved(found: Windows, before: Array, group: Array, count: int, change: Array) -> tuple[Array, Array]:
-    """Return by how much growth moves without each of the others (N, G), and what each group has that grows by it (N, G, K)."""
+def _moved(found: Windows, before: Array, group: Array, count: int, change: Array) -> Array:
+    """Return (N, K) what each group would have grown by more where growth moves by `change` (N, G) without one of the others."""
     base = np.zeros((len(found.categories), change.shape[1], count))
     place = group >= 0
     cell = found.supported["category"].to_numpy()[place], found.supported["start"].to_numpy()[place], group[place]
     np.add.at(base, cell, before[place])
     weights = base[found.category]
-    return np.where(weights.any(axis=2), change, 0.0), weights
+    # a category of one other moves nobody but its own: what is missing there is nothing to the rest
+    result: Array = np.where(weights != 0, change[:, :, None] * weights, 0.0).sum(axis=1)
+    return result
 
 
 def _known(estimate: Array, influence: Array) -> Changes:

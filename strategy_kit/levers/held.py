@@ -63,7 +63,7 @@ def stays(shop: Dataset, *, through: dt.date) -> pd.DataFrame:
         {
             "bundle": bundle,
             "start": by["start"].min(),
-            "cost": by["cost"].sum(min_count=1),
+            "cost": by["cost"].sum(min_count=1).where(by["cost"].count() == by.size()),
             "abroad": (rows["lever"] == OVERSEAS).groupby(rows["merchant_id"]).any(),
         }
     )
@@ -101,6 +101,8 @@ def overlap(shop: Dataset, *, through: dt.date, least: int = 10) -> pd.DataFrame
            where started_on < cast($last as date) + interval 7 day group by merchant_id, lever order by merchant_id, lever""",
         {"last": through},
     )
+    if rows.empty:
+        raise DesignError(f"nobody had a lever by {through}, so that none come together; choose a later week")
     wide = rows.set_index(["merchant_id", "lever"])["first"].astype("datetime64[s]").unstack()  # noqa: PD010 - no sums of dates
     names, first = [str(name) for name in wide.columns], wide.to_numpy()
     held = ~np.isnat(first)

@@ -10,7 +10,8 @@ import pandas as pd
 
 from strategy_kit.errors import DesignError
 from strategy_kit.levers.held import OVERSEAS, stays
-from strategy_kit.tables_to_panel import sold_lines
+from strategy_kit.periods import period_start
+from strategy_kit.tables_to_panel import open_merchants, sold_lines
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from strategy_kit.dataset import Dataset
 
 Array = np.ndarray
+FEWEST_OTHERS = 2
+"""Of a category: without one of them its growth must still be known."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,6 +117,7 @@ def windows(shop: Dataset, *, since: dt.date, through: dt.date, measures: Collec
     >>> bool(found.own["sales"].sum() > 0), sorted(set(found.lacking.values()))[:2]
     (True, ['experience.complaints', 'experience.response_minutes'])
     """
+    since, through = period_start(since, "week"), period_start(through, "week")
     roster, left_out = _roster(shop, since, through)
     lacking = {name: source for name, source in SOURCES.items() if not _there(shop, source)}
     asked = [name for name in SOURCES if name not in lacking and (measures is None or name in measures)]
@@ -138,7 +142,7 @@ def windows(shop: Dataset, *, since: dt.date, through: dt.date, measures: Collec
     began = starts.get_indexer(pd.DatetimeIndex(supported["start"]))
     rows = supported.assign(category=place[supported["category"]].to_numpy(), start=began)
     code = place[beside["category"]].to_numpy()
-    return Windows(rows.drop(columns="opened"), code, own, others, categories, lacking, left_out)
+    return Windows(rows.drop(columns="here"), code, own, others, categories, lacking, left_out)
 
 
 def _there(shop: Dataset, source: str) -> bool:
@@ -199,23 +203,23 @@ def _queries(shop: Dataset, asked: Collection[str]) -> dict[tuple[str, ...], str
 def _roster(shop: Dataset, since: dt.date, through: dt.date) -> tuple[pd.DataFrame, dict[str, int]]:
     """Return merchants that were open by `since`, with bundle and start of the supported, and tell who was left out."""
     known, given = shop.columns("merchants"), shop.engine.frame
-    opened = "cast(m.opened_on as date)" if "opened_on" in known else "cast(null as date)"
     band = "m.size_band" if "size_band" in known else "cast(null as varchar)"
     roster: Any = given(
         f"""select m.merchant_id, min(coalesce(m.category, 'unknown')) as category, min(coalesce({band}, 'unknown')) as size_band,
-            coalesce(min({opened}), min(o.first)) as opened from merchants m left join (
-            select merchant_id, cast(min(paid_at) as date) as first from order_lines group by merchant_id) o
-            on m.merchant_id = o.merchant_id group by m.merchant_id order by 1"""
+            bool_or(h.here) as here from merchants m join ({open_merchants(shop, "week")}) h
+            on m.merchant_id = h.merchant_id group by m.merchant_id order by 1""",
+        {"first": since},
     ).set_index("merchant_id")
     held = stays(shop, through=through)
     abroad = held.index[held["abroad"]]
     roster = roster.join(held[["bundle", "start", "cost"]])
     first = pd.Timestamp(since)
     joined = roster.index.isin(abroad)
-    late = ~joined & ~(pd.to_datetime(roster["opened"]) <= first).to_numpy(bool)
+    late = ~joined & ~roster["here"].to_numpy(bool)
     early = ~joined & ~late & (roster["start"] <= first).to_numpy(bool)
     kept = roster[~(joined | late | early)]
-    alone = kept["start"].notna() & ~kept["category"].isin(kept["category"][kept["start"].isna()])
+    others = kept.loc[kept["start"].isna(), "category"].value_counts()
+    alone = kept["start"].notna() & ~kept["category"].isin(others.index[others >= FEWEST_OTHERS])
     if not (kept["start"].notna() & ~alone).any():
         raise DesignError(
             f"nobody was supported after {since} in a category with merchants that were not; begin earlier, or add merchants"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -12,8 +13,6 @@ from strategy_kit.errors import DesignError
 from strategy_kit.tables_to_panel import sold_lines
 
 if TYPE_CHECKING:
-    import datetime as dt
-
     from strategy_kit.dataset import Dataset
     from strategy_kit.panel import Panel
 
@@ -42,8 +41,9 @@ def joiners_panel(shop: Dataset, *, since: dt.date, through: dt.date) -> Panel:
     """
     panel = shop.panel(since=since, through=through).collected()
     levers = shop.engine.frame(
-        "select merchant_id, bool_or(lever = $lever) as joined, bool_or(lever <> $lever) as other from support group by 1",
-        {"lever": LEVER},
+        """select merchant_id, bool_or(lever = $lever) as joined, bool_or(lever <> $lever and started_on < $until) as other
+           from support group by 1""",
+        {"lever": LEVER, "until": panel.periods[-1].date() + dt.timedelta(weeks=1)},
     ).set_index("merchant_id")
     if not levers["joined"].any():
         raise DesignError(f"no merchant of data set {shop.name!r} has the lever {LEVER!r}; enter who joined in support")

@@ -9,6 +9,7 @@ import pandas as pd
 
 from strategy_kit.errors import DesignError, ParameterError
 from strategy_kit.overseas.joining import ABROAD, LEVER, require_columns
+from strategy_kit.periods import period_start
 from strategy_kit.tables_to_panel import sold_lines
 
 if TYPE_CHECKING:
@@ -83,11 +84,14 @@ def constant_currency(shop: Dataset, *, base: dt.date, through: dt.date | None =
     late = first.index[first["month"] != pd.Timestamp(base)]
     rows = rows.assign(constant=rows["volume"] * rows["coin"].map(rate), late=rows["coin"].isin(late))
     found = rows.groupby(["month", "market"], as_index=False).agg({"current": "sum", "constant": "sum", "late": "sum"})
-    total = found.groupby("month", as_index=False)[["current", "constant"]].sum().assign(market="all")
+    total = found.groupby("month")[["current", "constant"]].sum()
+    since = pd.DatetimeIndex([month for month in months if month >= base], name="month")
+    total = total.reindex(since.astype(total.index.dtype), fill_value=0.0).reset_index().assign(market="all")
     total["late"] = total["month"].map(rows[rows["late"]].groupby("month")["coin"].nunique()).fillna(0).astype(int)
     days = {"first": base, "last": months[-1]}
     counts = _merchants(shop, "cast(date_trunc('month', paid_at) as date)", "month", days)
     result = pd.concat([found, total]).merge(counts, on=["month", "market"], how="left")
+    result["merchants"] = result["merchants"].fillna(0).astype("int64")
     order = ["month", "market", "merchants", "current", "constant", "late"]
     return result.sort_values(["month", "market"], ignore_index=True)[order]
 
@@ -165,6 +169,7 @@ def markets(shop: Dataset, *, since: dt.date, through: dt.date) -> pd.DataFrame:
             {"first": first, "last": last},
         )
 
+    through = period_start(through, "week")
     found = sums(since, through)
     if found.empty:
         raise DesignError(

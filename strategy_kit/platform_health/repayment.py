@@ -184,9 +184,9 @@ def payback(curve: Estimates, *, level: float = 0.95) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        One row: age, age_low, age_high, missing where the curve, or an end of the band, is below 0 at its last age; state:
-        "not_yet" where the band's upper end is, "paid_back" where its lower end is not, else "cannot_tell"; horizon, the
-        last age; scenario of the last age.
+        One row: age, age_low, age_high, missing where the curve, or an end of the band, is below 0 at its last age, or is
+        missing itself; state: "cannot_tell" there, "not_yet" where the band's upper end is below 0, "paid_back" where its
+        lower end is not, else "cannot_tell"; horizon, the last age; scenario of the last age.
 
     Examples
     --------
@@ -202,6 +202,9 @@ def payback(curve: Estimates, *, level: float = 0.95) -> pd.DataFrame:
     last = {name: np.flatnonzero(rows[column].to_numpy() < 0) for name, column in ages.items()}
     end = len(rows) - 1
     found = {name: 0.0 if not len(at) else np.nan if at[-1] == end else float(at[-1] + 1) for name, at in last.items()}
+    unknown = {name for name, column in ages.items() if rows[column].isna().any()}
+    found |= dict.fromkeys(unknown, np.nan)
     state = "not_yet" if np.isnan(found["age_low"]) else "cannot_tell" if np.isnan(found["age_high"]) else "paid_back"
+    state = "cannot_tell" if unknown else state
     return pd.DataFrame({**{name: [value] for name, value in found.items()}, "state": [state],
                          "horizon": [int(rows["age"].iloc[-1])], "scenario": [rows["scenario"].iloc[-1]]})  # fmt: skip

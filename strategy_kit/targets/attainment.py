@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from strategy_kit.errors import DesignError
+from strategy_kit.periods import day_of
 from strategy_kit.tables_to_panel import sold_lines
 
 if TYPE_CHECKING:
@@ -24,7 +25,8 @@ def attainment(shop: Dataset, *, through: dt.date | None = None) -> pd.DataFrame
     Parameters
     ----------
     through
-        Last day that counts; the last day of the data by default.
+        Last day that counts; the last settled day of the data by default and at most. Periods that began before the data are
+        left out: what was sold in them is not known.
 
     Returns
     -------
@@ -49,7 +51,7 @@ def attainment(shop: Dataset, *, through: dt.date | None = None) -> pd.DataFrame
                    sum(stretch) as stretch, count(*) filter (where sold >= floor) as met_floor,
                    count(*) filter (where sold >= stretch) as met_stretch
             from ({_sold(shop)}) group by all order by all""",
-        {"until": through or shop.data_through},
+        {"until": known_until(shop, through)},
     )
 
 
@@ -81,7 +83,7 @@ def attainment_bins(shop: Dataset, period_start: dt.date) -> pd.DataFrame:
             from (select *, median(floor / stretch) over () as usual from ({_sold(shop)})
                   where period_start = $start and stretch > 0)
             group by 1 order by 1""",
-        {"until": shop.data_through, "start": period_start},
+        {"until": known_until(shop, None), "start": period_start},
     )
 
 
@@ -91,7 +93,8 @@ def made(shop: Dataset, *, through: dt.date | None = None) -> pd.DataFrame:
     Parameters
     ----------
     through
-        Last day that counts; the last day of the data by default.
+        Last day that counts; the last settled day of the data by default and at most. Periods that began before the data are
+        left out: what was sold in them is not known.
 
     Returns
     -------
@@ -111,7 +114,7 @@ def made(shop: Dataset, *, through: dt.date | None = None) -> pd.DataFrame:
     Traceback (most recent call last):
     strategy_kit.errors.DesignError: data set 'sample' has no targets table, so nothing was promised; add the table
     """
-    return shop.engine.frame(f"select * from ({_sold(shop)}) order by 1, 2", {"until": through or shop.data_through})
+    return shop.engine.frame(f"select * from ({_sold(shop)}) order by 1, 2", {"until": known_until(shop, through)})
 
 
 def running(shop: Dataset, *, through: dt.date | None = None) -> pd.DataFrame:
@@ -138,7 +141,7 @@ def running(shop: Dataset, *, through: dt.date | None = None) -> pd.DataFrame:
     Traceback (most recent call last):
     strategy_kit.errors.DesignError: data set 'sample' has no targets table, so nothing was promised; add the table
     """
-    until = through or shop.data_through
+    until = known_until(shop, through)
     sold = _sold(shop, "t.period_start <= $until and t.period_end > $until", "o.day <= $until")
     found = shop.engine.frame(sold, {"until": until})
     roster = shop.engine.frame("select merchant_id, category from merchants")
@@ -169,6 +172,18 @@ def running(shop: Dataset, *, through: dt.date | None = None) -> pd.DataFrame:
     return result
 
 
+def known_until(shop: Dataset, through: dt.date | None) -> dt.date:
+    """Return the last day of which all sales are known, `through` at most.
+
+    Examples
+    --------
+    >>> import datetime as dt, strategy_kit as sk
+    >>> known_until(sk.open_dataset("data/sample"), dt.date(2030, 1, 1))
+    datetime.date(2025, 7, 30)
+    """
+    return shop.settled_through if through is None else min(day_of(through, "through"), shop.settled_through)
+
+
 def _sold(shop: Dataset, which: str = "t.period_end <= $until", lines: str = "true") -> str:
     if "targets" not in shop.tables:
         raise DesignError(f"data set {shop.name!r} has no targets table, so nothing was promised; add the table")
@@ -181,4 +196,5 @@ def _sold(shop: Dataset, which: str = "t.period_end <= $until", lines: str = "tr
                           where {sold_lines(shop)}) o
                  on o.merchant_id = t.merchant_id and o.paid_at >= t.period_start
                     and o.paid_at < cast(t.period_end as date) + interval 1 day and {lines}
-               where {which} group by t.merchant_id, t.period_start"""
+               where {which} and cast(t.period_start as date) >= date '{shop.data_from}'
+               group by t.merchant_id, t.period_start"""

@@ -209,7 +209,7 @@ def _found(
     counts = np.vstack([observed, _drawn(owner, column, low + high, random)])
     fit, excess, reach, balanced = law(counts, bins)
     height = fit[:, low : low + over].mean(axis=1)
-    found = {"excess": excess, "share": excess / observed.sum(), "height": excess / np.where(height > 0, height, np.nan),
+    found = {"excess": excess, "share": excess / counts.sum(axis=1), "height": excess / np.where(height > 0, height, np.nan),
              "reach": reach * bins.width}  # fmt: skip
     ends = np.nanquantile(np.array(list(found.values()))[:, 1:], [0.025, 0.975], axis=1)
     measures = pd.DataFrame({"measure": list(found), "estimate": [values[0] for values in found.values()],

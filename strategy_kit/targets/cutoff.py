@@ -169,6 +169,10 @@ def discontinuity(
         raise ParameterError(
             f"outcome and values are of the same targets, not {len(y)} and {len(x)}; give both in one order"
         )
+    if lost := int((~np.isfinite([y, x])).any(axis=0).sum()):
+        raise ParameterError(
+            f"outcome and values are finite numbers, and {lost} of {len(y)} targets have none; leave them out"
+        )
     test = density_test(x, at=at, bandwidth=bandwidth)
     if (smallest := min(test.p_value, test.p_near)) < REFUSED:
         raise DesignError(

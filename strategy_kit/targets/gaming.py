@@ -10,7 +10,7 @@ import pandas as pd
 from strategy_kit.errors import DesignError, ParameterError, refuse, whole_number
 from strategy_kit.inference import StudentByRow
 from strategy_kit.tables_to_panel import sold_lines
-from strategy_kit.targets.attainment import made
+from strategy_kit.targets.attainment import known_until, made
 from strategy_kit.targets.fairness import Ratio, clustered_ratio
 
 if TYPE_CHECKING:
@@ -73,12 +73,17 @@ def gaming(
         raise ParameterError(
             f"days are 1 or more and near lies between 0 and beyond, not {days!r}, {near!r}, {beyond!r}"
         )
-    until = through or shop.data_through
+    until = known_until(shop, through)
     found = made(shop, through=until)
     absent = [name for name in ("refunded_at", "refund_amount") if name not in shop.columns("order_lines")]
     if absent:
         raise DesignError(
             f"data set {shop.name!r} has no order_lines.{absent[0]}, so no refund has a date; add the column"
+        )
+    undated, dated = _refund_lines(shop)
+    if undated and not dated:
+        raise DesignError(
+            f"none of the {undated} refunds of data set {shop.name!r} has its refunded_at, so that none can be laid; enter it"
         )
     found = found.merge(_pieces(shop, until, days), on=["merchant_id", "period_start"])
     length, end = (found["period_end"] - found["period_start"]).dt.days + 1, found["period_end"]
@@ -98,7 +103,18 @@ def gaming(
         "targets",
         [f"none is {name}; widen near, or add periods" for name in GROUPS if not sides[name].any()],
     )
-    return pd.concat([_compared(found, sides, name) for name in _MEASURES], ignore_index=True)
+    result = pd.concat([_compared(found, sides, name) for name in _MEASURES], ignore_index=True)
+    result.attrs["undated_refunds"] = undated
+    return result
+
+
+def _refund_lines(shop: Dataset) -> tuple[int, int]:
+    """Count lines with a refund that has no date, and with one that has."""
+    lines = "count(*) filter (where refunded_at is {}null) as {}dated"
+    found = shop.engine.frame(
+        f"select {lines.format('', 'un')}, {lines.format('not ', '')} from order_lines where refund_amount > 0"
+    )
+    return int(found["undated"][0]), int(found["dated"][0])
 
 
 def _pieces(shop: Dataset, until: dt.date, days: int) -> pd.DataFrame:

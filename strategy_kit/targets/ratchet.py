@@ -138,8 +138,8 @@ def loosened_panel(
     weeks = [week for week in shop.complete_periods("week", through) if since is None or week >= since]
     found = shop.engine.frame(
         f"""select merchant_id, any_value(category) as category, any_value(here) as here,
-                   min(case when fall > $by then start end) as treated_from,
-                   min(case when fall < -$by then start end) as tightened
+                   min(case when round(fall, 9) > $by then start end) as treated_from,
+                   min(case when round(fall, 9) < -$by then start end) as tightened
             from (select t.merchant_id, m.category, m.here, cast(t.period_start as date) as start,
                          lag(cast(t.floor as double) / t.stretch) over (partition by t.merchant_id order by t.period_start)
                          - cast(t.floor as double) / t.stretch as fall

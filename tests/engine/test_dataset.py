@@ -394,8 +394,3 @@ def test_complete_periods_lie_whole_inside_the_window(period: Period) -> None:
             cut = replace(shop, description=replace(shop.description, **window))
             assert cut.complete_periods(period) == expected
             assert not expected or cut.complete_periods(period, through=expected[0]) == expected[:1]
-
-
-def test_an_unknown_period_is_refused() -> None:
-    with pytest.raises(ParameterError, match="one of day, week, month, quarter, not 'year'"):
-        frames().complete_periods("year")  # type: ignore[arg-type]

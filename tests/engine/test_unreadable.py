@@ -52,3 +52,8 @@ def test_no_complete_week_is_said_to_be_none() -> None:
     shop = sk.dataset_from_frames(paid, roster, timezone="Asia/Shanghai", currency="CNY")
     with pytest.raises(ParameterError, match="no week from Monday to Sunday is complete"):
         shop.week()
+
+
+def test_an_unknown_period_is_refused(sample: Path) -> None:
+    with pytest.raises(ParameterError, match="one of day, week, month, quarter, not 'year'"):
+        sk.open_dataset(sample).complete_periods("year")  # type: ignore[arg-type]
