@@ -163,6 +163,10 @@ def _orders(shop: Dataset) -> list[list[object]]:
     window = pd.date_range(shop.data_from, shop.data_through, unit="us")
     orders = days["orders"].reindex(window, fill_value=0)
     last, weekday = orders[orders > 0].index.max(), pd.Series(window.day_of_week, window)
+    if pd.isna(last):
+        told = f"no order from {shop.data_from} to {shop.data_through}"
+        silence = ("the last complete day has orders", "every day of the window has orders")
+        return [_row(check, len(orders), len(orders), told) for check in silence]
     seen = orders[window <= last]
     usual = seen.groupby(weekday).median() * (len(seen) >= 7 * _WEEKS)
     around = orders.where(orders > 0).rolling(29, center=True, min_periods=1).median().ffill().bfill()

@@ -98,6 +98,7 @@ def category_panel(shop: Dataset, outcome: str, period: Period, periods: list[dt
     small = ((share < pool_below) | (panel.outcome == 0).any(axis=1)) & (panel.cohort < 0)
     if not small.any():
         return panel
+    small |= (panel.units == POOLED) & (panel.cohort < 0)  # a shop may have a category of that name
     rest = panel.outcome[small].sum(axis=0)
     if not plain_metric(outcome, shop.columns("order_lines")).additive:
         rest = _together(_Asked(shop, outcome, period, periods), panel.units[small].tolist())

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import altair as alt
+import numpy as np
 
 from strategy_kit.charts.theme import HAIR, INK, PAPER, PILOT, SOFT, WARNING, WIDTH, Chart, Labels, require, worded
 from strategy_kit.formats import number
@@ -48,6 +49,7 @@ def percentile_ladder(frame: pd.DataFrame, *, labels: Labels | None = None) -> C
     values = rows[list(MARKS)].to_numpy(float)
     positive = values[values > 0]
     least = float(positive.min()) / 2 if positive.size else 0.5
+    largest = max(float(positive.max(initial=0.0)), 2 * least)
     names = rows["group"].astype(str)
     told = [
         f"{name} {words['p50']} {number(row[2])}, {words['mean']} {number(row[5])}, from {number(row[0])} to {number(row[4])}"
@@ -56,9 +58,13 @@ def percentile_ladder(frame: pd.DataFrame, *, labels: Labels | None = None) -> C
     drawn = rows.assign(**{mark: rows[mark].clip(lower=least) for mark in MARKS}, name=names)
     drawn["middle"] = PITCH * rows.index + 30
     drawn["high"] = drawn["middle"] - 16
-    scale = alt.Scale(type="log", domain=[least, max(float(values.max()), 2 * least)], nice=False)
-    ticks = f"datum.value <= {least * 1.0001} ? '{words['zero']}' : format(datum.value, ',.12~g')"
-    axis = alt.Axis(tickCount=5, labelExpr=ticks, gridColor=HAIR, titleAnchor="start", labelFlush=True)
+    scale, plain = alt.Scale(type="log", domain=[least, largest], nice=False), "format(datum.value, ',.12~g')"
+    style: dict[str, Any] = {"gridColor": HAIR, "titleAnchor": "start", "labelFlush": True}
+    if (values <= 0).any():  # what sold nothing lies at the left edge, which is 0 only then
+        style["labelExpr"] = f"datum.value <= {least * 1.0001} ? '{words['zero']}' : {plain}"
+        axis = alt.Axis(values=[least, *_round_between(2 * least, largest)], **style)
+    else:
+        axis = alt.Axis(tickCount=5, labelExpr=plain, **style)
     x, y = alt.X("p10:Q", title=words["value"], scale=scale, axis=axis), alt.Y("middle:Q", axis=None, scale=None)
     tips = [alt.Tooltip("name:N", title=" "), *(alt.Tooltip(f"{mark}:Q", format=",.4~g") for mark in MARKS)]
     base = alt.Chart(drawn).encode(y=y, tooltip=tips)
@@ -79,3 +85,11 @@ def percentile_ladder(frame: pd.DataFrame, *, labels: Labels | None = None) -> C
     return alt.layer(both, half, median, mean, text, title).properties(
         width=WIDTH, height=height, description=f"{words['value']}: {'; '.join(told)}."
     )
+
+
+def _round_between(low: float, high: float) -> list[float]:
+    """Return powers of ten, and twice and five times them where these are few, from one value to another."""
+    powers = 10.0 ** np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
+    steps = (1.0,) if high >= 1000 * low else (1.0, 2.0, 5.0)
+    marks = np.sort(np.outer(powers, steps).ravel())
+    return [float(mark) for mark in marks if low <= mark <= high]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import altair as alt
 import pandas as pd
 
-from strategy_kit.charts.theme import OTHER, PAPER, PILOT, SOFT, WIDTH, Chart, Labels, Side, start_rule, worded
+from strategy_kit.charts.theme import OTHER, PAPER, PILOT, SOFT, WIDTH, Chart, Labels, Side, require, start_rule, worded
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -44,7 +44,9 @@ def kpi_trend(
     >>> frame = pd.DataFrame({"week": weeks, "who": "pilot", "gmv": [1, 2, 3, 1], "complete": [1, 1, 1, 0]})
     >>> chart = kpi_trend(frame, metric="gmv", period="week", series="who")
     """
+    require("kpi_trend", table, dict.fromkeys([period, series, metric, "complete"], ()))
     kept = table.dropna(subset=[metric]).sort_values([series, period], ignore_index=True)
+    require("kpi_trend", kept, {})
     names = sorted(kept[series].astype(str).unique(), key=lambda name: (name != "pilot", name))
     words = worded({"value": metric, **WORDS, **{name: name for name in names}}, labels)
     rows = pd.DataFrame({"when": pd.to_datetime(kept[period]).dt.strftime("%Y-%m-%d")}).assign(
@@ -58,7 +60,10 @@ def kpi_trend(
     y = alt.Y("value:Q", title=None, axis=alt.Axis(tickCount=5, format=",.12~g")).scale(
         domain=[0.0 if 0 <= low <= room else low - room, high + room], nice=False
     )
-    x = alt.X("when:T", title=None, axis=alt.Axis(grid=False, format="%Y-%m", tickCount=6))
+    when = pd.to_datetime(kept[period])
+    short = when.max() - when.min() < pd.Timedelta(weeks=26)
+    time = alt.Axis(grid=False, format="%Y-%m-%d" if short else "%Y-%m", tickCount=4 if short else 6)
+    x = alt.X("when:T", title=None, axis=time)
     above = -8 - LINE * (start is not None)
     unfinished = _incomplete(rows, words["incomplete"], x, above)
     title = alt.Chart(rows.head(1)).mark_text(text=words["value"], align="left", x=0, color=SOFT)

@@ -71,6 +71,10 @@ def take_rate_bridge(shop: Dataset, before: tuple[dt.date, dt.date], after: tupl
             raise DesignError(
                 f"nothing was sold from {window[0]} to {window[1]}, so there is no take rate; take other days"
             )
+        if not side["known"].sum():
+            raise DesignError(
+                f"no line from {window[0]} to {window[1]} has its platform_fee, so there is no take rate; enter the fees"
+            )
     names = sides[0].index.union(sides[1].index).sort_values()
     first, last = (side.reindex(names, fill_value=0.0) for side in sides)
     result = pd.DataFrame({"category": names})
@@ -195,7 +199,8 @@ def _revenue(shop: Dataset, window: tuple[dt.date, dt.date]) -> pd.DataFrame:
     subsidy = "coalesce(platform_subsidy, 0)" if "platform_subsidy" in shop.columns("order_lines") else "0"
     found = shop.engine.frame(
         f"""select {CATEGORY} as category, cast(sum(amount) as double) as gmv,
-            cast(sum(coalesce(platform_fee, 0)) as double) as fees, cast(sum({subsidy}) as double) as subsidies
+            cast(sum(coalesce(platform_fee, 0)) as double) as fees, count(platform_fee) as known,
+            cast(sum({subsidy}) as double) as subsidies
             from order_lines where {sold_lines(shop)} and cast(paid_at as date) between $first and $last group by 1""",
         {"first": window[0], "last": window[1]},
     ).set_index("category")
