@@ -11,7 +11,7 @@ import pandas as pd
 
 from strategy_kit import health, tables_to_panel
 from strategy_kit.errors import ContractError, DesignError, ParameterError, refuse
-from strategy_kit.periods import checked_period, last_complete, next_start, parse_week, period_start, week_label
+from strategy_kit.periods import checked_period, day_of, last_complete, next_start, parse_week, period_start, week_label
 from strategy_kit.shown import Shown, dataset_view
 
 if TYPE_CHECKING:
@@ -203,8 +203,13 @@ class Dataset(Shown):
             raise ParameterError(f"{name} has no order at all: {window}; choose another week")
         return monday
 
-    def complete_periods(self, period: Period, through: dt.date | None = None) -> list[dt.date]:
-        """Return the starts of all periods that lie whole inside the data set's window, up to `through`'s."""
+    def complete_periods(
+        self, period: Period, through: dt.date | None = None, *, since: dt.date | None = None
+    ) -> list[dt.date]:
+        """Return the starts of all periods that lie whole inside the data set's window, from `since` on and up to `through`'s."""
+        since, through = (
+            None if day is None else day_of(day, name) for name, day in (("since", since), ("through", through))
+        )
         start = period_start(self.data_from, checked_period(period))
         start = start if start >= self.data_from else next_start(start, period)
         stop = min(last_complete(self.settled_through, period), through or dt.date.max)
@@ -212,7 +217,7 @@ class Dataset(Shown):
         while start <= stop:
             result.append(start)
             start = next_start(start, period)
-        return result
+        return result if since is None else [start for start in result if start >= since]
 
     def panel(
         self,
@@ -295,7 +300,7 @@ class Dataset(Shown):
 
     def _window(self, period: Period, since: dt.date | None, through: dt.date | None) -> list[dt.date]:
         first, last = (None if day is None else pd.Timestamp(day).date() for day in (since, through))
-        periods = [p for p in self.complete_periods(period, last) if first is None or p >= first]
+        periods = self.complete_periods(period, last, since=first)
         if (count := len(periods)) < 2:
             raise DesignError(f"data set {self.name!r} has {count} complete {period}s; a panel needs at least two")
         return periods

@@ -186,6 +186,8 @@ class Panel(Shown):
         >>> Panel.from_matrix(np.array([[1.0, 4.0], [1.0, 2.0]]), treated_from=[2, np.inf]).cohorts.tolist()
         [2]
         """
+        mislaid = reading.mislaid({"treated_from": treated_from, "category": category, name: outcome}, units)
+        refuse(ContractError, "panel", mislaid)
         outcome = reading.as_matrix(outcome, name)
         numbers = np.arange(1, outcome.shape[1] + 1)
         times = pd.Index(reading.times_of(pd.Series(numbers if periods is None else periods), "period"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,9 @@ from strategy_kit.errors import ContractError, refuse
 from strategy_kit.identifiers import all_differ
 from strategy_kit.moments import BLOCK_ROWS
 from strategy_kit.periods import ages, period_length
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 Array = np.ndarray
 LARGEST = 1e100
@@ -126,7 +130,8 @@ def matrix_laws(outcome: Array, units: pd.Index, starts: pd.Series, periods: pd.
 def as_matrix(given: object, name: str) -> Array:
     """Return a matrix of numbers as it is, or refuse what is none."""
     try:
-        outcome = np.asarray(given, dtype=float)
+        filled = np.ma.filled(given.astype(float), np.nan) if isinstance(given, np.ma.MaskedArray) else given
+        outcome = np.asarray(filled, dtype=float)
     except (TypeError, ValueError):
         outcome = np.zeros(0)
     if outcome.ndim != 2 or not outcome.size:
@@ -135,6 +140,20 @@ def as_matrix(given: object, name: str) -> Array:
             "give one row a unit and one column a period"
         )
     return outcome
+
+
+def mislaid(given: Mapping[str, object], units: Sequence[object] | pd.Index | None) -> list[str]:
+    """Name each Series or frame whose own labels are those of the units in another order: rows are taken as they stand."""
+    if units is None:
+        return []
+    wanted = pd.Index(units)
+    labelled = {name: one.index for name, one in given.items() if isinstance(one, pd.Series | pd.DataFrame)
+                and not isinstance(one.index, pd.RangeIndex)}  # fmt: skip
+    return [
+        f"{name} is labelled by the units in another order, and rows are taken as they stand; give {name}.loc[units]"
+        for name, index in labelled.items()
+        if len(index) == len(wanted) and not index.equals(wanted) and all_differ(index) and wanted.isin(index).all()
+    ]
 
 
 def codes_of(values: pd.Series) -> tuple[Array, pd.Index]:

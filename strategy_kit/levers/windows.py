@@ -10,7 +10,7 @@ import pandas as pd
 
 from strategy_kit.errors import DesignError
 from strategy_kit.levers.held import OVERSEAS, stays
-from strategy_kit.periods import period_start
+from strategy_kit.periods import day_of, period_start
 from strategy_kit.tables_to_panel import open_merchants, sold_lines
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def windows(shop: Dataset, *, since: dt.date, through: dt.date, measures: Collec
     >>> bool(found.own["sales"].sum() > 0), sorted(set(found.lacking.values()))[:2]
     (True, ['experience.complaints', 'experience.response_minutes'])
     """
-    since, through = period_start(since, "week"), period_start(through, "week")
+    since, through = (period_start(day_of(day, name), "week") for name, day in (("since", since), ("through", through)))
     roster, left_out = _roster(shop, since, through)
     lacking = {name: source for name, source in SOURCES.items() if not _there(shop, source)}
     asked = [name for name in SOURCES if name not in lacking and (measures is None or name in measures)]

@@ -9,7 +9,7 @@ import pandas as pd
 
 from strategy_kit.errors import DesignError, ParameterError
 from strategy_kit.overseas.joining import ABROAD, LEVER, require_columns
-from strategy_kit.periods import period_start
+from strategy_kit.periods import day_of, period_start
 from strategy_kit.tables_to_panel import sold_lines
 
 if TYPE_CHECKING:
@@ -169,7 +169,7 @@ def markets(shop: Dataset, *, since: dt.date, through: dt.date) -> pd.DataFrame:
             {"first": first, "last": last},
         )
 
-    through = period_start(through, "week")
+    since, through = day_of(since, "since"), period_start(day_of(through, "through"), "week")
     found = sums(since, through)
     if found.empty:
         raise DesignError(
@@ -209,7 +209,7 @@ def naive_growth(shop: Dataset, *, since: dt.date, through: dt.date) -> pd.DataF
     """
     if "support" not in shop.tables:
         raise DesignError(f"data set {shop.name!r} has no support table, so it is not known who joined; add the table")
-    weeks = [week for week in shop.complete_periods("week", through) if week >= since]
+    weeks = shop.complete_periods("week", through, since=since)
     if not weeks:
         raise DesignError(f"data set {shop.name!r} has no complete week from {since} to {through}; take other days")
     rows = shop.engine.frame(

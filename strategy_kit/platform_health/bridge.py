@@ -10,6 +10,7 @@ import pandas as pd
 
 from strategy_kit.errors import DesignError, ParameterError, refuse
 from strategy_kit.inference import Student
+from strategy_kit.periods import day_of
 from strategy_kit.platform_health.costs import priced, require, spent, stays
 from strategy_kit.ratio import fieller
 from strategy_kit.tables_to_panel import CATEGORY, sold_lines
@@ -63,6 +64,9 @@ def take_rate_bridge(shop: Dataset, before: tuple[dt.date, dt.date], after: tupl
     >>> bool(abs(found[["growth", "mix", "rate"]].to_numpy().sum() - change) < 1e-9)
     True
     """
+    before, after = (
+        (day_of(first, name), day_of(last, name)) for name, (first, last) in {"before": before, "after": after}.items()
+    )
     _refuse_windows(shop, before, after)
     require(shop, "order_lines", "platform_fee")
     sides = [_revenue(shop, window) for window in (before, after)]

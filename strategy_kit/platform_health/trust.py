@@ -11,6 +11,7 @@ from strategy_kit import distributed_lag
 from strategy_kit.errors import DesignError, ParameterError
 from strategy_kit.estimates import Estimates
 from strategy_kit.inference import Student
+from strategy_kit.periods import day_of
 from strategy_kit.platform_health.costs import require
 from strategy_kit.platform_health.rates import rates_panel
 from strategy_kit.tables_to_panel import sold_lines
@@ -113,7 +114,7 @@ def experience_panel(
     require(shop, "experience", measure)
     weeks = pd.DatetimeIndex(shop.complete_periods("week", through))
     weeks = weeks[weeks >= pd.Timestamp(since)]
-    asked = {"since": since, "through": through}
+    asked = {"since": day_of(since, "since"), "through": day_of(through, "through")}
     known, sold = (shop.engine.frame(query, asked) for query in (
         f"""select merchant_id, cast(week as date) as week, cast({measure} as double) as y from experience
             where cast(week as date) between $since and $through""",

@@ -212,7 +212,7 @@ def _discount_weeks(shop: Dataset, since: dt.date | None, through: dt.date | Non
         raise DesignError(
             f"order_lines of data set {shop.name!r} has no list_amount, so that no discount is known; add the column"
         )
-    weeks = [week for week in shop.complete_periods("week", through) if since is None or week >= since]
+    weeks = shop.complete_periods("week", through, since=since)
     if not weeks:
         raise DesignError(f"data set {shop.name!r} has no complete week in the window; take other days")
     return weeks
@@ -229,7 +229,7 @@ def _depth(shop: Dataset, key: str, name: str) -> str:
 
 
 def _panel(shop: Dataset, means: pd.DataFrame, roster: pd.DataFrame, days: dict[str, dt.date], name: str) -> Panel:
-    weeks = [week for week in shop.complete_periods("week", days["last"]) if week >= days["first"]]
+    weeks = shop.complete_periods("week", days["last"], since=days["first"])
     times = pd.DatetimeIndex(weeks)
     row, column = places(means["unit"], roster.index), times.get_indexer(pd.DatetimeIndex(means["week"]))
     values = np.full((len(roster), len(weeks)), np.nan)

@@ -32,7 +32,7 @@ def require_columns(shop: Dataset, columns: Sequence[str]) -> None:
 
 def window(shop: Dataset, since: dt.date | None, through: dt.date | None) -> dict[str, dt.date]:
     """Return the first and the last complete week with prices, as the values of a query."""
-    weeks = [week for week in shop.complete_periods("week", through) if since is None or week >= since]
+    weeks = shop.complete_periods("week", through, since=since)
     if not weeks:
         raise DesignError(
             f"data set {shop.name!r} has no complete week from {since or 'its start'} to {through or 'its end'}; take other days"

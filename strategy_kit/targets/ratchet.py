@@ -135,7 +135,7 @@ def loosened_panel(
     """
     if "targets" not in shop.tables:
         raise DesignError(f"data set {shop.name!r} has no targets table, so no floor was loosened; add the table")
-    weeks = [week for week in shop.complete_periods("week", through) if since is None or week >= since]
+    weeks = shop.complete_periods("week", through, since=since)
     found = shop.engine.frame(
         f"""select merchant_id, any_value(category) as category, any_value(here) as here,
                    min(case when round(fall, 9) > $by then start end) as treated_from,

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from strategy_kit.errors import DesignError, ParameterError, refuse
+from strategy_kit.errors import DesignError, ParameterError, refuse, whole_number
 from strategy_kit.identifiers import places
+from strategy_kit.periods import day_of
 from strategy_kit.tables_to_panel import sold_lines
 
 if TYPE_CHECKING:
@@ -153,14 +154,14 @@ def backtest(
 
 
 def _read(shop: Dataset, shares: tuple[float, float], weeks: int, through: dt.date | None) -> _Blocks:
-    if not 0 < shares[1] < shares[0] < 1:
+    if any(isinstance(share, str) for share in shares) or not 0 < shares[1] < shares[0] < 1:
         raise ParameterError(
             f"promise and reach are shares, reach the smaller one, not {shares[0]!r} and {shares[1]!r}"
         )
-    if weeks < 1 or YEAR % weeks:
+    if not whole_number(weeks, 1) or YEAR % weeks:
         raise ParameterError(f"a block has 1, 2, 4, 13 or 26 weeks, a divisor of {YEAR}, not {weeks!r}")
     mondays = shop.complete_periods("week")
-    mondays = [monday for monday in mondays if through is None or (through - monday).days >= 6]
+    mondays = [monday for monday in mondays if through is None or (day_of(through, "through") - monday).days >= 6]
     mondays = mondays[len(mondays) % weeks :]
     starts = mondays[::weeks]
     if len(starts) < BASE + 1:

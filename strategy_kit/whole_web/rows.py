@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from strategy_kit.errors import DesignError
-from strategy_kit.periods import next_start
+from strategy_kit.periods import day_of, next_start
 from strategy_kit.tables_to_panel import sold_lines
 
 if TYPE_CHECKING:
@@ -43,9 +43,11 @@ def months_known(
     """Return the complete months, ended by `through`, between the first and the last with an estimate."""
     require(shop, *columns)
     span = shop.engine.frame(f"select min({MONTH}) as first, max({MONTH}) as last from offplatform_sales").iloc[0]
-    months = [] if pd.isna(span["first"]) else shop.complete_periods("month", pd.Timestamp(span["last"]).date())
-    months = [m for m in months if pd.Timestamp(m) >= pd.Timestamp(span["first"]) and (since is None or m >= since)]
-    months = [m for m in months if through is None or next_start(m, "month") - _DAY <= through]
+    months = (
+        [] if pd.isna(span["first"]) else shop.complete_periods("month", pd.Timestamp(span["last"]).date(), since=since)
+    )
+    months = [m for m in months if pd.Timestamp(m) >= pd.Timestamp(span["first"])]
+    months = [m for m in months if through is None or next_start(m, "month") - _DAY <= day_of(through, "through")]
     if len(months) < least:
         raise DesignError(
             f"orders and estimates of sales elsewhere have {len(months)} complete months in common, where this needs "

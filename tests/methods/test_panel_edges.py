@@ -141,3 +141,16 @@ def test_a_slope_counts_from_the_base_of_years_two_apart(estimator: object) -> N
     assert two["age"].tolist() == (2 * one["age"]).tolist()
     assert two["slope"].to_numpy() == pytest.approx(one["slope"].to_numpy() / 2, rel=1e-6)  # an age is half a step
     assert two["bias"].to_numpy() == pytest.approx(one["bias"].to_numpy(), rel=1e-6)
+
+
+def test_labels_in_another_order_than_the_rows_are_refused_and_masks_are_gaps() -> None:
+    y = np.random.default_rng(1).normal(size=(6, 4))
+    units = [f"m{number}" for number in range(6)]
+    start = pd.Series([3, 3, 3, 0, 0, 0], index=units)
+    assert Panel.from_matrix(pd.DataFrame(y, index=units), treated_from=start, units=units).cohorts.tolist() == [3]  # type: ignore[arg-type]
+    for given in ({"treated_from": start[::-1]}, {"treated_from": start, "category": start.astype(str)[::-1]}):
+        with pytest.raises(ContractError, match="is labelled by the units in another order"):
+            Panel.from_matrix(y, units=units, **given)
+    assert Panel.from_matrix(y, units=[5, 4, 3, 2, 1, 0], treated_from=pd.Series([3, 3, 3, 0, 0, 0])).n_units == 6
+    masked = np.ma.masked_array(y, mask=np.eye(6, 4, dtype=bool))
+    assert np.isnan(Panel.from_matrix(masked, treated_from=start).outcome).sum() == 4

@@ -171,3 +171,20 @@ def test_a_missing_outcome_is_refused() -> None:
     y[5] = np.nan
     with pytest.raises(ParameterError, match="1 of 3000 targets have none"):
         targets.discontinuity(y, x)
+
+
+@pytest.mark.parametrize("kind", [pd.Timestamp, dt.datetime.fromisoformat])
+def test_days_may_be_timestamps_and_are_never_texts(kind: Any, whole_market: Path) -> None:
+    shop = sk.open_dataset(whole_market)
+    span = {"since": dt.date(2024, 7, 1), "through": dt.date(2025, 6, 30)}
+    later = {name: kind(str(day)) for name, day in span.items()}
+    asked = [overseas.markets, overseas.naive_growth, sk.prices.price_index, sk.prices.discounts, sk.whole_web.changes]
+    for question in asked:
+        pd.testing.assert_frame_equal(question(shop, **later), question(shop, **span))
+        with pytest.raises(ParameterError, match="is a date, not '2024-07-01'"):
+            question(shop, since="2024-07-01", through=span["through"])
+    pd.testing.assert_frame_equal(
+        targets.setting(shop, through=kind("2025-06-30")), targets.setting(shop, through=span["through"])
+    )
+    with pytest.raises(ParameterError, match="a block has 1, 2, 4"):
+        targets.setting(shop, weeks=2.0)  # type: ignore[arg-type]
