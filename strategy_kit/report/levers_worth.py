@@ -9,6 +9,7 @@ import pandas as pd
 
 from strategy_kit import charts, did, formats, levers
 from strategy_kit.charts.nested import nested_forest
+from strategy_kit.errors import ParameterError, nearest
 from strategy_kit.report import blocks, claims
 from strategy_kit.report.audience import FEWEST
 from strategy_kit.report.categories import Row, forest, interval_columns, nested_rows
@@ -144,6 +145,9 @@ def curve_of_cost(reading: Reading) -> tuple[Any, ...]:
 def ranked(reading: Reading, band: str = SMALL) -> tuple[Any, ...]:
     """Tell how levers rank among merchants of one size."""
     say, windows = reading.words, summed(reading, ("sales",))
+    known = sorted(windows.supported["size_band"].unique())
+    if band not in (SMALL, *known):
+        raise ParameterError(f"band is one of {', '.join(known)}, not {band!r}{nearest(band, known)}")
     effects = levers.sales(windows, size_band=band)
     ranks = did.rank_intervals(effects, reading.level)
     names = {bundle: bundled(reading, bundle) for bundle in ranks["bundle"]}

@@ -10,6 +10,7 @@ import pytest
 
 import strategy_kit as sk
 from strategy_kit import did, levers
+from strategy_kit.errors import ParameterError
 from strategy_kit.report import levers_page as page
 from strategy_kit.report import levers_worth, read_week
 from strategy_kit.report.blocks import Block
@@ -140,3 +141,9 @@ def test_the_notebook_runs_where_traffic_is_absent(sample: Path, tmp_path: Path)
     sk.report.run("levers", data=sample, week="2025-W30", out=tmp_path)
     html = next(tmp_path.rglob("levers.html")).read_text(encoding="utf-8")
     assert "cannot be summed without traffic.impressions" in html
+
+
+def test_a_size_that_nobody_has_is_refused(whole_market: Path) -> None:
+    reading = read_week(sk.open_dataset(whole_market))
+    with pytest.raises(ParameterError, match=r"band is one of large, middle, small, not 'smal' .did you mean 'small'"):
+        page.needs(reading, "smal")
