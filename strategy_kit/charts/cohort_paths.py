@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from strategy_kit.charts.curves import HEIGHT, NARROW, pixels, placed, texts
-from strategy_kit.charts.theme import OTHER, PILOT, SOFT, WIDTH, Chart, Labels, require, worded
+from strategy_kit.charts.theme import DAY, OTHER, PILOT, SOFT, WIDTH, Chart, Labels, require, worded
 from strategy_kit.formats import number
 from strategy_kit.shown import digits_of
 
@@ -46,12 +46,13 @@ def cohort_paths(frame: pd.DataFrame, *, labels: Labels | None = None) -> Chart:
     words = worded({**WORDS, **{name: name for name in names}}, labels)
     dated = pd.api.types.is_datetime64_any_dtype(frame["period"])
     when = frame["period"].dt.strftime("%Y-%m-%d") if dated else frame["period"]
+    at = frame["period"].dt.strftime(DAY) if dated else when
     digits = digits_of(float(frame["mean"].abs().median()))
     rows = frame.assign(
-        when=when, series=frame["cohort"].astype(str), name=frame["cohort"].astype(str).map(words),
+        when=when, at=at, series=frame["cohort"].astype(str), name=frame["cohort"].astype(str).map(words),
         text=[number(value, digits) for value in frame["mean"]], units=[number(n) for n in frame["n_units"]],
-    )[["when", "series", "name", "mean", "text", "units"]]  # fmt: skip
-    x = alt.X("when:T" if dated else "when:Q", title=words["period"]).axis(titleAnchor="start", grid=False, tickCount=6)
+    )[["when", "at", "series", "name", "mean", "text", "units"]]  # fmt: skip
+    x = alt.X("at:T" if dated else "at:Q", title=words["period"]).axis(titleAnchor="start", grid=False, tickCount=6)
     y = alt.Y("mean:Q", title=None, scale=alt.Scale(zero=False, nice=False), axis=alt.Axis(tickCount=5))
     heads = {"name": " ", "when": words["period"], "text": words["value"], "units": words["units"]}
     tips = [alt.Tooltip(f"{name}:N", title=heads[name]) for name in heads]

@@ -8,7 +8,20 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from strategy_kit.charts.theme import HAIR, INK, OTHER, PILOT, WIDTH, Chart, Labels, down, require, start_rule, worded
+from strategy_kit.charts.theme import (
+    DAY,
+    HAIR,
+    INK,
+    OTHER,
+    PILOT,
+    WIDTH,
+    Chart,
+    Labels,
+    down,
+    require,
+    start_rule,
+    worded,
+)
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -45,7 +58,7 @@ def competition(components: pd.DataFrame, *, labels: Labels | None = None, start
     share = (rows["value"].to_numpy(float) - ends[:, 0]) / np.where(ends[:, 1] > ends[:, 0], ends[:, 1] - ends[:, 0], 1)
     top = rows["component"].map(names.index).to_numpy() * (TALL + GAP) + GAP
     rows = rows.assign(
-        y=top + TALL * (1 - share), when=rows["week"].dt.strftime("%Y-%m-%d"), name=rows["component"].map(words)
+        y=top + TALL * (1 - share), when=rows["week"].dt.strftime(DAY), name=rows["component"].map(words)
     )
     last = rows.groupby(["group", "component"], sort=True)["shown"].last()
     sides = [side for side in ("pilot", "other") if side in last.index.get_level_values("group")]
@@ -57,7 +70,7 @@ def competition(components: pd.DataFrame, *, labels: Labels | None = None, start
     dash = alt.StrokeDash("group:N", scale=alt.Scale(domain=["pilot", "other"], range=[[1, 0], [5, 3]]), legend=None)
     height = len(names) * (TALL + GAP)
     tips = [alt.Tooltip("name:N", title=" "), alt.Tooltip("shown:N", title="  ")]
-    rule = start_rule(x, str(start), words["start"], "left", height) if start is not None else []
+    rule = start_rule(x, pd.Timestamp(start).strftime(DAY), words["start"], "left", height) if start is not None else []
     layers = [
         alt.Chart(heads).mark_rule(color=HAIR).encode(y=down("y")),
         *rule,

@@ -94,8 +94,8 @@ def process_control(frame: pd.DataFrame, *, period: str = "week", labels: theme.
         theme.headed(rows, words["value"], head),
     ]
     told = [", ".join(f"{text} {number(at, 1)}" for text, at in zip(ends["text"], ends["value"], strict=True))]
-    told += list((said["when"] + " " + said["text"]).iloc[::-1])
-    span = f"{words['value']}, {rows['when'].iloc[0]} to {rows['when'].iloc[-1]}"
+    told += list((said["when"].str[:10] + " " + said["text"]).iloc[::-1])
+    span = f"{words['value']}, {rows['when'].iloc[0]:.10} to {rows['when'].iloc[-1]:.10}"
     described = "; ".join(filter(None, [span, *told]))
     return alt.layer(*layers).properties(width=theme.WIDTH, height=HEIGHT, description=f"{described}.")
 
@@ -106,7 +106,7 @@ def _marked(frame: pd.DataFrame, period: str, words: theme.Labels) -> pd.DataFra
     code = rows["signal"].astype(str).where(rows["complete"].astype(bool), "incomplete")
     return rows[["day", "value", *LIMITS]].assign(
         value=rows["value"].astype(float),
-        when=rows["day"].dt.strftime("%Y-%m-%d"),
+        when=rows["day"].dt.strftime(theme.DAY),
         mark=code.where(code.isin(list(MARKS)), "signal"),
         text=code.map({**words, "": ""}),
     )

@@ -7,7 +7,20 @@ import numpy as np
 import pandas as pd
 
 from strategy_kit.charts.curves import HEIGHT
-from strategy_kit.charts.theme import INK, OTHER, PILOT, SOFT, TINTS, WARNING, WIDTH, Chart, Labels, require, worded
+from strategy_kit.charts.theme import (
+    DAY,
+    INK,
+    OTHER,
+    PILOT,
+    SOFT,
+    TINTS,
+    WARNING,
+    WIDTH,
+    Chart,
+    Labels,
+    require,
+    worded,
+)
 from strategy_kit.formats import number
 
 COLUMNS: dict[str, tuple[str, ...]] = {
@@ -47,14 +60,14 @@ def festival_block(frame: pd.DataFrame, *, labels: Labels | None = None) -> Char
     """
     require("festival_block", frame, COLUMNS)
     words, rows = worded(WORDS, labels), frame[list(COLUMNS)].sort_values("week", ignore_index=True)
-    rows = rows.assign(when=pd.to_datetime(rows["week"]).dt.strftime("%Y-%m-%d"), over=rows["sold"] > rows["expected"])
+    rows = rows.assign(when=pd.to_datetime(rows["week"]).dt.strftime(DAY), over=rows["sold"] > rows["expected"])
     rows["text"] = [number(value, int(value < 100)) for value in rows["sold"]]
     rows["was"] = [number(value, int(value < 100)) for value in rows["expected"]]
     x = alt.X("when:T", title=None, axis=alt.Axis(grid=False, format="%Y-%m-%d", tickCount=5))
     top = 1.12 * float(np.nanmax(rows[["sold", "expected"]].to_numpy()))
     y = alt.Y("sold:Q", title=None, axis=alt.Axis(tickCount=5, format=",.12~g")).scale(domain=[0, top], nice=False)
     tips = [
-        alt.Tooltip("when:N", title=" "),
+        alt.Tooltip("when:T", format="%Y-%m-%d", title=" "),
         alt.Tooltip("text:N", title=words["sold"]),
         alt.Tooltip("was:N", title=words["expected"]),
     ]

@@ -20,6 +20,8 @@ FONT = (
     '"Noto Sans CJK SC", sans-serif'
 )
 WIDTH = 720
+DAY = "%Y-%m-%dT00:00:00"
+"""How a day is handed to a time axis: a date alone would be midnight in Greenwich, which is the day before to its west."""
 MIME = "application/vnd.vegalite.v5+json"
 
 Chart = alt.Chart | alt.LayerChart | alt.FacetChart

@@ -8,7 +8,20 @@ from typing import TYPE_CHECKING
 import altair as alt
 import pandas as pd
 
-from strategy_kit.charts.theme import OTHER, PAPER, PILOT, SOFT, WIDTH, Chart, Labels, Side, require, start_rule, worded
+from strategy_kit.charts.theme import (
+    DAY,
+    OTHER,
+    PAPER,
+    PILOT,
+    SOFT,
+    WIDTH,
+    Chart,
+    Labels,
+    Side,
+    require,
+    start_rule,
+    worded,
+)
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -49,7 +62,7 @@ def kpi_trend(
     require("kpi_trend", kept, {})
     names = sorted(kept[series].astype(str).unique(), key=lambda name: (name != "pilot", name))
     words = worded({"value": metric, **WORDS, **{name: name for name in names}}, labels)
-    rows = pd.DataFrame({"when": pd.to_datetime(kept[period]).dt.strftime("%Y-%m-%d")}).assign(
+    rows = pd.DataFrame({"when": pd.to_datetime(kept[period]).dt.strftime(DAY)}).assign(
         series=kept[series].astype(str),
         name=kept[series].astype(str).map(words),
         value=kept[metric].astype(float),
@@ -131,7 +144,7 @@ def _start(start: str | dt.date | None, when: pd.Series[str], label: str, x: alt
         return []
     day, first, last = pd.Timestamp(start), pd.Timestamp(when.min()), pd.Timestamp(when.max())
     side: Side = "right" if day > first + (last - first) / 2 else "left"
-    return start_rule(x, day.strftime("%Y-%m-%d"), label, side, HEIGHT)
+    return start_rule(x, day.strftime(DAY), label, side, HEIGHT)
 
 
 def _incomplete(rows: pd.DataFrame, label: str, x: alt.X, y: float) -> list[alt.Chart]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import altair as alt
 
 from strategy_kit.charts.curves import HEIGHT
-from strategy_kit.charts.theme import HAIR, INK, OTHER, PAPER, PILOT, SOFT, WIDTH, Chart, Labels, require, worded
+from strategy_kit.charts.theme import DAY, HAIR, INK, OTHER, PAPER, PILOT, SOFT, WIDTH, Chart, Labels, require, worded
 from strategy_kit.formats import number
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def vintage_areas(frame: pd.DataFrame, *, labels: Labels | None = None) -> Chart
     parts = [part.reset_index().melt("month", names, "vintage", name) for name, part in layered.items()]
     rows = parts[0].assign(top=parts[1]["top"], bottom=parts[2]["bottom"])
     rows["when"], rows["name"] = (
-        rows["month"].dt.strftime("%Y-%m-%d"),
+        rows["month"].dt.strftime(DAY),
         rows["vintage"].replace({"established": words["established"]}),
     )
     rows["text"] = [number(value, int(value < 100)) for value in rows["gmv"]]
@@ -72,7 +72,7 @@ def vintage_areas(frame: pd.DataFrame, *, labels: Labels | None = None) -> Chart
     spots = high.assign(middle=(high["top"] + high["bottom"]) / 2)
     tips = [
         alt.Tooltip("name:N", title=" "),
-        alt.Tooltip("when:N", title="  "),
+        alt.Tooltip("when:T", format="%Y-%m-%d", title="  "),
         alt.Tooltip("text:N", title=words["value"]),
     ]
     layers = [

@@ -142,12 +142,15 @@ def curve_of_cost(reading: Reading) -> tuple[Any, ...]:
     return title, say("levers_curve_text", span=span, least=FEWEST), figure
 
 
+def _refuse_unknown(band: str, known: list[str]) -> None:
+    if band not in (SMALL, *known):
+        raise ParameterError(f"band is one of {', '.join(known)}, not {band!r}{nearest(band, known)}")
+
+
 def ranked(reading: Reading, band: str = SMALL) -> tuple[Any, ...]:
     """Tell how levers rank among merchants of one size."""
     say, windows = reading.words, summed(reading, ("sales",))
-    known = sorted(windows.supported["size_band"].unique())
-    if band not in (SMALL, *known):
-        raise ParameterError(f"band is one of {', '.join(known)}, not {band!r}{nearest(band, known)}")
+    _refuse_unknown(band, sorted(windows.supported["size_band"].unique()))
     effects = levers.sales(windows, size_band=band)
     ranks = did.rank_intervals(effects, reading.level)
     names = {bundle: bundled(reading, bundle) for bundle in ranks["bundle"]}

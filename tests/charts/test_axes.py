@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
@@ -38,3 +41,21 @@ def test_a_percentile_ladder_says_zero_only_where_something_is() -> None:
     ]
     assert ["0" in words for words in said] == [False, True, False]
     assert all(sum(bool(re.fullmatch(r"[\d,]+", word)) for word in words) >= 3 for words in said)
+
+
+def test_days_are_the_same_west_of_greenwich() -> None:
+    drawn = (
+        "import re, pandas as pd, vl_convert; from strategy_kit import charts;"
+        "weeks = pd.date_range('2025-01-06', periods=30, freq='W-MON');"
+        "frame = pd.DataFrame({'week': weeks, 'who': 'pilot', 'gmv': range(30), 'complete': True});"
+        "chart = charts.kpi_trend(frame, metric='gmv', period='week', series='who', start=weeks[20].date());"
+        "print(re.findall('aria-label=.([^\"]*)', vl_convert.vegalite_to_svg(chart.to_dict())))"
+    )
+    told = [
+        subprocess.run(
+            [sys.executable, "-c", drawn], env=os.environ | {"TZ": zone}, capture_output=True, text=True, check=True
+        )
+        for zone in ("UTC", "America/New_York", "Asia/Shanghai")
+    ]
+    assert "2025-01-06" in told[0].stdout
+    assert len({one.stdout for one in told}) == 1

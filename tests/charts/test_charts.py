@@ -176,8 +176,10 @@ def test_incomplete_periods_are_open_dotted_and_named() -> None:
     lines = next(layer for layer in marks(spec) if layer["mark"]["type"] == "line")
     parts = rows_of(spec, lines)
     dotted = parts[~parts["solid"]].groupby("series")["when"].agg(list)
-    assert dotted["pilot"] == dotted["others"] == ["2025-07-21", "2025-07-28"], "the joining week is in both parts"
-    assert parts.loc[parts["solid"], "when"].max() == "2025-07-21"
+    assert dotted["pilot"] == dotted["others"] == ["2025-07-21T00:00:00", "2025-07-28T00:00:00"], (
+        "the joining week is in both parts"
+    )
+    assert parts.loc[parts["solid"], "when"].max() == "2025-07-21T00:00:00"
     assert "incomplete" in json.dumps(spec["layer"])
     whole = weeks().assign(complete=True)
     clean = charts.kpi_trend(whole, metric="gmv", period="week", series="who").to_dict()
