@@ -56,7 +56,9 @@ def open_dataset(folder: str | Path, *, engine: EngineName | SparkSession | None
     engine = description.engine if engine is None else engine
     distant = {t: name for t, name in patterns.items() if not name.lower().endswith(FILE_ENDS) or "://" in name}
     if engine == "duckdb":
-        remedy = 'neither Parquet nor CSV; save it as one of them, or set engine = "spark" for a table of its catalogue'
+        remedy = (
+            'no Parquet or CSV file of this folder; save it as one, or set engine = "spark" for a catalogue or address'
+        )
         laws += [f"tables.{table}: {name!r} is {remedy}" for table, name in distant.items()]
     files = {t: tuple(sorted(folder.glob(pattern))) for t, pattern in patterns.items() if t not in distant}
     laws += [f"tables.{table}: no file matches {patterns[table]!r}" for table, paths in files.items() if not paths]

@@ -71,9 +71,9 @@ def import_olist(source: str | Path, out: str | Path, *, pilot_date: date = date
 
     Examples
     --------
-    >>> import_olist("nowhere", "olist")  # doctest: +ELLIPSIS
+    >>> import_olist("nowhere", "olist")
     Traceback (most recent call last):
-    strategy_kit.errors.ParameterError: import olist breaks 6 laws: (1) olist_orders_dataset...
+    strategy_kit.errors.ParameterError: import olist: nowhere does not exist; name the folder of the downloaded files.
     """
     source, out = Path(source), Path(out).resolve()
     files = OLIST.find(source, out, _broken_date(pilot_date))

@@ -156,9 +156,9 @@ def import_online_retail(source: str | Path, out: str | Path) -> pd.DataFrame:
 
     Examples
     --------
-    >>> import_online_retail("nowhere", "retail")  # doctest: +ELLIPSIS
+    >>> import_online_retail("nowhere", "retail")
     Traceback (most recent call last):
-    strategy_kit.errors.ParameterError: import online-retail breaks 2 laws: (1) uci_online_retail_II_2009_2010.csv or...
+    strategy_kit.errors.ParameterError: import online-retail: nowhere does not exist; name the folder of the downloaded files.
     """
     out = Path(out).resolve()
     files = ONLINE_RETAIL.find(Path(source), out)

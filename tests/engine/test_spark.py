@@ -271,7 +271,8 @@ def test_tables_of_the_catalogue_and_addresses_are_read(
             )
         )
         (tmp_path / "dataset.toml").write_text(text, encoding="utf-8")
-        with pytest.raises(ContractError, match=r"'lake\.lines' is no file, and only Spark reads what is none"):
+        law = r"'lake\.lines' is no Parquet or CSV file .*merchants\.parquet' is no Parquet or CSV file of this folder"
+        with pytest.raises(ContractError, match=law):
             sk.open_dataset(tmp_path)
         shop = sk.open_dataset(tmp_path, engine=spark)
         question = {"by": ["category", "month"], "metrics": ["gmv", "orders"]}

@@ -39,7 +39,7 @@ def test_tables_in_another_encoding_and_files_of_another_kind_are_named(sample: 
     with pytest.raises(ContractError, match="table order_lines is not UTF-8; save its files as UTF-8"):
         sk.open_dataset(tmp_path)
     (tmp_path / "dataset.toml").write_text(head.format("o.xlsx"), encoding="utf-8")
-    with pytest.raises(ContractError, match=r"'o.xlsx' is neither Parquet nor CSV; save it as one of them"):
+    with pytest.raises(ContractError, match=r"'o.xlsx' is no Parquet or CSV file of this folder; save it as one"):
         sk.open_dataset(tmp_path)
 
 
