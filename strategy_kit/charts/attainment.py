@@ -38,7 +38,7 @@ def attainment(bins: pd.DataFrame, *, labels: Labels | None = None) -> Chart:
     )  # fmt: skip
     tips = [alt.Tooltip("low:Q", title=words["share"]), alt.Tooltip("merchants:Q", title=words["value"])]
     bars = alt.Chart(rows).mark_bar().encode(
-        x=x, x2="high:Q", y2=alt.Y2Datum(0), tooltip=tips,
+        x=x, x2=alt.X2("high:Q"), y2=alt.Y2Datum(0), tooltip=tips,
         y=alt.Y("merchants:Q", title=None, axis=alt.Axis(tickCount=4), scale=alt.Scale(domainMin=0)),
         color=alt.Color("met:N", scale=alt.Scale(domain=[False, True], range=[TINTS[0.50], PILOT]), legend=None),
     )  # fmt: skip

@@ -121,8 +121,10 @@ def _phases(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _limits(phases: pd.DataFrame, x: alt.X) -> list[alt.Chart]:
-    base = alt.Chart(phases).encode(x=x, x2="until:T")
-    area = base.mark_rect(color=theme.TINTS[0.95], opacity=0.6).encode(y=alt.Y("lower:Q", title=None), y2="upper:Q")
+    base = alt.Chart(phases).encode(x=x, x2=alt.X2("until:T"))
+    area = base.mark_rect(color=theme.TINTS[0.95], opacity=0.6).encode(
+        y=alt.Y("lower:Q", title=None), y2=alt.Y2("upper:Q")
+    )
     rules = [base.mark_rule(color=theme.SOFT, strokeDash=[2, 3] if name == "centre" else [6, 3]) for name in LIMITS]
     return [area, *(rule.encode(y=alt.Y(f"{name}:Q", title=None)) for rule, name in zip(rules, LIMITS, strict=True))]
 

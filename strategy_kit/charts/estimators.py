@@ -99,7 +99,7 @@ def _marks(part: pd.DataFrame, x: alt.X, *, head: bool) -> list[Any]:
     line = alt.Chart(part.dropna(subset=["left", "right"])).mark_rule(color=ink, strokeWidth=wide)
     shape: dict[str, Any] = {"shape": "diamond", "size": 160} if head else {"shape": "circle", "size": 55}
     point = base.mark_point(color=ink, fill=ink, opacity=1, **shape)
-    return [line.encode(x="left:Q", x2="right:Q", y=y), point.encode(x=x, y=y, tooltip=tips)]
+    return [line.encode(x=alt.X("left:Q"), x2=alt.X2("right:Q"), y=y), point.encode(x=x, y=y, tooltip=tips)]
 
 
 def _texts(cells: pd.DataFrame) -> list[Any]:
@@ -115,7 +115,7 @@ def _texts(cells: pd.DataFrame) -> list[Any]:
     )
     at = {name: alt.Y(f"{name}:Q", axis=None, scale=None) for name in ("top", "below", "y")}
     return [
-        base.mark_text(color=INK, **left).encode(y=at["top"], text="lines:N"),
-        noted.encode(y=at["below"], text="notes:N"),
-        ends.encode(y=at["y"], text="value:N"),
+        base.mark_text(color=INK, **left).encode(y=at["top"], text=alt.Text("lines:N")),
+        noted.encode(y=at["below"], text=alt.Text("notes:N")),
+        ends.encode(y=at["y"], text=alt.Text("value:N")),
     ]

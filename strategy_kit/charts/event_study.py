@@ -66,10 +66,10 @@ def event_study(study: Any, *, percent: bool = False, labels: theme.Labels | Non
     layers = alt.layer(
         *(theme.shade(frame[RANGE], theme.TINTS[level], x, axis) for level, frame in frames.items()),
         *(theme.edge(base, bound) for bound in ("band_low", "band_high") if banded),
-        alt.Chart(pd.DataFrame({"at": [0]})).mark_rule(color=theme.INK, strokeWidth=1).encode(y="at:Q"),
+        alt.Chart(pd.DataFrame({"at": [0]})).mark_rule(color=theme.INK, strokeWidth=1).encode(y=alt.Y("at:Q")),
         *theme.start_rule(x, -0.5, words["start"], side, HEIGHT),
-        base.mark_line(color=theme.PILOT, strokeWidth=2.25).encode(y="estimate:Q"),
-        dots.encode(y="estimate:Q", tooltip=theme.tips(**tips)),
+        base.mark_line(color=theme.PILOT, strokeWidth=2.25).encode(y=alt.Y("estimate:Q")),
+        dots.encode(y=alt.Y("estimate:Q"), tooltip=theme.tips(**tips)),
         theme.headed(rows, words["value"], -30),
     )
     edge = {"left": 2, "top": 2, "right": 8, "bottom": 2}  # the last age stands half a step from the edge

@@ -202,26 +202,30 @@ def drawn(rows: pd.DataFrame, *, note: str, unit: Unit | None = "", ticks: list[
         f"{head}. {'; '.join(part['name'] + ' ' + part['told'])}" for head, part in cells.groupby("block", sort=False)
     ]
     layers = [
-        alt.Chart(scale).mark_rule().encode(x=x, y=down("top"), y2="bottom:Q", color=alt.Color("ink:N", scale=None)),
+        alt.Chart(scale)
+        .mark_rule()
+        .encode(x=x, y=down("top"), y2=alt.Y2("bottom:Q"), color=alt.Color("ink:N", scale=None)),
         alt.Chart(scale)
         .mark_text(color=theme.SOFT, baseline="top", dy=3, align=alt.ExprRef("datum.side"))
-        .encode(x=x, y=down("bottom"), text="text:N"),
+        .encode(x=x, y=down("bottom"), text=alt.Text("text:N")),
         alt.Chart(bar)
         .mark_bar(size=12, color=theme.TINTS[0.80], stroke=theme.PILOT, strokeWidth=1)
-        .encode(x=across("left"), x2="right:Q", y=y),
-        alt.Chart(line).mark_rule(color=theme.PILOT, strokeWidth=2).encode(x=across("left"), x2="right:Q", y=y),
+        .encode(x=across("left"), x2=alt.X2("right:Q"), y=y),
+        alt.Chart(line).mark_rule(color=theme.PILOT, strokeWidth=2).encode(x=across("left"), x2=alt.X2("right:Q"), y=y),
         *(
             alt.Chart(part)
             .mark_point(color=theme.PILOT, strokeWidth=1.75, opacity=1, **KINDS[str(kind)])
             .encode(x=x, y=y, tooltip=tips)
             for kind, part in cells.dropna(subset="at").groupby("kind", sort=False)
         ),
-        base.mark_text(x=edge, dy=alt.ExprRef("datum.lift"), fontWeight=weight, **bold).encode(y=y, text="lines:N"),
+        base.mark_text(x=edge, dy=alt.ExprRef("datum.lift"), fontWeight=weight, **bold).encode(
+            y=y, text=alt.Text("lines:N")
+        ),
         base.mark_text(x="width", dx=10, dy=alt.ExprRef("datum.raise"), fontWeight=weight, **bold).encode(
             y=y, text="value:N"
         ),
-        alt.Chart(heads).mark_text(x=edge, fontWeight=600, **bold).encode(y=down("y"), text="lines:N"),
-        alt.Chart(notes).mark_text(x=edge, **{**bold, "color": theme.SOFT}).encode(y=y, text="text:N"),
+        alt.Chart(heads).mark_text(x=edge, fontWeight=600, **bold).encode(y=down("y"), text=alt.Text("lines:N")),
+        alt.Chart(notes).mark_text(x=edge, **{**bold, "color": theme.SOFT}).encode(y=y, text=alt.Text("text:N")),
     ]
     height = foot + LINE * (len(notes["text"][0]) + 0.5)
     return alt.layer(*layers).properties(width=theme.WIDTH, height=height, description=". ".join(told) + ".")

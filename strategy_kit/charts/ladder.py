@@ -82,8 +82,8 @@ def _names(bands: list[str], words: Mapping[str, str], x: alt.X, y: alt.Y) -> li
     value = f"{words['value']} ({', '.join(f'{MOVES[move][0]} {words[move]}' for move in ('up', 'down'))})"
     side = base.mark_text(align="right", x=-6, dy=alt.ExprRef("datum.dy"), color=INK, lineHeight=LINE)
     return [
-        side.encode(y=y, text="name:N"),
-        base.mark_text(y=alt.ExprRef("datum.top"), color=INK, lineHeight=LINE).encode(x=x, text="head:N"),
+        side.encode(y=y, text=alt.Text("name:N")),
+        base.mark_text(y=alt.ExprRef("datum.top"), color=INK, lineHeight=LINE).encode(x=x, text=alt.Text("head:N")),
         title.mark_text(text=words["before"], x=-6, y=-8, align="right", color=SOFT),
         title.mark_text(text=[value, words["after"]], x=0, y=up - LINE, align="left", color=SOFT, lineHeight=LINE),
     ]

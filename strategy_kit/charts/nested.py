@@ -148,7 +148,7 @@ def _frame(scale: pd.DataFrame, cells: pd.DataFrame) -> list[Any]:
         *_rules(scale, theme.HAIR),
         alt.Chart(told[["at", "text", "foot"]])
         .mark_text(color=theme.SOFT, baseline="top", dy=3)
-        .encode(x=across("at", range=_room(cells)), y=down("foot"), text="text:N"),
+        .encode(x=across("at", range=_room(cells)), y=down("foot"), text=alt.Text("text:N")),
         alt.Chart(ruled).mark_rule(color=theme.RULE, x=0, x2="width").encode(y=down("top")),
     ]
 
@@ -157,7 +157,7 @@ def _rules(scale: pd.DataFrame, ink: str) -> list[Any]:
     """Draw lines through the rows, on a phone only where the bands are, so that none runs through a name."""
     base = alt.Chart(scale[["at", "top", "bottom"]])
     base = base.transform_calculate(top=f"width < {NARROW} ? datum.bottom - {UNDER} : datum.top")
-    return [base.mark_rule(color=ink).encode(x=across("at"), y=down("top"), y2="bottom:Q")]
+    return [base.mark_rule(color=ink).encode(x=across("at"), y=down("top"), y2=alt.Y2("bottom:Q"))]
 
 
 def _bands(cells: pd.DataFrame) -> list[Any]:
@@ -168,7 +168,7 @@ def _bands(cells: pd.DataFrame) -> list[Any]:
         ink = part["kind"].eq("prediction").map({True: GREYS[level], False: theme.TINTS[level]})
         parts.append(pd.DataFrame({"left": part[low], "right": part[high], "ink": ink, **part[["narrow", "wide"]]}))
     base = _placed(pd.concat(parts)).mark_rule(strokeWidth=alt.ExprRef(f"width < {NARROW} ? 8 : 12"))
-    return [base.encode(x=across("left"), x2="right:Q", y=down("y"), color=alt.Color("ink:N", scale=None))]
+    return [base.encode(x=across("left"), x2=alt.X2("right:Q"), y=down("y"), color=alt.Color("ink:N", scale=None))]
 
 
 def _marks(cells: pd.DataFrame) -> list[Any]:
@@ -195,10 +195,10 @@ def _texts(cells: pd.DataFrame, heads: pd.DataFrame, notes: list[str], foot: flo
     below, y = pd.DataFrame({"text": [notes], "y": [foot + LINE / 2]}), down("y")
     left: dict[str, Any] = {"x": 0, "align": "left"}
     return [
-        base.mark_text(**left, dy=alt.ExprRef("datum.lift"), **style).encode(y=y, text="lines:N"),
-        base.mark_text(x="width", align="right", **style).encode(y=y, text="value:N"),
-        alt.Chart(heads).mark_text(**left, fontWeight=600, color=theme.INK).encode(y=y, text="lines:N"),
-        alt.Chart(below).mark_text(**left, color=theme.SOFT, lineHeight=LINE).encode(y=y, text="text:N"),
+        base.mark_text(**left, dy=alt.ExprRef("datum.lift"), **style).encode(y=y, text=alt.Text("lines:N")),
+        base.mark_text(x="width", align="right", **style).encode(y=y, text=alt.Text("value:N")),
+        alt.Chart(heads).mark_text(**left, fontWeight=600, color=theme.INK).encode(y=y, text=alt.Text("lines:N")),
+        alt.Chart(below).mark_text(**left, color=theme.SOFT, lineHeight=LINE).encode(y=y, text=alt.Text("text:N")),
     ]
 
 

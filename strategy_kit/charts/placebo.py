@@ -88,12 +88,12 @@ def placebo_strip(
     told["y"] = [third + LINE, third + LINE + 16]
     mean = pd.DataFrame({"percent": [at], "y": [third + LINE - 8], "y2": [height]})
     layers = [
-        alt.Chart(zero).mark_rule(color=INK, strokeWidth=1).encode(x=x, y=PIXEL, y2="y2:Q"),
-        alt.Chart(heads).mark_text(align="left", x=0, color=INK, limit=340).encode(y=PIXEL, text="text:N"),
+        alt.Chart(zero).mark_rule(color=INK, strokeWidth=1).encode(x=x, y=PIXEL, y2=alt.Y2("y2:Q")),
+        alt.Chart(heads).mark_text(align="left", x=0, color=INK, limit=340).encode(y=PIXEL, text=alt.Text("text:N")),
         *_pilots(pilots, x, edges),
         *_others(others, x, edges, second),
         _hill(chance, x, edges, height),
-        alt.Chart(mean).mark_rule(color=PILOT, strokeWidth=2).encode(x=x, y=PIXEL, y2="y2:Q"),
+        alt.Chart(mean).mark_rule(color=PILOT, strokeWidth=2).encode(x=x, y=PIXEL, y2=alt.Y2("y2:Q")),
         *_labels(told[told["text"] != ""], x, edges, PILOT),
     ]
     span = " to ".join(others["percent"].agg(["min", "max"]).map(_told)) if len(others) else "none"
@@ -145,7 +145,7 @@ def _labels(rows: pd.DataFrame, x: alt.X, edges: Floats, ink: str) -> list[alt.C
         alt.Chart(rows).transform_filter(chosen).mark_text(align=side, dx=dx, limit=alt.ExprRef(expr=left), **kind)
         for chosen, side, dx, left in sides
     ]
-    return [chart.encode(x=x, y=PIXEL, text="text:N") for chart in charts]
+    return [chart.encode(x=x, y=PIXEL, text=alt.Text("text:N")) for chart in charts]
 
 
 def _pilots(rows: pd.DataFrame, x: alt.X, edges: Floats) -> list[alt.Chart]:
@@ -168,4 +168,4 @@ def _hill(chance: pd.Series[float], x: alt.X, edges: Floats, height: float) -> A
     y = height - count * HILL / max(int(count.max()), 1)
     bars = pd.DataFrame({"percent": edges[:-1], "end": edges[1:], "n": count, "y": y, "y2": height})
     drawn = alt.Chart(bars[bars["n"] > 0]).mark_bar(color=OTHER, stroke=PAPER, strokeWidth=0.75)
-    return drawn.encode(x=x, x2="end:Q", y=PIXEL, y2="y2:Q", tooltip=[alt.Tooltip("n:Q", title="n")])
+    return drawn.encode(x=x, x2=alt.X2("end:Q"), y=PIXEL, y2=alt.Y2("y2:Q"), tooltip=[alt.Tooltip("n:Q", title="n")])

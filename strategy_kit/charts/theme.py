@@ -117,12 +117,16 @@ def headed(rows: pd.DataFrame, text: str | list[str], y: float, **style: Any) ->
 def shade(rows: pd.DataFrame, tint: str, x: alt.X, axis: alt.Axis) -> Any:
     """Fill what is between the last two columns."""
     low, high = rows.columns[-2:]
-    return alt.Chart(rows).mark_area(color=tint, opacity=1).encode(x=x, y=alt.Y(f"{low}:Q", axis=axis), y2=f"{high}:Q")
+    return (
+        alt.Chart(rows)
+        .mark_area(color=tint, opacity=1)
+        .encode(x=x, y=alt.Y(f"{low}:Q", axis=axis), y2=alt.Y2(f"{high}:Q"))
+    )
 
 
 def edge(base: alt.Chart, bound: str) -> Any:
     """Draw an end of a band as a broken line."""
-    return base.mark_line(color=SOFT, strokeWidth=1, strokeDash=[3, 2]).encode(y=f"{bound}:Q")
+    return base.mark_line(color=SOFT, strokeWidth=1, strokeDash=[3, 2]).encode(y=alt.Y(f"{bound}:Q"))
 
 
 def start_rule(x: alt.X, at: str | float, label: str, side: Side, height: int) -> list[alt.Chart]:

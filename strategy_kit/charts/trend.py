@@ -100,7 +100,7 @@ def _lines(rows: pd.DataFrame, names: list[str], title: str, x: alt.X, y: alt.Y)
     dashes = alt.Scale(domain=names, range=[[1, 0] if name == "pilot" else next(grey) for name in names])
     dash, ink = alt.StrokeDash("series:N", legend=None, scale=dashes), _ink(names)
     colour = alt.Color("series:N", legend=None, scale=ink)
-    parts = alt.Chart(_parts(rows)).encode(x=x, y=y, color=colour, detail="part:N")
+    parts = alt.Chart(_parts(rows)).encode(x=x, y=y, color=colour, detail=alt.Detail("part:N"))
     when = alt.Tooltip("when:T", format="%Y-%m-%d", title=" ")
     tips = [alt.Tooltip("name:N", title="  "), when, alt.Tooltip("value:Q", format=",.4~g", title=title)]
     dots = alt.Chart(rows).encode(x=x, y=y, tooltip=tips)
@@ -136,7 +136,7 @@ def _end_labels(rows: pd.DataFrame, names: list[str], x: alt.X, pixel: float) ->
     ends["value"] = [spot - down for spot in spots]
     text = alt.Chart(ends).mark_text(align="left", dx=10, fontWeight=600)
     ink = alt.Color("series:N", legend=None, scale=_ink(names))
-    return [text.encode(x=x, y="value:Q", text="name:N", color=ink)]
+    return [text.encode(x=x, y=alt.Y("value:Q"), text=alt.Text("name:N"), color=ink)]
 
 
 def _start(start: str | dt.date | None, when: pd.Series[str], label: str, x: alt.X) -> list[alt.Chart]:

@@ -6,11 +6,15 @@ page's sheet along, for outputs with our blocks in them alone. The exporter take
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+import pandas as pd
 
 SECTION = "application/vnd.strategy-kit.section+json"
 OPENING = "masthead"
@@ -61,9 +65,43 @@ class Section:
 
 def _drawn(chart: Any) -> dict[str, Any]:
     """Return what a chart shows, as its own display has it but for the check of its grammar, which costs as much again."""
+    import altair as alt
+
     from strategy_kit.charts.theme import renderer
 
-    return renderer(chart.to_dict(validate=False, context={"pre_transform": False}))
+    alt.data_transformers.register("strategy_kit", inline)
+    with alt.data_transformers.enable("strategy_kit", consolidate_datasets=True):
+        return renderer(chart.to_dict(validate=False, context={"pre_transform": False}))
+
+
+def inline(data: Any) -> Any:
+    """Return the rows as Altair does, without its copies of the frame: a page draws a hundred of them.
+
+    Examples
+    --------
+    >>> inline(pd.DataFrame({"week": [pd.Timestamp("2025-07-21")], "gmv": [np.inf]}))
+    {'values': [{'week': '2025-07-21T00:00:00', 'gmv': None}]}
+    """
+    import altair as alt
+
+    if not isinstance(data, pd.DataFrame) or any(dtype.kind in "mc" for dtype in data.dtypes):
+        return alt.default_data_transformer(data)
+    names = [str(name) for name in data.columns]
+    columns = [_values(column) for _, column in data.items()]
+    return {"values": [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]}
+
+
+def _values(column: pd.Series[Any]) -> list[Any]:
+    values: list[Any] = column.tolist()
+    if isinstance(column.dtype, np.dtype) and column.dtype.kind in "biu":
+        return values
+    if isinstance(column.dtype, np.dtype) and column.dtype.kind == "f":
+        return [value if math.isfinite(value) else None for value in values]
+    if column.dtype.kind == "M":
+        return ["" if value is pd.NaT else value.isoformat() for value in values]
+    values = [value.tolist() if isinstance(value, np.ndarray) else value for value in values]
+    missing = column.isna().tolist()
+    return [None if absent else value for value, absent in zip(values, missing, strict=True)]
 
 
 @cache
