@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 import re
 import shutil
@@ -188,6 +189,9 @@ def _bound(value: Any) -> Any:
 
     if isinstance(value, str) or not isinstance(value, Collection):
         return value
+    if all(type(each) in (int, dt.date) for each in value):  # as one text: a call of its own for each takes seconds
+        written = (f"date'{each}'" if isinstance(each, dt.date) else str(each) for each in value)
+        return functions.expr(f"array({', '.join(written)})")
     return functions.array(*(functions.lit(_bound(each)) for each in value))
 
 
