@@ -162,6 +162,29 @@ def refuse(kind: type[StrategyKitError], subject: str, laws: list[str]) -> None:
         raise kind(f"{subject} breaks {len(laws)} laws: {listed}")
 
 
+def level_laws(level: object) -> list[str]:
+    """Return the law that a level of confidence breaks, if it breaks it.
+
+    Examples
+    --------
+    >>> level_laws(0.95), level_laws(95)
+    ([], ['level must lie between 0 and 1, not 95'])
+    """
+    share = isinstance(level, float) and 0 < level < 1
+    return [] if share else [f"level must lie between 0 and 1, not {level!r}"]
+
+
+def seed_laws(seed: object) -> list[str]:
+    """Return the law that a seed breaks, if it breaks it.
+
+    Examples
+    --------
+    >>> seed_laws(0), seed_laws(-1)
+    ([], ['seed is a whole number, 0 or more, not -1'])
+    """
+    return [] if whole_number(seed, 0) else [f"seed is a whole number, 0 or more, not {seed!r}"]
+
+
 def whole_number(value: object, least: int) -> bool:
     """Whether `value` is an integer, of Python or numpy, of at least `least`.
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from strategy_kit.errors import ParameterError
+from strategy_kit.errors import ParameterError, level_laws, refuse
 from strategy_kit.formats import percent
 from strategy_kit.inference import BandLaw, IntervalLaw, OwnBand, Student, band_critical
 from strategy_kit.joint import Joint
@@ -121,7 +121,7 @@ class Estimates(Shown):
         ParameterError
             If `level` is not between 0 and 1.
         """
-        _refuse_level(level)
+        refuse(ParameterError, self.estimator, level_laws(level))
         low, high, p_value = self._intervals(level)
         band_low, band_high = low, high
         if isinstance(self.law, OwnBand):
@@ -170,7 +170,7 @@ class Estimates(Shown):
         ParameterError
             If `level` is not between 0 and 1.
         """
-        _refuse_level(level)
+        refuse(ParameterError, self.estimator, level_laws(level))
         law = self.law_of_average
         value, spread = (np.array([part]) for part in self.average)
         low, high = law.interval(value, spread, level)
@@ -227,8 +227,3 @@ class Estimates(Shown):
         table = self.tidy()
         rows = table.to_string(index=False, max_rows=_PRINTED, show_dimensions=len(table) > _PRINTED)
         return "\n".join([self.reading, *self.notes, rows])
-
-
-def _refuse_level(level: float) -> None:
-    if not isinstance(level, float) or not 0 < level < 1:  # type: ignore[redundant-expr]
-        raise ParameterError(f"level must lie between 0 and 1, not {level!r}")

@@ -12,7 +12,7 @@ import numpy as np
 from scipy.sparse import hstack
 from scipy.special import ndtr, ndtri, stdtr, stdtrit
 
-from strategy_kit.errors import ParameterError, whole_number
+from strategy_kit.errors import ParameterError, refuse, seed_laws, whole_number
 from strategy_kit.threads import one_blas_thread
 
 if TYPE_CHECKING:
@@ -233,6 +233,7 @@ def band_critical(
     ----------
     Montiel Olea and Plagborg-Møller (2019), "Simultaneous confidence bands", algorithm 1.
     """
+    refuse(ParameterError, "bands", seed_laws(seed))
     parts = ((None, spread),) if isinstance(spread, np.ndarray) else spread
     variance = diagonal(parts)
     held = np.flatnonzero(np.isfinite(variance) & (variance > 0))

@@ -144,7 +144,7 @@ def fit_index(
     >>> fit_index({"gmv": steady}, weeks=3, horizon=12).coefficients.round(6).tolist()
     [12.0]
     """
-    _refuse_numbers(weeks=weeks, horizon=horizon, past=past, folds=folds)
+    _refuse_numbers(weeks=weeks, horizon=horizon, past=past, folds=folds, seed=seed)
     refuse_apart(panels)
     names, first = tuple(panels), next(iter(panels.values()))
     trained = _trained(first, past + horizon)
@@ -299,10 +299,10 @@ def scorecard(
     >>> scorecard(panels, weeks=3, horizon=12)["metric"].tolist()
     ['gmv', 'luck']
     """
-    _refuse_numbers(weeks=weeks, horizon=horizon, past=0, folds=folds)
+    _refuse_numbers(weeks=weeks, horizon=horizon, past=0, folds=folds, seed=seed)
     refuse_apart(panels)
-    unknown = [] if value in panels else [f"value names no panel: {value!r}{nearest(value, panels)}"]
-    refuse(ParameterError, "scorecard", unknown)
+    if value not in panels:
+        raise ParameterError(f"scorecard: value names no panel: {value!r}{nearest(value, panels)}")
     rows, kept = [], _trained(panels[value], horizon)
     total = panels[value].outcome[kept, :horizon].sum(axis=1)
     for name, panel in panels.items():
@@ -377,11 +377,11 @@ def _held_out_r_squared(rows: pd.DataFrame) -> float:
     return 1 - float(((rows["value"] - rows["predicted"]) ** 2).sum()) / spread if spread > 0 else np.nan
 
 
-def _refuse_numbers(weeks: int, horizon: int, past: int, folds: int) -> None:
-    laws = [f"{name} is a whole number of {least} or more, not {number!r}"
-            for name, number, least in (("weeks", weeks, 1), ("horizon", horizon, 2), ("past", past, 0), ("folds", folds, 2))
-            if not whole_number(number, least)]  # fmt: skip
-    laws += [] if laws or weeks < horizon else [f"weeks lie before the horizon of {horizon}, not {weeks}"]
+def _refuse_numbers(**given: int) -> None:
+    laws = [f"{name} is a whole number, {least} or more, not {given[name]!r}" for name, least in
+            {"weeks": 1, "horizon": 2, "past": 0, "folds": 2, "seed": 0}.items() if not whole_number(given[name], least)]  # fmt: skip
+    late = not laws and given["weeks"] >= given["horizon"]
+    laws += ["weeks lie before the horizon of {horizon}, not {weeks}".format_map(given)] * late
     refuse(ParameterError, "surrogate index", laws)
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 from strategy_kit.did.attrition import ROUNDING, roster_of
 from strategy_kit.did.collapsed import by_unit, summed
 from strategy_kit.did.guards import known_errors
-from strategy_kit.errors import DesignError, ParameterError, refuse
+from strategy_kit.errors import DesignError, ParameterError, level_laws, refuse
 
 if TYPE_CHECKING:
     from strategy_kit.did.attrition import Roster
@@ -96,11 +96,9 @@ def lee_bounds(
     >>> lee_bounds(panel)[["lower", "upper", "trimmed", "trimmed_share"]].to_numpy().tolist()
     [[1.0, 2.0, 'supported', 0.25]]
     """
-    laws = []
+    laws = level_laws(level)
     if outcome not in {"change", "level"}:
         laws.append(f"outcome is 'change' or 'level', not {outcome!r}")
-    if not isinstance(level, float) or not 0 < level < 1:  # type: ignore[redundant-expr]
-        laws.append(f"level must lie between 0 and 1, not {level!r}")
     refuse(ParameterError, "lee_bounds", laws)
     roster = roster_of(panel, "lee_bounds", silent)
     value = roster.after - (roster.base if outcome == "change" else 0.0)

@@ -19,7 +19,7 @@ from strategy_kit.did.poisson import poisson, poisson_saturated
 from strategy_kit.did.regression import saturated, sun_abraham, two_way
 from strategy_kit.did.stacked import stacked
 from strategy_kit.did.synthetic import synthetic, synthetic_control
-from strategy_kit.errors import DesignError, ParameterError, nearest, refuse, whole_number
+from strategy_kit.errors import DesignError, ParameterError, level_laws, nearest, refuse, seed_laws, whole_number
 from strategy_kit.inference import Student, pooled, welch
 from strategy_kit.kept_units import refuse_apart
 from strategy_kit.panel import Panel
@@ -340,10 +340,8 @@ def _declared(frame: pd.DataFrame, headline: Mapping[str, str]) -> Array:
 
 def _refuse(panels: Mapping[str, Panel], windows: Sequence[int], level: float, seed: int) -> None:
     laws = [f"windows are whole numbers of periods, 1 or more, not {k!r}" for k in windows if not whole_number(k, 1)]
-    if not isinstance(level, float) or not 0 < level < 1:  # type: ignore[redundant-expr]
-        laws.append(f"level must lie between 0 and 1, not {level!r}")
-    if not whole_number(seed, 0):
-        laws.append(f"a seed is a whole number, 0 or more, not {seed!r}")
+    laws += level_laws(level)
+    laws += seed_laws(seed)
     refuse(ParameterError, "multiverse", laws)
     refuse_apart(panels)
     first = next(iter(panels.values()))

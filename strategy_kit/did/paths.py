@@ -11,7 +11,7 @@ import pandas as pd
 
 from strategy_kit.assigned import assigned_groups
 from strategy_kit.did.guards import ROUNDING, settled, unused_by_means
-from strategy_kit.errors import DesignError, ParameterError, whole_number
+from strategy_kit.errors import DesignError, ParameterError, refuse, seed_laws
 from strategy_kit.estimates import Estimates
 from strategy_kit.inference import Student, StudentByRow, welch
 from strategy_kit.randomisation import deals, number_of_deals
@@ -118,8 +118,7 @@ def pilot_path(panel: Panel, *, seed: int = 0) -> Estimates:
     >>> path.tidy(level=0.8)[["age", "estimate", "band_low", "band_high"]].round(2).to_numpy().tolist()
     [[-2.0, 0.55, -0.32, 1.42], [-1.0, -0.55, -1.42, 0.32], [0.0, 2.39, 1.52, 3.26]]
     """
-    if not whole_number(seed, 0):
-        raise ParameterError(f"a seed is a whole number, 0 or more, not {seed!r}")
+    refuse(ParameterError, "pilot_path", seed_laws(seed))
     groups = assigned_groups(panel)
     contrasts = _contrasts(panel, groups)
     values = groups.at_own_start(contrasts.value)

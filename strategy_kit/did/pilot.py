@@ -9,7 +9,7 @@ import pandas as pd
 
 from strategy_kit.assigned import assigned_groups
 from strategy_kit.did.guards import ROUNDING, refuse_no_spread, unused_by_means
-from strategy_kit.errors import ParameterError, whole_number
+from strategy_kit.errors import ParameterError, refuse, seed_laws
 from strategy_kit.estimates import Estimates
 from strategy_kit.inference import Student, pooled, welch
 from strategy_kit.randomisation import Randomisation
@@ -62,8 +62,7 @@ def pilot_contrast(panel: Panel, *, seed: int = 0) -> Estimates:
     >>> pilot_contrast(pilot).tidy()[["method", "estimate"]].round(2).to_numpy().tolist()
     [['welch', 2.05], ['pooled', 2.05], ['randomisation', 2.05]]
     """
-    if not whole_number(seed, 0):
-        raise ParameterError(f"a seed is a whole number, 0 or more, not {seed!r}")
+    refuse(ParameterError, "pilot_contrast", seed_laws(seed))
     groups = assigned_groups(panel)
     law = Randomisation(groups.changes, _exposure(groups), groups.start, seed)
     values, treated = groups.contrasts, groups.treated

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from strategy_kit.errors import DesignError, ParameterError, whole_number
+from strategy_kit.errors import DesignError, ParameterError, refuse, seed_laws
 from strategy_kit.inference import BAND_DRAWS
 
 if TYPE_CHECKING:
@@ -65,8 +65,7 @@ def rank_intervals(effects: Estimates, level: float = 0.95, *, seed: int = 0) ->
     [['display', 2, 2, 2], ['service', 1, 1, 1]]
     """
     effects.tidy(level)
-    if not whole_number(seed, 0):
-        raise ParameterError(f"a seed is a whole number, 0 or more, not {seed!r}")
+    refuse(ParameterError, "rank_intervals", seed_laws(seed))
     value, covariance = effects.estimate, effects.covariance
     error = np.sqrt(np.maximum(np.add.outer(np.diag(covariance), np.diag(covariance)) - 2 * covariance, 0.0))
     apart = ~np.eye(len(value), dtype=bool)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from strategy_kit.errors import ParameterError, whole_number
+from strategy_kit.errors import ParameterError, refuse, seed_laws
 from strategy_kit.inference import Student
 from strategy_kit.ratio import fieller
 
@@ -62,8 +62,7 @@ def return_per_yuan(ladder: Estimates, level: float = 0.95, *, seed: int = 0) ->
     ['fieller', 1.93, 'bounded', 0.96]
     """
     ladder.tidy(level)
-    if not whole_number(seed, 0):
-        raise ParameterError(f"a seed is a whole number, 0 or more, not {seed!r}")
+    refuse(ParameterError, "return_per_yuan", seed_laws(seed))
     (revenue, error, law), (cost, cost_error, _) = (_rung(ladder, name) for name in ("revenue", "cost"))
     random = np.random.default_rng(seed)
     low, high, form = fieller(revenue, cost, np.diag([error, cost_error]) ** 2, law=law, level=level)

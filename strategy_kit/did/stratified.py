@@ -11,7 +11,7 @@ from strategy_kit.assigned import AssignedGroups
 from strategy_kit.did.collapsed import marked
 from strategy_kit.did.guards import ROUNDING, known_errors, unused_by_means
 from strategy_kit.did.strata import WithinStrata
-from strategy_kit.errors import DesignError, ParameterError, refuse, whole_number
+from strategy_kit.errors import DesignError, ParameterError, refuse, seed_laws
 from strategy_kit.estimates import Estimates
 from strategy_kit.inference import FREEDOM_CAP, Student, StudentByRow
 
@@ -111,8 +111,7 @@ def within_categories(panel: Panel, *, eligible: pd.Series | Sequence[bool] | No
     >>> within_categories(panel).tidy()[["method", "estimate", "p_value"]].round(3).to_numpy().tolist()
     [['welch', 3.375, 0.029], ['randomisation', 3.375, 0.056]]
     """
-    if not whole_number(seed, 0):
-        raise ParameterError(f"a seed is a whole number, 0 or more, not {seed!r}")
+    refuse(ParameterError, "within_categories", seed_laws(seed))
     chosen = None if eligible is None else marked(panel, eligible, "eligible")
     _refuse(panel, named=chosen is not None)
     groups, code, names, notes = _inside(panel, chosen)

@@ -10,7 +10,7 @@ import pandas as pd
 
 from strategy_kit.assigned import group_means
 from strategy_kit.did.guards import settled
-from strategy_kit.errors import DesignError, ParameterError, refuse, whole_number
+from strategy_kit.errors import DesignError, ParameterError, refuse, seed_laws
 from strategy_kit.estimates import Estimates
 from strategy_kit.inference import Student
 from strategy_kit.randomisation import deals, number_of_deals
@@ -171,8 +171,7 @@ def _estimated(panel: Panel, seed: int, estimator: str) -> Estimates:
 
 
 def _refuse(panel: Panel, cohort: Array, seed: int, estimator: str) -> None:
-    if not whole_number(seed, 0):
-        raise ParameterError(f"a seed is a whole number of 0 or more, not {seed!r}")
+    refuse(ParameterError, estimator, seed_laws(seed))
     donors, early = int((cohort < 0).sum()), [str(start) for start in panel.cohorts[panel.starts < 2]]
     given = {"covariates": panel.covariates, "a weight": panel.weight, "a cluster": panel.cluster}
     laws = [

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import ndtri
 
-from strategy_kit.errors import DesignError, ParameterError, whole_number
+from strategy_kit.errors import DesignError, ParameterError, level_laws, refuse, whole_number
 from strategy_kit.lasting_growth.grounds import months, need
 from strategy_kit.periods import next_start
 from strategy_kit.tables_to_panel import sold_lines
@@ -152,10 +152,10 @@ def _cells(
     shop: Dataset, through: dt.date | None, burn_in_days: int, level: float
 ) -> tuple[pd.DataFrame, dict[str, int], int]:
     """Return sums and sums of squares by cohort, group and age; age −1 stands for all ages together."""
+    laws = level_laws(level)
     if not whole_number(burn_in_days, 0):
-        raise ParameterError(f"burn_in_days is a whole number of days, 0 or more, not {burn_in_days!r}")
-    if not 0 < level < 1:
-        raise ParameterError(f"level lies between 0 and 1, not {level!r}")
+        laws.append(f"burn_in_days is a whole number of days, 0 or more, not {burn_in_days!r}")
+    refuse(ParameterError, "the comparison of subsidised buyers", laws)
     need(shop, "the comparison of subsidised buyers", "platform_subsidy", "refund_amount")
     known = months(shop, through, matured=True)
     cohorts = [month for month in known if month >= shop.data_from + dt.timedelta(days=burn_in_days)]

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from strategy_kit.assigned import assigned_groups
-from strategy_kit.errors import DesignError, ParameterError, whole_number
+from strategy_kit.errors import DesignError, ParameterError, refuse, seed_laws
 from strategy_kit.estimates import Estimates
 from strategy_kit.formats import number
 from strategy_kit.inference import Student, StudentByRow, welch
@@ -286,8 +286,7 @@ def reading_width(panel: Panel, plan: Plan, *, seed: int = 0) -> ReadingWidth:
 
 
 def _refuse_seed(seed: int) -> None:
-    if not whole_number(seed, 0):
-        raise ParameterError(f"a seed is a whole number, 0 or more, not {seed!r}")
+    refuse(ParameterError, "weekly looks", seed_laws(seed))
 
 
 def _design(groups: AssignedGroups, looks: tuple[int, ...]) -> Looks:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import ndtr, stdtr, stdtrit
 
-from strategy_kit.errors import DesignError, ParameterError, refuse, whole_number
+from strategy_kit.errors import DesignError, ParameterError, level_laws, refuse, seed_laws, whole_number
 from strategy_kit.planning.past import Past
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def candidates(
     """
     laws = [] if prediction.estimator == "new_category" else ["prediction is a result of did.new_category"]
     laws += [] if whole_number(weeks, 1) else [f"weeks is a whole number of 1 or more, not {weeks!r}"]
-    laws += [] if 0 < level < 1 else [f"level lies between 0 and 1, not {level!r}"]
+    laws += level_laws(level)
     laws += [] if np.isfinite(threshold) else [f"threshold is a number of log points, not {threshold!r}"]
     if np.isnan(panel.outcome).any():
         laws.append("panel has no gaps; take it over weeks in which every category sold")
@@ -139,7 +139,7 @@ def wave(ranked: pd.DataFrame, *, pilots: int, starts: Sequence[object], seed: i
     >>> drawn.groupby("pair")["piloted"].sum().tolist(), sorted(drawn["start"].dropna())
     ([1, 1], ['W36', 'W40'])
     """
-    laws = [] if whole_number(seed, 0) else [f"seed is a whole number of 0 or more, not {seed!r}"]
+    laws = seed_laws(seed)
     if not whole_number(pilots, 1) or _PAIR * pilots > len(ranked):
         laws.append(
             f"pilots is a whole number from 1 to {len(ranked) // _PAIR}, half of the candidates, not {pilots!r}"

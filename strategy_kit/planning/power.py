@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import stdtrit
 
-from strategy_kit.errors import ParameterError, refuse, whole_number
+from strategy_kit.errors import ParameterError, level_laws, refuse, seed_laws, whole_number
 from strategy_kit.formats import number, percent
 from strategy_kit.inference import welch
 from strategy_kit.planning.past import Past
@@ -295,10 +295,8 @@ def _samples(
     level, widening, base = ({"level": 0.95, "widening": 1.0, "base": periods, **reading}[name] for name in _READ)
     laws = [f"{name!r} is none of {', '.join(_READ)}" for name in reading if name not in _READ]
     laws += _design_laws(past, pairs)
-    if not whole_number(seed, 0):
-        laws.append(f"a seed is a whole number, 0 or more, not {seed!r}")
-    if not isinstance(level, float) or not 0 < level < 1:
-        laws.append(f"level must lie between 0 and 1, not {level!r}")
+    laws += seed_laws(seed)
+    laws += level_laws(level)
     if not isinstance(widening, int | float) or not 1 <= widening < np.inf:
         laws.append(f"widening is a factor of 1 or more, not {widening!r}")
     if not whole_number(base, 1) or base > periods:

@@ -229,7 +229,8 @@ def _executed(job: Job, drawing: _Drawing) -> NotebookNode:
     import papermill
     from traitlets.config import Config
 
-    logging.getLogger("papermill").addHandler(logging.NullHandler())
+    for name in ("papermill", "asyncio"):  # also what nbclient leaves unheard when its kernel is stopped
+        logging.getLogger(name).addHandler(logging.NullHandler())
     path = str(job.draft).replace("{", "{{").replace("}", "}}")  # papermill formats the paths it is given
     stop_at, running = time.monotonic() + job.timeout, [nbformat.read(job.draft, as_version=4)]
 

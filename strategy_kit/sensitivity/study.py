@@ -10,7 +10,7 @@ import pandas as pd
 from scipy.special import ndtri, stdtrit
 
 from strategy_kit.base_age import GIVEN, NO_LINE, base_age
-from strategy_kit.errors import DesignError, ParameterError, refuse, whole_number
+from strategy_kit.errors import DesignError, ParameterError, level_laws, refuse, whole_number
 from strategy_kit.estimates import Estimates
 from strategy_kit.inference import Student
 
@@ -137,8 +137,7 @@ class Path:
 
 def path_of(study: Estimates, *, ages: int | Sequence[int] | None, since: int | None = None, level: float) -> Path:
     """Read an event study, or refuse it with all that stands in the way; covariances are widened to its t law."""
-    if not isinstance(level, float) or not 0 < level < 1:  # type: ignore[redundant-expr]
-        raise ParameterError(f"level must lie between 0 and 1, not {level!r}")
+    refuse(ParameterError, study.estimator, level_laws(level))
     _refuse_law(study)
     if not np.isfinite(study.std_error).any():
         raise DesignError(f"{study.estimator} has no standard errors; ask for them, inference='analytic'")

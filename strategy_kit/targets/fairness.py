@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import pandas as pd
 
-from strategy_kit.errors import DesignError
+from strategy_kit.errors import DesignError, ParameterError, level_laws, refuse
 from strategy_kit.ratio import effective_count, wilson_interval
 
 if TYPE_CHECKING:
@@ -76,6 +76,7 @@ def met_by_band(
     >>> met_by_band(rows, [True, True, False, True, False, False])["met"].tolist()
     [0.5, 0.5]
     """
+    refuse(ParameterError, "shares met", level_laws(level))
     if not len(targets):
         raise DesignError("no target has ended, so none was met; take a later day")
     code, bands = pd.factorize(targets["size_band"].astype("str").fillna("unknown"), sort=True)

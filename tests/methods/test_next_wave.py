@@ -113,7 +113,7 @@ def test_lots_are_fair_and_can_be_drawn_again() -> None:
 def test_what_cannot_be_asked_is_refused_all_at_once() -> None:
     panel = market()
     further = predicted(panel)
-    with pytest.raises(ParameterError, match=r"weeks is .*0.*level lies between 0 and 1, not 2") as caught:
+    with pytest.raises(ParameterError, match=r"weeks is .*0.*level must lie between 0 and 1, not 2") as caught:
         candidates(panel, further, weeks=0, level=2)
     assert "prediction" not in str(caught.value)
     with pytest.raises(ParameterError, match=r"result of did\.new_category"):

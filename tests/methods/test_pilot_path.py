@@ -235,7 +235,7 @@ REFUSED: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         DesignError,
         "unbalanced",
     ),
-    "a seed that is none": (lambda: pilot_path(pilots(1, STARTS[0]), seed=-1), ParameterError, "a seed is"),
+    "a seed that is none": (lambda: pilot_path(pilots(1, STARTS[0]), seed=-1), ParameterError, "seed is"),
 }
 
 

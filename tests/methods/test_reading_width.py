@@ -97,7 +97,7 @@ def test_designs_that_cannot_be_read_are_refused() -> None:
             DesignError, match=r"at least 6 periods before the first start, .* the panel has 5; begin it ea"
         ):
             function(short, plan)
-        with pytest.raises(ParameterError, match="a seed is a whole number, 0 or more, not -1"):
+        with pytest.raises(ParameterError, match="seed is a whole number, 0 or more, not -1"):
             function(panel(), plan, seed=-1)
         with pytest.raises(DesignError, match="needs at least two groups on each side"):
             function(panel(starts=[BEFORE + 1] + [0] * 7), plan)

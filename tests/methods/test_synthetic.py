@@ -396,5 +396,5 @@ def test_refusals(method: Any, make: Any, words: str) -> None:
 
 
 def test_a_seed_is_a_whole_number() -> None:
-    with pytest.raises(ParameterError, match="a seed is a whole number of 0 or more, not -1"):
+    with pytest.raises(ParameterError, match="seed is a whole number, 0 or more, not -1"):
         synthetic(market(1, ONE), seed=-1)

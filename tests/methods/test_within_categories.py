@@ -357,7 +357,7 @@ REFUSED: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         ParameterError,
         "eligible is true or false for each of the 4",
     ),
-    "a seed that is none": (lambda: within_categories(market(1, *SMALL["one start"]), seed=0.5), ParameterError, "a seed is"),
+    "a seed that is none": (lambda: within_categories(market(1, *SMALL["one start"]), seed=0.5), ParameterError, "seed is"),
 }  # fmt: skip
 
 
