@@ -378,8 +378,8 @@ def _held_out_r_squared(rows: pd.DataFrame) -> float:
 
 
 def _refuse_numbers(**given: int) -> None:
-    laws = [f"{name} is a whole number, {least} or more, not {given[name]!r}" for name, least in
-            {"weeks": 1, "horizon": 2, "past": 0, "folds": 2, "seed": 0}.items() if not whole_number(given[name], least)]  # fmt: skip
+    laws = [f"{name} is a whole number, {least} or more, not {given[name]!r}" for name, least in {"weeks": 1,
+            "horizon": 2, "past": 0, "folds": 2, "seed": 0}.items() if not whole_number(given[name], least)]  # fmt: skip
     late = not laws and given["weeks"] >= given["horizon"]
     laws += ["weeks lie before the horizon of {horizon}, not {weeks}".format_map(given)] * late
     refuse(ParameterError, "surrogate index", laws)
