@@ -67,7 +67,8 @@ data/demo/dataset.toml: | .venv/.ready
 	@$(compile) .venv/lib
 	@touch $@
 
-# One install for reports and tests: the report alone would take hardly less. A stamp is the last step and --clear the first, so that an interrupted install starts afresh.
+# One install for reports and tests: the report alone would take hardly less.
+# A stamp is the last step and --clear the first, so that an interrupted install starts afresh.
 .venv/.packages: requirements.lock
 	@command -v $(PYTHON) > /dev/null || { echo "$(PYTHON) was not found; install Python 3.11, 3.12 or 3.13" >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if (3, 11) <= v[:2] <= (3, 13) else \
