@@ -233,7 +233,8 @@ def _weekly_laws(given: Mapping[str, Any]) -> list[str]:
             continue
         strange = [language for language in languages if language not in known]
         laws += [
-            f"weekly.{name}: {word!r} is not a language{nearest(str(word), known)}; {known} are" for word in strange
+            f"weekly.{name}: {word!r} is not a language{nearest(str(word), known)}; {' and '.join(known)} are"
+            for word in strange
         ]
     return laws
 

@@ -139,9 +139,11 @@ def _statement(pooled: RandomEffects, value: Array, further: pd.DataFrame) -> st
         said = f"{pooled.size} categories do not settle the sign of the effect in a new one"
     else:
         said = f"{pooled.size} categories settle the sign of the effect in a new one"
-    share = further["relative_width"]
+    share, span = further["relative_width"], np.ptp(value)
+    wide = (
+        f"{(high - low) / span:.1f} times the span of the effects seen" if span > 0 else "those seen were all the same"
+    )
     return (
-        f"{said} (95 % interval from {low:.4g} to {high:.4g}, {(high - low) / np.ptp(value):.1f} times the span of the effects "
-        f"seen); with {pooled.size + 1} it would be {1 - share[1]:.0%} narrower, with {pooled.size + 2} {1 - share[2]:.0%}, were "
-        "they to spread alike"
+        f"{said} (95 % interval from {low:.4g} to {high:.4g}, {wide}); with {pooled.size + 1} it would be {1 - share[1]:.0%} "
+        f"narrower, with {pooled.size + 2} {1 - share[2]:.0%}, were they to spread alike"
     )

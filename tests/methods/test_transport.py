@@ -55,6 +55,11 @@ def test_three_categories() -> None:
     assert result.notes == (said,)
 
 
+def test_effects_that_are_all_the_same_have_no_span_to_compare_with() -> None:
+    (said,) = new_category(rows(np.full(3, 0.5), np.diag(ERROR**2))).notes
+    assert ", those seen were all the same); with 4" in said
+
+
 def test_without_each_in_turn() -> None:
     value, error = np.append(VALUE, 0.3), np.append(ERROR, 0.02)
     found = new_category(rows(value, np.diag(error**2))).details["left_out"]
