@@ -77,9 +77,8 @@ class Balanced:
         self._adjusts = given is not None
         self._regresses = given is None or method != "weighting"
         self._weighs = given is not None and method != "regression"
-        periods = (
-            np.zeros_like(cells.period) if given is None or given.ndim == 2 else np.minimum(cells.period, cells.base)
-        )
+        moving = given is not None and given.ndim > 2
+        periods = np.minimum(cells.period, cells.base) if moving else np.zeros_like(cells.period)
         fixed = np.zeros((len(units.cohort), 0)) if given is None else given
         self._constant = self._with_one(fixed) if fixed.ndim == 2 else None
         self._fits = [

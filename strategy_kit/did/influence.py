@@ -86,9 +86,11 @@ class Units:
                 if sums is not None and self.cluster is not None:
                     _add(sums, self.cluster[rows], block)
                     continue
-                covariance += block.T @ block
+                moved = np.flatnonzero(block.any(axis=0))  # a treated cohort moves no estimate of another
+                block = block[:, moved]
+                covariance[np.ix_(moved, moved)] += block.T @ block
                 if multiplier is not None:
-                    draws += multiplier.signs(len(rows), number) @ block.astype(np.float32)
+                    draws[:, moved] += multiplier.signs(len(rows), number) @ block.astype(np.float32)
                     number += 1
         if sums is not None:
             covariance = sums.T @ sums
@@ -96,13 +98,8 @@ class Units:
                 for number, first in enumerate(range(0, len(sums), BLOCK_ROWS)):
                     part = sums[first : first + BLOCK_ROWS]
                     draws += multiplier.signs(len(part), number) @ part
-        return Joint(
-            ((None, covariance),),
-            shares,
-            np.bincount(self.cohort, minlength=self.n_cohorts),
-            self.cohorts,
-            draws if len(draws) else None,
-        )
+        sizes = np.bincount(self.cohort, minlength=self.n_cohorts)
+        return Joint(((None, covariance),), shares, sizes, self.cohorts, draws if len(draws) else None)
 
 
 def _add(sums: Array, cluster: Array, block: Array) -> None:

@@ -78,7 +78,11 @@ def test_without_a_pilot_what_needs_one_is_left_out_and_named(shop: Path) -> Non
         ("[weekly]\n", ContractError, "weekly names no notebook"),
         ('[weekly]\nkpi_review = "en"\n', ContractError, r"weekly.kpi_review lists each of its languages once"),
         ('[weekly]\nkpi_review = ["en", "en"]\n', ContractError, "once"),
-        ('[weekly]\nkpi_review = ["e", "fr"]\n', ContractError, r"breaks 2 laws.*'e' is not a language.*; en and zh are"),
+        (
+            '[weekly]\nkpi_review = ["e", "fr"]\n',
+            ContractError,
+            r"breaks 2 laws.*'e' is not a language.*; en and zh are",
+        ),
         ('[weeky]\nkpi_review = ["en"]\n', ContractError, "weeky is not a key .did you mean 'weekly'"),
         ('[weekly]\nkpi_revew = ["en"]\n', ParameterError, "no notebook 'kpi_revew' .did you mean 'kpi_review'"),
         ('[weekly]\nexplore = ["en", "zh"]\n', ParameterError, "explore declares no language"),
