@@ -96,10 +96,8 @@ def lee_bounds(
     >>> lee_bounds(panel)[["lower", "upper", "trimmed", "trimmed_share"]].to_numpy().tolist()
     [[1.0, 2.0, 'supported', 0.25]]
     """
-    laws = level_laws(level)
-    if outcome not in {"change", "level"}:
-        laws.append(f"outcome is 'change' or 'level', not {outcome!r}")
-    refuse(ParameterError, "lee_bounds", laws)
+    laws = [] if outcome in {"change", "level"} else [f"outcome is 'change' or 'level', not {outcome!r}"]
+    refuse(ParameterError, "lee_bounds", laws + level_laws(level))
     roster = roster_of(panel, "lee_bounds", silent)
     value = roster.after - (roster.base if outcome == "change" else 0.0)
     given = pd.Series("all", index=panel.units) if groups is None else by_unit(groups, panel.units, "groups")[0]
