@@ -5,7 +5,8 @@ WEEK ?=
 PIP := .venv/bin/python -m pip --disable-pip-version-check --no-input -qq
 # Bytecode ahead of time, on all cores. A page is made by four processes; where Python may not write its bytecode
 # (PYTHONDONTWRITEBYTECODE, as in many containers) each would compile every module again, two seconds a process.
-compile := .venv/bin/python -m compileall -qq -j 0
+# A file of some package that this Python cannot compile is no reason to stop.
+compiled = .venv/bin/python -W ignore -m compileall -qq -j 0 $(1) || true
 demo := $(filter data/demo,$(patsubst %/,%,$(DATA)))
 # Only a LANGUAGE typed after `make` counts: most Linux desktops export one of their own.
 language := $(if $(filter command,$(origin LANGUAGE)),-p language=$(LANGUAGE))
@@ -64,7 +65,7 @@ data/demo/dataset.toml: | .venv/.ready
 .venv/.spark: .ci/spark.lock .venv/.ready
 	@echo "Installing Spark for the tests (about a minute)"
 	@$(PIP) install --no-compile --require-hashes --no-deps -r .ci/spark.lock
-	@$(compile) .venv/lib
+	@$(call compiled,.venv/lib)
 	@touch $@
 
 # One install for reports and tests: the report alone would take hardly less.
@@ -76,10 +77,10 @@ data/demo/dataset.toml: | .venv/.ready
 	@echo "Installing the pinned packages in .venv (about a minute)"
 	@$(PYTHON) -m venv --clear .venv
 	@$(PIP) install --no-compile --require-hashes --no-deps -r requirements.lock
-	@$(compile) .venv/lib
+	@$(call compiled,.venv/lib)
 	@touch $@
 
 .venv/.ready: .venv/.packages pyproject.toml
 	@$(PIP) install --no-deps --no-build-isolation --editable .
-	@$(compile) strategy_kit
+	@$(call compiled,strategy_kit)
 	@touch $@

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from strategy_kit.errors import DesignError, ParameterError, nearest, refuse, whole_number
+from strategy_kit.errors import DesignError, ParameterError, nearest, refuse, seed_laws, whole_number
 from strategy_kit.estimates import Estimates
 from strategy_kit.inference import Student
 from strategy_kit.kept_units import refuse_apart
@@ -301,8 +301,8 @@ def scorecard(
     """
     _refuse_numbers(weeks=weeks, horizon=horizon, past=0, folds=folds, seed=seed)
     refuse_apart(panels)
-    if value not in panels:
-        raise ParameterError(f"scorecard: value names no panel: {value!r}{nearest(value, panels)}")
+    unknown = [] if value in panels else [f"value names no panel: {value!r}{nearest(value, panels)}"]
+    refuse(ParameterError, "scorecard", unknown)
     rows, kept = [], _trained(panels[value], horizon)
     total = panels[value].outcome[kept, :horizon].sum(axis=1)
     for name, panel in panels.items():
@@ -377,12 +377,12 @@ def _held_out_r_squared(rows: pd.DataFrame) -> float:
     return 1 - float(((rows["value"] - rows["predicted"]) ** 2).sum()) / spread if spread > 0 else np.nan
 
 
-def _refuse_numbers(**given: int) -> None:
-    laws = [f"{name} is a whole number, {least} or more, not {given[name]!r}" for name, least in {"weeks": 1,
-            "horizon": 2, "past": 0, "folds": 2, "seed": 0}.items() if not whole_number(given[name], least)]  # fmt: skip
-    late = not laws and given["weeks"] >= given["horizon"]
-    laws += ["weeks lie before the horizon of {horizon}, not {weeks}".format_map(given)] * late
-    refuse(ParameterError, "surrogate index", laws)
+def _refuse_numbers(weeks: int, horizon: int, past: int, folds: int, seed: int) -> None:
+    laws = [f"{name} is a whole number of {least} or more, not {number!r}"
+            for name, number, least in (("weeks", weeks, 1), ("horizon", horizon, 2), ("past", past, 0), ("folds", folds, 2))
+            if not whole_number(number, least)]  # fmt: skip
+    laws += [] if laws or weeks < horizon else [f"weeks lie before the horizon of {horizon}, not {weeks}"]
+    refuse(ParameterError, "surrogate index", laws + seed_laws(seed))
 
 
 def _trained(panel: Panel, weeks: int) -> Array:

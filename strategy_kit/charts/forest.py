@@ -222,7 +222,7 @@ def drawn(rows: pd.DataFrame, *, note: str, unit: Unit | None = "", ticks: list[
             y=y, text=alt.Text("lines:N")
         ),
         base.mark_text(x="width", dx=10, dy=alt.ExprRef("datum.raise"), fontWeight=weight, **bold).encode(
-            y=y, text="value:N"
+            y=y, text=alt.Text("value:N")
         ),
         alt.Chart(heads).mark_text(x=edge, fontWeight=600, **bold).encode(y=down("y"), text=alt.Text("lines:N")),
         alt.Chart(notes).mark_text(x=edge, **{**bold, "color": theme.SOFT}).encode(y=y, text=alt.Text("text:N")),

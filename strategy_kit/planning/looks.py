@@ -186,7 +186,7 @@ def weekly_looks(panel: Panel, plan: Plan, *, seed: int = 0) -> Estimates:
     >>> study.tidy()[["look", "period"]].to_numpy().tolist(), study.notes[-1]
     ([[1, 9], [2, 10], [3, 11], [4, 12]], 'valid at all 4 declared looks')
     """
-    refuse(ParameterError, "the width of a reading", seed_laws(seed))
+    refuse(ParameterError, "weekly_looks", seed_laws(seed))
     groups = assigned_groups(panel)
     observed = panel.outcome.shape[1] - int(groups.firsts.min())
     if plan.horizon is None and observed > LONGEST:
@@ -257,7 +257,7 @@ def reading_width(panel: Panel, plan: Plan, *, seed: int = 0) -> ReadingWidth:
     >>> [reading_width(panel, plan).kind for plan in (Plan(horizon=4), Plan(horizon=4, looks=(4,)), Plan(horizon=9, looks=(9,)))]
     ['declared', 'one_look', 'undeclared']
     """
-    refuse(ParameterError, "the width of a reading", seed_laws(seed))
+    refuse(ParameterError, "reading_width", seed_laws(seed))
     groups = assigned_groups(panel)
     look = panel.outcome.shape[1] - int(groups.firsts.min())
     if plan.horizon is None:

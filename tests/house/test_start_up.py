@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import subprocess
 import sys
 from pathlib import Path
+
+import pandas as pd
+import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 SLOW = {
@@ -30,6 +34,14 @@ def test_the_package_loads_no_slow_library() -> None:
 
 def test_the_command_line_answers_without_slow_libraries() -> None:
     assert not loaded_after("import strategy_kit.cli")
+
+
+def test_what_python_may_not_compile_was_compiled_with_the_install() -> None:
+    if not sys.dont_write_bytecode:
+        pytest.skip("this Python writes the bytecode of what it imports")
+    files = [pd.__file__, sys.modules["pandas.core.frame"].__file__]
+    lacking = [file for file in files if file is None or not Path(importlib.util.cache_from_source(file)).is_file()]
+    assert not lacking, "install by make: each process compiles its imports anew, two seconds each"
 
 
 def test_a_slow_library_is_seen() -> None:
