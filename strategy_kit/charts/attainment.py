@@ -52,4 +52,4 @@ def attainment(bins: pd.DataFrame, *, labels: Labels | None = None) -> Chart:
             base.mark_text(text=words[name], color=WARNING, fontWeight=600, align=side, dx=-5 if side == "right" else 5, y=-9),
         ]  # fmt: skip
     axis = alt.Chart(rows.head(1)).mark_text(text=words["value"], align="left", x=0, y=-30, color=SOFT)
-    return alt.layer(bars, *marks, axis).properties(width=WIDTH, height=HEIGHT)
+    return alt.layer(bars, *marks, axis, width=WIDTH, height=HEIGHT)

@@ -94,7 +94,7 @@ treated: 25.0%; two-way estimate, average by weight: +1.6; forbidden, with units
     ]
     n = Count(len(rows))
     described = f"{words['value']}: {n} {n:comparison|comparisons}. {'; '.join(told)}."
-    return alt.layer(*layers).properties(width=theme.WIDTH, height=HEIGHT, description=described)
+    return alt.layer(*layers, width=theme.WIDTH, height=HEIGHT, description=described)
 
 
 def _points(rows: pd.DataFrame, words: theme.Labels) -> Any:

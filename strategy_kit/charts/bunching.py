@@ -56,7 +56,7 @@ def bunching(bins: pd.DataFrame, *, at: float = 1.0, labels: Labels | None = Non
     rule = base.mark_rule(color=WARNING, strokeWidth=1.5, y=-16, y2=HEIGHT)
     name = base.mark_text(text=words["line"], color=WARNING, fontWeight=600, align="left", dx=5, y=-9)
     axis = alt.Chart(rows.head(1)).mark_text(text=words["value"], align="left", x=0, y=-30, color=SOFT)
-    return alt.layer(bars, curve, named, rule, name, axis).properties(width=WIDTH, height=HEIGHT)
+    return alt.layer(bars, curve, named, rule, name, axis, width=WIDTH, height=HEIGHT)
 
 
 def met_by_band(shares: pd.DataFrame, *, labels: Labels | None = None) -> Chart:
@@ -95,4 +95,4 @@ def met_by_band(shares: pd.DataFrame, *, labels: Labels | None = None) -> Chart:
         layers.append(tick.mark_tick(color=WARNING, thickness=2, size=20))
         first = alt.Chart(rows.assign(promised=100 * rows["promised"]).head(1)).encode(x="promised:Q")
         layers.append(first.mark_text(text=words["promised"], color=WARNING, fontWeight=600, y=-9))
-    return alt.layer(*layers).properties(width=WIDTH, height=max(STEP, 32 * len(rows)))
+    return alt.layer(*layers, width=WIDTH, height=max(STEP, 32 * len(rows)))

@@ -83,4 +83,4 @@ def competition(components: pd.DataFrame, *, labels: Labels | None = None, start
     ]  # fmt: skip
     told = {name: "; ".join(f"{words[side]} {value}" for side, value in final[name].items()) for name in names}
     described = ". ".join(f"{words[name]}: {told[name]}" for name in names)
-    return alt.layer(*layers).properties(width=WIDTH, height=height, description=f"{described}.")
+    return alt.layer(*layers, width=WIDTH, height=height, description=f"{described}.")

@@ -97,7 +97,7 @@ def process_control(frame: pd.DataFrame, *, period: str = "week", labels: theme.
     told += list((said["when"].str[:10] + " " + said["text"]).iloc[::-1])
     span = f"{words['value']}, {rows['when'].iloc[0]:.10} to {rows['when'].iloc[-1]:.10}"
     described = "; ".join(filter(None, [span, *told]))
-    return alt.layer(*layers).properties(width=theme.WIDTH, height=HEIGHT, description=f"{described}.")
+    return alt.layer(*layers, width=theme.WIDTH, height=HEIGHT, description=f"{described}.")
 
 
 def _marked(frame: pd.DataFrame, period: str, words: theme.Labels) -> pd.DataFrame:

@@ -83,7 +83,7 @@ def retention_curves(frame: pd.DataFrame, *, percent: bool = True, labels: Label
         for name, line in rows.dropna(subset="value").groupby("name", sort=False)
     ]
     described = f"{words['value']}, by {words['age'].lower()}: {'; '.join(ends)}."
-    return alt.layer(*layers).properties(width=WIDTH, height=HEIGHT, description=described)
+    return alt.layer(*layers, width=WIDTH, height=HEIGHT, description=described)
 
 
 def _lines(rows: pd.DataFrame, lead: str, words: Labels, x: alt.X, y: alt.Y) -> list[alt.Chart]:

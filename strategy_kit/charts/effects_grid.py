@@ -83,7 +83,7 @@ interval excludes 0 in 1 of 1 cells from the start on and 0 of 1 before it.
         _legend(rows, words, 8 + min(NAME, max(map(pixels, cohorts)))),
     ]
     described = _described(rows, words, periods, cohorts)
-    return alt.layer(*layers).properties(width=theme.WIDTH, height=tall * len(cohorts), description=described)
+    return alt.layer(*layers, width=theme.WIDTH, height=tall * len(cohorts), description=described)
 
 
 def writer(values: Any, *, percent: bool = False) -> Callable[[float], str]:

@@ -66,8 +66,8 @@ def estimator_comparison(
     zero = alt.Chart(pd.DataFrame({"estimate": [0.0]})).mark_rule(color=SOFT, y=0).encode(x=x, y2=alt.value("height"))
     described = f"{words['value']}. {'; '.join(cells['told'])}."
     layers = [zero, *(layer for head, part in cells.groupby("head") for layer in _marks(part, x, head=bool(head)))]
-    chart = alt.layer(*layers, *_texts(cells))
-    return chart.properties(width=WIDTH, height=float(cells["bottom"].iloc[-1]), description=described)
+    height = float(cells["bottom"].iloc[-1])
+    return alt.layer(*layers, *_texts(cells), width=WIDTH, height=height, description=described)
 
 
 def _laid(rows: pd.DataFrame, words: Mapping[str, str], *, percent: bool) -> pd.DataFrame:

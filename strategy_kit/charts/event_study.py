@@ -63,7 +63,8 @@ def event_study(study: Any, *, percent: bool = False, labels: theme.Labels | Non
         f"the first estimate is {ends.iloc[0]}, the last {ends.iloc[1]}. {'. '.join(legend)}."
     )
     side: theme.Side = "right" if -0.5 - first > last + 0.5 else "left"
-    layers = alt.layer(
+    edge = {"left": 2, "top": 2, "right": 8, "bottom": 2}  # the last age stands half a step from the edge
+    return alt.layer(
         *(theme.shade(frame[RANGE], theme.TINTS[level], x, axis) for level, frame in frames.items()),
         *(theme.edge(base, bound) for bound in ("band_low", "band_high") if banded),
         alt.Chart(pd.DataFrame({"at": [0]})).mark_rule(color=theme.INK, strokeWidth=1).encode(y=alt.Y("at:Q")),
@@ -71,9 +72,11 @@ def event_study(study: Any, *, percent: bool = False, labels: theme.Labels | Non
         base.mark_line(color=theme.PILOT, strokeWidth=2.25).encode(y=alt.Y("estimate:Q")),
         dots.encode(y=alt.Y("estimate:Q"), tooltip=theme.tips(**tips)),
         theme.headed(rows, words["value"], -30),
+        width=theme.WIDTH,
+        height=HEIGHT,
+        description=described,
+        padding=edge,
     )
-    edge = {"left": 2, "top": 2, "right": 8, "bottom": 2}  # the last age stands half a step from the edge
-    return layers.properties(width=theme.WIDTH, height=HEIGHT, description=described, padding=edge)
 
 
 def _filled(tidy: pd.DataFrame) -> pd.DataFrame:

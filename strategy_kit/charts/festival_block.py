@@ -82,7 +82,7 @@ def festival_block(frame: pd.DataFrame, *, labels: Labels | None = None) -> Char
         *_names(block, words, x),
         alt.Chart(rows.head(1)).mark_text(text=_key(words), align="left", x=0, y=-14, color=SOFT),
     ]
-    return alt.layer(*layers).properties(width=WIDTH, height=HEIGHT, description=_told(block, words))
+    return alt.layer(*layers, width=WIDTH, height=HEIGHT, description=_told(block, words))
 
 
 def _key(words: Labels) -> str:

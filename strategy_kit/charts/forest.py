@@ -228,7 +228,7 @@ def drawn(rows: pd.DataFrame, *, note: str, unit: Unit | None = "", ticks: list[
         alt.Chart(notes).mark_text(x=edge, **{**bold, "color": theme.SOFT}).encode(y=y, text=alt.Text("text:N")),
     ]
     height = foot + LINE * (len(notes["text"][0]) + 0.5)
-    return alt.layer(*layers).properties(width=theme.WIDTH, height=height, description=". ".join(told) + ".")
+    return alt.layer(*layers, width=theme.WIDTH, height=height, description=". ".join(told) + ".")
 
 
 def _laid(

@@ -66,7 +66,7 @@ def ladder_transitions(frame: pd.DataFrame, *, labels: Mapping[str, str] | None 
     cells = "; ".join(rows["band_before"] + " → " + rows["band_after"] + " " + rows["number"] + rows["mark"])
     described = f"{words['value']}, {words['before'].lower()} → {words['after'].lower()}: {cells}."
     layers = [boxes, digits, *_names(bands, words, x, y)]
-    return alt.layer(*layers).properties(width=WIDTH, height=ROW * len(bands), description=described)
+    return alt.layer(*layers, width=WIDTH, height=ROW * len(bands), description=described)
 
 
 def _names(bands: list[str], words: Mapping[str, str], x: alt.X, y: alt.Y) -> list[alt.Chart]:

@@ -54,7 +54,7 @@ def overlap_map(pairs: pd.DataFrame, *, labels: Labels | None = None) -> Chart:
         base.mark_text(fontSize=15, color=INK).encode(text="text:N"),
     ]
     told = "; ".join(f"{row.lever} × {row.other}: {row.text}" for row in rows.itertuples())
-    chart = alt.layer(*layers).properties(width=WIDTH - 120, height=TALL * len(names))
+    chart = alt.layer(*layers, width=WIDTH - 120, height=TALL * len(names))
     return chart.properties(description=f"{words['value']}. {told}.")
 
 
@@ -111,4 +111,4 @@ def concentration_curve(curve: pd.DataFrame, *, labels: Labels | None = None) ->
         f"{row.name}: {row.cost_so_far:.0f}% of cost, {row.gain_so_far:.0f}% of gain"
         for row in rows.iloc[1:].itertuples(index=False)
     )
-    return alt.layer(*layers).properties(width=WIDTH, height=HEIGHT, description=f"{words['gain']}. {told}.")
+    return alt.layer(*layers, width=WIDTH, height=HEIGHT, description=f"{words['gain']}. {told}.")

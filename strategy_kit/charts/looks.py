@@ -83,7 +83,7 @@ def looks(
         f"{words['value']}, by {words['look'].lower()} from {number(rows['look'].iloc[0])} to {number(last['look'])}; the last "
         f"estimate is {last['shown']}, interval {last['conf']}, band {last['band']}. {'. '.join(legend)}."
     )
-    layers = alt.layer(
+    return alt.layer(
         _shade(base, y),
         *(_edge(base, bound) for bound in ("band_low", "band_high")),
         alt.Chart(pd.DataFrame({"at": [0]})).mark_rule(color=theme.INK, strokeWidth=1).encode(y="at:Q"),
@@ -92,8 +92,10 @@ def looks(
         base.mark_line(color=theme.PILOT, strokeWidth=2.25).encode(y="estimate:Q"),
         dots.encode(y="estimate:Q", tooltip=[alt.Tooltip(name, title=title) for name, title in tips.items()]),
         theme.headed(rows, words["value"], -30),
+        width=theme.WIDTH,
+        height=HEIGHT,
+        description=described,
     )
-    return layers.properties(width=theme.WIDTH, height=HEIGHT, description=described)
 
 
 def _shade(base: alt.Chart, axis: alt.Axis) -> Any:

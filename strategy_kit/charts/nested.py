@@ -80,9 +80,8 @@ def nested_forest(
         *_marks(cells),
         *_texts(cells, heads, notes, foot),
     ]
-    return alt.layer(*layers).properties(
-        width=theme.WIDTH, height=foot + (LINE * (len(notes) + 0.5) if notes else 0), description=". ".join(parts) + "."
-    )
+    height, told = foot + (LINE * (len(notes) + 0.5) if notes else 0), ". ".join(parts) + "."
+    return alt.layer(*layers, width=theme.WIDTH, height=height, description=told)
 
 
 def _laid(rows: pd.DataFrame, unit: Unit, *, shared: bool) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:

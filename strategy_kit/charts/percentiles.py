@@ -82,9 +82,8 @@ def percentile_ladder(frame: pd.DataFrame, *, labels: Labels | None = None) -> C
     key = f"○ {words['p50']}   ◆ {words['mean']}"
     title = alt.Chart(drawn.head(1)).mark_text(text=key, align="left", x=0, y=-14, color=SOFT)
     height = int(PITCH * len(drawn) + 10)
-    return alt.layer(both, half, median, mean, text, title).properties(
-        width=WIDTH, height=height, description=f"{words['value']}: {'; '.join(told)}."
-    )
+    layers, described = (both, half, median, mean, text, title), f"{words['value']}: {'; '.join(told)}."
+    return alt.layer(*layers, width=WIDTH, height=height, description=described)
 
 
 def _round_between(low: float, high: float) -> list[float]:

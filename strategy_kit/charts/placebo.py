@@ -101,7 +101,7 @@ def placebo_strip(
         f"{words['value']}. {words['pilots']}: {'; '.join(pilots['text'])}. {words['others']}: {span}. "
         f"{words['placebo']}: {len(chance):,} values. {'; '.join(told['text'][told['text'] != ''])}."
     )
-    return alt.layer(*layers).properties(width=WIDTH, height=height, description=described)
+    return alt.layer(*layers, width=WIDTH, height=height, description=described)
 
 
 def _told(value: float) -> str:

@@ -72,7 +72,6 @@ def power_curve(rows: pd.DataFrame, *, percent: bool = False, labels: theme.Labe
         alt.Chart(lines).mark_point(size=120, opacity=0, color=theme.SOFT).encode(x=x, y=y, tooltip=tip),
         *_key(names),
         theme.headed(lines, words["chance"], -14),
-    ).properties(
         width=theme.WIDTH,
         height=HEIGHT,
         description=f"{words['chance']}, by {words['value'].lower()}. {'; '.join(told)}.",
@@ -124,7 +123,6 @@ def what_if(rows: pd.DataFrame, *, percent: bool = False, labels: theme.Labels |
         base.mark_text(fontSize=_letters(cells), fontWeight=600, color=theme.PILOT, dy=-7).encode(text="told:N"),
         base.mark_text(color=theme.INK, dy=12).encode(text="chance:N"),
         theme.headed(cells, lines, -26 - LINE * len(lines), lineHeight=LINE),
-    ).properties(
         width=theme.WIDTH,
         height=CELL * len(cells["line"].unique()),
         description=f"{head}. {'; '.join(_named(rows, words) + ': ' + cells['told'] + ', ' + cells['chance'])}.",

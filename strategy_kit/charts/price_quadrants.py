@@ -72,5 +72,5 @@ def price_quadrants(shares: pd.DataFrame, *, labels: Mapping[str, str] | None = 
     corner = shares["quality"].map(words) + ", " + shares["price"].map(words) + " " + pd.Series(spans, shares.index)
     parts = corner.groupby(shares["side"].astype(str), sort=False).agg("; ".join)
     described = ". ".join(f"{words[str(side)]}: {part}" for side, part in parts.items())
-    chart = alt.layer(*layers).properties(width=WIDTH, height=height + 24)
+    chart = alt.layer(*layers, width=WIDTH, height=height + 24)
     return chart.properties(description=f"{words['value']}. {described}.")

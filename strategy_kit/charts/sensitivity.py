@@ -88,7 +88,7 @@ def sensitivity(result: Any, *, percent: bool = False, labels: theme.Labels | No
         theme.headed(rows, words["value"], -30),
     ]
     described = f"{words['value']}. {'; '.join(cells['told'])}. {words[one['restriction']]}; {mark}."
-    return alt.layer(*layers).properties(width=theme.WIDTH, height=HEIGHT, description=described)
+    return alt.layer(*layers, width=theme.WIDTH, height=HEIGHT, description=described)
 
 
 def _quoted(word: str) -> str:

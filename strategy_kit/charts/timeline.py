@@ -54,7 +54,7 @@ def effect_timeline(path: pd.DataFrame, events: pd.DataFrame, *, labels: theme.L
     rows = path[path["level"] == LEVELS[0]]
     base = alt.Chart(rows).encode(x=x)
     tips = [alt.Tooltip("age:Q", title=words["age"]), alt.Tooltip("estimate:Q", title=words["value"], format="+.1f")]
-    layers = alt.layer(
+    return alt.layer(
         *bands,
         alt.Chart(pd.DataFrame({"at": [0]})).mark_rule(color=theme.INK, strokeWidth=1).encode(y="at:Q"),
         *theme.start_rule(x, -0.5, words["start"], "left" if last > -first / 3 else "right", HEIGHT),
@@ -62,8 +62,9 @@ def effect_timeline(path: pd.DataFrame, events: pd.DataFrame, *, labels: theme.L
         base.mark_point(color=theme.PILOT, fill=theme.PILOT, size=18, opacity=1).encode(y="estimate:Q", tooltip=tips),
         theme.headed(rows, words["value"], -30),
         *_strip(events, x, (first, last)),
+        width=theme.WIDTH,
+        height=HEIGHT,
     )
-    return layers.properties(width=theme.WIDTH, height=HEIGHT)
 
 
 def _beside(*, left: bool) -> dict[str, Any]:

@@ -88,7 +88,7 @@ def kpi_trend(
         title.encode(y=alt.value(above - LINE * bool(unfinished))),
     ]
     described = f"Line chart of {words['value']} for {', '.join(words[name] for name in names)}."
-    return alt.layer(*layers).properties(width=WIDTH, height=HEIGHT, description=described)
+    return alt.layer(*layers, width=WIDTH, height=HEIGHT, description=described)
 
 
 def _ink(names: list[str]) -> alt.Scale:

@@ -60,8 +60,8 @@ def triangle(frame: pd.DataFrame, *, share: bool | None = None, labels: Labels |
     boxes = base.mark_rect(stroke=PAPER, strokeWidth=1.5).encode(color=alt.Color("fill:N", scale=None))
     count = rows["row"].nunique()
     described = f"Cohort table, {count} cohorts: {words['value']}, by {words['age'].lower()}."
-    layers = alt.layer(boxes, digits.encode(color=alt.Color("ink:N", scale=None)))
-    return layers.properties(width=WIDTH, height=ROW * count, description=described)
+    digits = digits.encode(color=alt.Color("ink:N", scale=None))
+    return alt.layer(boxes, digits, width=WIDTH, height=ROW * count, description=described)
 
 
 def _tint(depth: float) -> str:

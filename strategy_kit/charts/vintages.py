@@ -81,4 +81,4 @@ def vintage_areas(frame: pd.DataFrame, *, labels: Labels | None = None) -> Chart
         alt.Chart(rows.head(1)).mark_text(text=words["value"], align="left", x=0, y=-14, color=SOFT),
     ]
     described = f"{words['value']}, last month: {told}."
-    return alt.layer(*layers).properties(width=WIDTH, height=HEIGHT, description=described)
+    return alt.layer(*layers, width=WIDTH, height=HEIGHT, description=described)

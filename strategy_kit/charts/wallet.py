@@ -79,7 +79,7 @@ def share_and_level(split: pd.DataFrame, *, labels: theme.Labels | None = None) 
     told = [f"{name} {a:.0%} to {b:.0%}, total 100 to {c:.0f}" for name, a, b, c in
             zip(names, split["share_before"], split["share_after"], level, strict=True)]  # fmt: skip
     described = f"{words['value']}: {'; '.join(told)}."
-    return alt.layer(*layers).properties(width=theme.WIDTH, height=HEIGHT, description=described)
+    return alt.layer(*layers, width=theme.WIDTH, height=HEIGHT, description=described)
 
 
 def growth_together(bins: pd.DataFrame, *, labels: theme.Labels | None = None) -> theme.Chart:
@@ -130,7 +130,7 @@ def growth_together(bins: pd.DataFrame, *, labels: theme.Labels | None = None) -
     told = [f"{words[name]} {len(part)} bins, from {_signed(part.min())} to {_signed(part.max())}"
             for name, part in bins.groupby(bins["group"].astype(str), sort=False)["on_platform"]]  # fmt: skip
     described = f"{words['value']} against {words['total']}: {'; '.join(told)}."
-    return alt.layer(*layers).properties(width=theme.WIDTH, height=360, description=described)
+    return alt.layer(*layers, width=theme.WIDTH, height=360, description=described)
 
 
 def _signed(value: float) -> str:

@@ -75,7 +75,7 @@ def growth_waterfall(frame: pd.DataFrame, *, labels: Mapping[str, str] | None = 
         ),
     ]
     described = f"{' · '.join(heading)}: {'; '.join(rows['step'] + ' ' + rows['text'])}."
-    return alt.layer(*layers).properties(width=WIDTH, height=int(rows["bottom"].max()), description=described)
+    return alt.layer(*layers, width=WIDTH, height=int(rows["bottom"].max()), description=described)
 
 
 def _floating(frame: pd.DataFrame) -> pd.DataFrame:

@@ -89,7 +89,7 @@ def yardsticks(frame: pd.DataFrame, *, labels: Mapping[str, str] | None = None) 
         for head, part in rows.groupby("head", sort=False)
     ]
     described = f"{words['value']}. {'; '.join(told)}."
-    return alt.layer(*layers).properties(width=WIDTH, height=float(heads["bottom"].max()), description=described)
+    return alt.layer(*layers, width=WIDTH, height=float(heads["bottom"].max()), description=described)
 
 
 def _grouped(frame: pd.DataFrame) -> pd.DataFrame:

@@ -271,6 +271,8 @@ def _rows(scope: Scope, held: Mapping[str, Metric], cluster: str) -> str:
     key = f"{cluster}_id"  # of which a row has one: to count distinct ones of it would cost as much as all the rest
     counted = [replace(m, sql=f"least(count({key}), 1)") if m.sql == f"count(distinct {key})" else m for m in plain]
     inner = unit_rows(scope, own, cluster, *(valued(scope.shop, metric) for metric in counted))
+    if not own:
+        return inner
     kept = [*scope.aliases(), "unit"]
     values = [f"any_value({column(m.name)}) as {column(m.name)}" for m in plain] + [valued(scope.shop, m) for m in own]
     return f"select {', '.join([*kept, *values])} from ({inner}) {grouped(len(kept))}"

@@ -261,6 +261,7 @@ def _render(nb: NotebookNode, parts: dict[str, Any]) -> str:
         extra_loaders=[FileSystemLoader(HERE)],
         filters={"markdown": _markdown(), "span": _span, "numeric": _numeric},
         exclude_input=True,
+        default_preprocessors=["nbconvert.preprocessors.CoalesceStreamsPreprocessor"],
     )
     html, _ = exporter.from_notebook_node(nb, resources={"page": page})
     return str(html).replace(_POLICY, _policy(html, parts["scripts"]), 1)

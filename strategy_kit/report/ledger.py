@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from scipy.special import stdtrit
 
 from strategy_kit.errors import ContractError, NotebookError, ParameterError, refuse
 from strategy_kit.periods import parse_week
@@ -203,6 +202,8 @@ def followed(ledger: pd.DataFrame) -> pd.DataFrame:
     1      0.14     0.15     0.21       True    True
     2      0.21      NaN      NaN       <NA>    <NA>
     """
+    from scipy.special import stdtrit  # here, as the runner reads the ledger before any kernel starts
+
     keys, group = ["notebook", "metric", "week"], ["notebook", "metric"]
     told = ledger.dropna(subset=["week", "estimate"])
     told = told[told["metric"].fillna("") != ""].sort_values([*keys, "published_at"], kind="stable")

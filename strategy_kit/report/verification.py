@@ -119,8 +119,8 @@ def named(places: Mapping[str, str], never: Never) -> Iterator[str]:
 def _words(text: str) -> Iterator[str]:
     """Yield all that may be an id: words, what stands between spaces and marks, and several of these in a row."""
     for pattern in _WORDS:
-        yield from (word.strip(".!?-/…–—") for word in re.findall(pattern, text))
-    for phrase in re.split(f"[{_MARKS}]", text):
+        yield from (word.strip(".!?-/…–—") for word in set(re.findall(pattern, text)))
+    for phrase in set(re.split(f"[{_MARKS}]", text)):
         row = phrase.split()
         for length in range(2, _LONGEST + 1):
             yield from (" ".join(row[at : at + length]).rstrip(".!?…") for at in range(len(row) - length + 1))
