@@ -169,18 +169,23 @@ def show(found: Answer) -> None:
 
 
 def record(part: str, rows: Iterable[Answer], **about: Any) -> None:
-    """Write rows to results/`part`.json, in the place of those of the same case and size; on another machine, of all."""
-    file, here, rows = RESULTS / f"{part}.json", {**machine(), **about}, list(rows)
-    fresh = {(one["case"], one["size"]) for one in rows}
-    kept = []
-    if file.exists():
-        before = json.loads(file.read_text(encoding="utf-8"))
-        same = before["machine"]["processor"] == here["processor"]
-        kept = [one for one in before["rows"] if same and (one["case"], one["size"]) not in fresh]
+    """Write rows to results/`part`.json, in the place of those of the same case and size; on another machine, of the case."""
+    file, here = RESULTS / f"{part}.json", {**machine(), **about}
+    rows = [{**one, "processor": here["processor"]} for one in rows]
+    fresh, cases = {(one["case"], one["size"]) for one in rows}, {one["case"] for one in rows}
+    before = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {"machines": [], "rows": []}
+    kept = [
+        one
+        for one in before["rows"]
+        if one["case"] not in cases
+        or (one["processor"] == here["processor"] and (one["case"], one["size"]) not in fresh)
+    ]
+    others = {one["processor"] for one in kept} - {here["processor"]}
+    machines = [*(one for one in before["machines"] if one["processor"] in others), here]
     listed = ",\n  ".join(json.dumps(one, ensure_ascii=False) for one in kept + rows)
-    about_it = json.dumps(here, ensure_ascii=False, indent=1).replace("\n", "\n ")
+    about_them = json.dumps(machines, ensure_ascii=False, indent=1).replace("\n", "\n ")
     RESULTS.mkdir(exist_ok=True)
-    file.write_text(f'{{"machine": {about_it},\n "rows": [\n  {listed}\n ]}}\n', encoding="utf-8")
+    file.write_text(f'{{"machines": {about_them},\n "rows": [\n  {listed}\n ]}}\n', encoding="utf-8")
     print(f"{file.relative_to(HERE.parent)} written")
 
 

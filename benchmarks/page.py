@@ -26,10 +26,10 @@ EXECUTORS = (8, 32, 128)
 
 
 class Part(NamedTuple):
-    """What one script measured, and on which machine."""
+    """What one script measured, and on which machines, the last one last."""
 
     name: str
-    machine: dict[str, Any]
+    machines: list[dict[str, Any]]
     rows: pd.DataFrame
 
 
@@ -39,7 +39,7 @@ def part(name: str) -> Part | None:
     if not file.exists():
         return None
     told = json.loads(file.read_text(encoding="utf-8"))
-    return Part(name, told["machine"], pd.DataFrame(told["rows"]))
+    return Part(name, told["machines"], pd.DataFrame(told["rows"]))
 
 
 def listing(rows: Iterable[Iterable[Any]], heads: list[str], words: int = 1) -> str:
@@ -164,7 +164,7 @@ def growth(found: Part) -> dict[str, str]:
         )
     picture = draw(found.rows, "growth", "size of what grows", columns=2)
     heads = ["what grows", "work", "least", "most", "CPU per doubling", "most in a step", "peak at most, GiB"]
-    still = {name: f"{found.machine[name]:,} {name}" for name in ("merchants", "periods", "cohorts")}
+    still = {name: f"{found.machines[-1][name]:,} {name}" for name in ("merchants", "periods", "cohorts")}
     told = f"{' × '.join(still.values())} for estimators; merchants grow with order lines"
     return {"growth": f"What stands still: {told}.\n\n{listing(lines, heads, 4)}\n\n{picture}"}
 
@@ -235,14 +235,16 @@ def draw(rows: pd.DataFrame, name: str, what: str, columns: int) -> str:
 
 
 def machines(found: list[Part]) -> str:
-    """Say on what and when each part was measured."""
+    """Say on what and when each part was measured; the rows of a case are always of one machine."""
     lines = []
-    for one in found:
-        about, dates = one.machine, one.rows["date"]
+    for one, about in [(each, about) for each in found for about in each.machines]:
+        rows = one.rows[one.rows["processor"] == about["processor"]]
+        cases = f": {', '.join(rows['case'].unique())}" if len(one.machines) > 1 else ""
         versions = {**about["versions"], **about.get("peers", {})}
         listed = ", ".join(f"{name} {version}" for name, version in versions.items())
         cores = f"{about['processors']} × {about['processor']}, {about['memory']} GiB, {about['system']}"
-        lines.append([one.name, " to ".join(sorted({dates.min(), dates.max()})), cores, about["load"], listed])
+        days = " to ".join(sorted({rows["date"].min(), rows["date"].max()}))
+        lines.append([f"{one.name}{cases}", days, cores, about["load"], listed])
     return listing(lines, ["part", "measured", "machine", "load at the end", "versions"], 5)
 
 

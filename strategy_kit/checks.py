@@ -9,6 +9,7 @@ import pandas as pd
 from strategy_kit.contract import TABLES, Kind, Law, Table
 from strategy_kit.engine import kind_of, quoted
 from strategy_kit.errors import nearest
+from strategy_kit.formats import Count
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -135,8 +136,8 @@ def _kind_law(engine: Engine, table: str, column: str, kind: Kind, given: str) -
     if kind_of(given) == "text" and kind in _STORED:
         bad = f"{name} is not null and try_cast({name} as {_STORED[kind]}) is null"
         found = engine.frame(f"select count(*) as n, min({name}) as first from {quoted(table)} where {bad}")
-        if found["n"][0]:
-            law += f" ({found['n'][0]} rows cannot be read as one, for example {found['first'][0]!r})"
+        if n := Count(found["n"][0]):
+            law += f" ({n} {n:row|rows} cannot be read as one, for example {found['first'][0]!r})"
     return [law]
 
 
@@ -148,8 +149,9 @@ def _finite_laws(engine: Engine, table: str, column: str) -> list[str]:
                    sum(abs({name})) filter (where {known}) as whole,
                    sum(abs({name} - round({name}, {_DECIMALS}))) filter (where {known}) as lost from {quoted(table)}"""
     ).iloc[0]
-    if rows := int(found["n"]):
-        laws.append(f"{table}.{column} must be finite and below {_LARGEST:.0e}, but {rows} rows are not; correct them")
+    if n := Count(found["n"]):
+        law = f"{table}.{column} must be finite and below {_LARGEST:.0e}, but {n} {n:row is|rows are} not"
+        laws.append(f"{law}; correct {n:it|them}")
     if column in _MONEY and found["lost"] > _COARSE * found["whole"]:
         share = found["lost"] / found["whole"]
         law = f"{table}.{column} keeps {_DECIMALS} decimals, which would lose {share:.1%} of these amounts"
@@ -161,9 +163,9 @@ def _exact_laws(engine: Engine, table: str, column: str, given: str) -> list[str
     name = quoted(column)
     wrong = f"({name} <> floor({name}) or abs({name}) >= {_WHOLE if given in _FLOATS else 2**63})"
     wrong = f"not isnan({name}) and {wrong}" if given in _FLOATS else wrong
-    rows = engine.frame(f"select count(*) as n from {quoted(table)} where {wrong}")["n"][0]
-    law = f"{table}.{column} holds {given}, in which {rows} rows are no whole numbers that can be told apart"
-    return [f"{law}; store identifiers as text or 64-bit whole numbers"] if rows else []
+    n = Count(engine.frame(f"select count(*) as n from {quoted(table)} where {wrong}")["n"][0])
+    law = f"{table}.{column} holds {given}, in which {n} {n:row is no whole number|rows are no whole numbers}"
+    return [f"{law} that can be told apart; store identifiers as text or 64-bit whole numbers"] if n else []
 
 
 def run_laws(engine: Engine, tables: list[str], window: Mapping[str, dt.date]) -> pd.DataFrame:

@@ -128,6 +128,7 @@ def _import(given: argparse.Namespace) -> Result:
 
 
 def _check(given: argparse.Namespace) -> Result:
+    from strategy_kit.formats import Count
     from strategy_kit.health import read_totals
     from strategy_kit.opening import open_dataset
 
@@ -138,19 +139,18 @@ def _check(given: argparse.Namespace) -> Result:
     issues = shop.check(read_totals(given.totals) if known else None)
     broken = issues[issues["rows"] > 0].sort_values(["severity", "rows"], ascending=[True, False])
     print(_laws_table(issues))
-    errors = int((broken["severity"] == "error").sum())
-    for row in broken.itertuples():
-        print(
-            f"{row.severity}: {row.table}: {row.check}: {row.rows} rows, first: {row.example}; {row.remedy}",
-            file=sys.stderr,
-        )
-    warnings = len(broken) - errors
+    errors = Count((broken["severity"] == "error").sum())
+    warnings = Count(len(broken) - errors)
+    for row, n in zip(broken.itertuples(), map(Count, broken["rows"]), strict=True):
+        law = f"{row.severity}: {row.table}: {row.check}: {n} {n:row|rows}, first: {row.example}; {row.remedy}"
+        print(law, file=sys.stderr)
     if given.totals is not None and not errors:
         given.totals.parent.mkdir(parents=True, exist_ok=True)
         fresh = given.totals.with_name(f".{given.totals.name}.fresh")
         shop.totals().to_csv(fresh, index=False, lineterminator="\n")
         fresh.replace(given.totals)
-    print(f"{len(issues)} laws: {len(issues) - len(broken)} kept, {errors} errors, {warnings} warnings")
+    told = f"{errors} {errors:error|errors}, {warnings} {warnings:warning|warnings}"
+    print(f"{len(issues)} laws: {len(issues) - len(broken)} kept, {told}")
     return {"laws": len(issues), "errors": errors, "warnings": warnings, "exit_code": 4 if errors else 0}
 
 

@@ -11,6 +11,7 @@ import pandas as pd
 
 from strategy_kit import health, tables_to_panel
 from strategy_kit.errors import ContractError, DesignError, ParameterError, refuse
+from strategy_kit.formats import Count
 from strategy_kit.periods import checked_period, day_of, last_complete, next_start, parse_week, period_start, week_label
 from strategy_kit.shown import Shown, dataset_view
 
@@ -162,9 +163,10 @@ class Dataset(Shown):
             Naming every broken law with its rows, first example and remedy.
         """
         found = self.check(previous)
+        broken = found.query("severity == 'error' and rows > 0")
         laws = [
-            f"{row.table}: {row.check}, but {row.rows} rows break it (first: {row.example}); {row.remedy}."
-            for row in found.query("severity == 'error' and rows > 0").itertuples()
+            f"{row.table}: {row.check}, but {n} {n:row breaks|rows break} it (first: {row.example}); {row.remedy}."
+            for row, n in zip(broken.itertuples(), map(Count, broken["rows"]), strict=True)
         ]
         refuse(ContractError, f"data set {self.name!r}", laws)
         return found

@@ -168,10 +168,10 @@ def level_laws(level: object) -> list[str]:
     Examples
     --------
     >>> level_laws(0.95), level_laws(95)
-    ([], ['level must lie between 0 and 1, not 95'])
+    ([], ['level must lie between 0 and 1, not 95; write 95 percent as 0.95'])
     """
     share = isinstance(level, float) and 0 < level < 1
-    return [] if share else [f"level must lie between 0 and 1, not {level!r}"]
+    return [] if share else [f"level must lie between 0 and 1, not {level!r}; write 95 percent as 0.95"]
 
 
 def seed_laws(seed: object) -> list[str]:
@@ -180,9 +180,9 @@ def seed_laws(seed: object) -> list[str]:
     Examples
     --------
     >>> seed_laws(0), seed_laws(-1)
-    ([], ['seed is a whole number, 0 or more, not -1'])
+    ([], ['seed is a whole number, 0 or more, not -1; choose one such as 0'])
     """
-    return [] if whole_number(seed, 0) else [f"seed is a whole number, 0 or more, not {seed!r}"]
+    return [] if whole_number(seed, 0) else [f"seed is a whole number, 0 or more, not {seed!r}; choose one such as 0"]
 
 
 def whole_number(value: object, least: int) -> bool:

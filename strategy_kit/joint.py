@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.sparse import csr_array, eye_array, hstack, vstack
 
 from strategy_kit.inference import band_critical, diagonal
 
@@ -96,24 +97,24 @@ class Joint:
         """Return the same with estimates marked in `lost` (K,) silent too."""
         return replace(self, silent=lost if self.silent is None else self.silent | lost)
 
-    def combined(self, weights: Array, weight_gradient: Array) -> Joint:
+    def combined(self, weights: Array | csr_array, weight_gradient: Array) -> Joint:
         """Return the law of `weights` @ estimates, whose weights depend on the shares too.
 
         Parameters
         ----------
         weights
-            (J, K).
+            (J, K), mostly zeros where many periods are averaged.
         weight_gradient
             (J, G): derivative of the combinations with respect to the shares through the weights alone.
         """
-        groups = len(self.shares)
-        kept = np.hstack([np.zeros((groups, weights.shape[1])), np.eye(groups)])
-        change = np.vstack([np.hstack([weights, weight_gradient]), kept])
-        whole, upright = np.zeros((len(change), len(change))), np.ascontiguousarray(change.T)
+        own = hstack([csr_array(weights), csr_array(weight_gradient)])
+        shares = eye_array(own.shape[1], format="csr")[weights.shape[1] :]
+        change = vstack([own, shares], format="csr")
+        whole = np.zeros((change.shape[0], change.shape[0]))
         for factor, middle in self.parts:
-            left = change if factor is None else (factor.T @ upright).T
-            whole += left @ middle @ left.T
-        drawn = None if self.draws is None else self.draws @ change.T
+            left = change if factor is None else change @ factor
+            whole += left @ (left @ middle).T
+        drawn = None if self.draws is None else (change @ self.draws.T).T
         return Joint(((None, whole),), self.shares, self.count, self.cohorts, drawn)
 
     def of_shares(self, held: Array, cohorts: pd.Index) -> Joint:

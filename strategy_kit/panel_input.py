@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from strategy_kit.errors import ContractError, refuse
+from strategy_kit.formats import Count
 from strategy_kit.identifiers import all_differ
 from strategy_kit.moments import BLOCK_ROWS
 from strategy_kit.periods import ages, period_length
@@ -50,7 +51,9 @@ def times_of(values: pd.Series, what: str) -> pd.Series:
 
 def late_notes(units: int) -> tuple[str, ...]:
     """Say how many units start after the last period."""
-    return (f"{units} units start after the last period and count as never treated",) if units else ()
+    n = Count(units)
+    told = f"{n} {n:unit starts|units start} after the last period and {n:counts|count} as never treated"
+    return (told,) if units else ()
 
 
 def cohorts_of(given: pd.Series, periods: pd.Index) -> tuple[Array, pd.Index, Array | None]:
@@ -100,8 +103,9 @@ def cohorts_of(given: pd.Series, periods: pd.Index) -> tuple[Array, pd.Index, Ar
 def _refuse_ambiguous_zero(zero: Array, *, unmarked: bool, periods: pd.Index) -> None:
     """Refuse a 0 that may be a period or, as many files write it, no start at all."""
     if zero.any() and periods[0] < 0 and unmarked:
+        n = Count(zero.sum())
         raise ContractError(
-            f"treated_from is 0 for {int(zero.sum())} units, which can mean never or the period 0 of {periods[0]} to "
+            f"treated_from is 0 for {n} {n:unit|units}, which can mean never or the period 0 of {periods[0]} to "
             f"{periods[-1]}; write never as missing, or number periods from 1"
         )
 
@@ -321,8 +325,8 @@ def read(frame: pd.DataFrame, names: Columns) -> Rows:
         moved = layout.moved(_comparable(column))
         laws += _constant_law(str(column.name), layout.unit_code[moved], layout.units, remedy) if len(moved) else []
     if names.cluster is not None and frame[names.cluster].isna().any():
-        missing = int(frame[names.cluster].isna().sum())
-        laws.append(f"{names.cluster} is missing in {missing} rows; give each unit a cluster or leave the rows out")
+        n = Count(frame[names.cluster].isna().sum())
+        laws.append(f"{names.cluster} is missing in {n} {n:row|rows}; give each unit a cluster or leave the rows out")
     refuse(ContractError, "panel", laws)
     return Rows(layout, starts, numbers)
 
@@ -361,12 +365,11 @@ def _finite_law(frame: pd.DataFrame, column: str, values: Array, unit: str | Non
     wrong = ~np.isfinite(values) | (positive & (values <= 0))
     if not wrong.any():
         return []
-    row = int(np.flatnonzero(wrong)[0])
-    kind = "a positive number" if positive else "a finite number"
+    row, n, kind = int(np.flatnonzero(wrong)[0]), Count(wrong.sum()), "positive" if positive else "finite"
     where = "" if unit is None else f", unit {frame[unit].iloc[row]}"
-    rows = f"{int(wrong.sum())} rows are missing, infinite{', zero or negative' * positive} or text"
+    rows = f"{n} {n:row is|rows are} missing, infinite{', zero or negative' * positive} or text"
     first = f"(first: {frame[column].iloc[row]}{where})"
-    return [f"{column} must be {kind}, but {rows} {first}; fill them or leave the rows out"]
+    return [f"{column} must be a {kind} number, but {rows} {first}; fill them or leave the rows out"]
 
 
 def _row_laws(frame: pd.DataFrame, names: tuple[str, str], unit_code: Array, period_code: Array) -> list[str]:
@@ -375,7 +378,8 @@ def _row_laws(frame: pd.DataFrame, names: tuple[str, str], unit_code: Array, per
     laws = []
     for name, code in ((unit, unit_code), (period, period_code)):
         if len(code) and code.min() < 0:
-            laws.append(f"{name} is missing in {int((code < 0).sum())} rows; fill it or leave the rows out")
+            n = Count((code < 0).sum())
+            laws.append(f"{name} is missing in {n} {n:row|rows}; fill it or leave the rows out")
     cell = unit_code.astype(np.int64) * (int(period_code.max(initial=0)) + 1) + period_code
     known = (unit_code >= 0) & (period_code >= 0)
     seen = np.zeros(int(cell.max(initial=0)) + 1, dtype=bool)
@@ -383,15 +387,14 @@ def _row_laws(frame: pd.DataFrame, names: tuple[str, str], unit_code: Array, per
     if seen.sum() < known.sum():
         counts = np.bincount(cell[known])
         row = int(np.flatnonzero(known & (cell == int(np.argmax(counts > 1))))[0])
-        laws.append(
-            f"{unit} and {period} must not repeat, but {int((counts - 1)[counts > 1].sum())} rows do "
-            f"(first: {frame[unit].iloc[row]}, {frame[period].iloc[row]}); sum or drop them first"
-        )
+        n, first = Count((counts - 1)[counts > 1].sum()), f"{frame[unit].iloc[row]}, {frame[period].iloc[row]}"
+        law = f"{unit} and {period} must not repeat, but {n} {n:row does|rows do} (first: {first})"
+        laws.append(f"{law}; sum or drop them first")
     return laws if len(frame) else ["the frame has no row; check what was selected"]
 
 
 def _constant_law(column: str, moved: Array, units: pd.Index, remedy: str) -> list[str]:
     """Say that a column changes within the units whose codes are given."""
-    count = len(np.unique(moved))
-    law = f"{column} must be the same in all rows of a unit, but it changes in {count} units (first: {units[moved[0]]})"
-    return [f"{law}; {remedy}"]
+    n, first = Count(len(np.unique(moved))), units[moved[0]]
+    law = f"{column} must be the same in all rows of a unit, but it changes in {n} {n:unit|units}"
+    return [f"{law} (first: {first}); {remedy}"]

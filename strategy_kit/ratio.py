@@ -62,7 +62,7 @@ def fieller(
         raise ParameterError(
             "the covariance of numerator and denominator must be finite and symmetric, its variances not below 0"
         )
-    refuse(ParameterError, "fieller", level_laws(level))
+    refuse(ParameterError, "interval of a ratio", level_laws(level))
     critical = float(law.interval(np.zeros(1), np.ones(1), level)[1][0])
     square = under**2 - critical**2 * under_variance
     middle = over * under - critical**2 * shared

@@ -11,6 +11,7 @@ import pandas as pd
 
 from strategy_kit.engine import DistantEngine
 from strategy_kit.errors import DesignError, ParameterError, nearest, refuse
+from strategy_kit.formats import Count
 from strategy_kit.identifiers import places
 from strategy_kit.metrics import plain_metric
 from strategy_kit.periods import next_start, period_start
@@ -66,8 +67,9 @@ def merchant_panel(
         panel: Panel = _summed(engine, _Asked(shop, outcome, period, periods), here, collected)
     else:
         panel = panel_of_merchants(shop, outcome, period, periods, here.set_index("merchant_id"))
-    late = int(rows["n"].sum() - here["n"].sum())
-    return panel.noting(f"{late} merchants opened after {periods[0]} and were left out") if late else panel
+    late = Count(rows["n"].sum() - here["n"].sum())
+    told = f"{late} {late:merchant|merchants} opened after {periods[0]} and {late:was|were} left out"
+    return panel.noting(told) if late else panel
 
 
 def category_panel(shop: Dataset, outcome: str, period: Period, periods: list[dt.date], pool_below: float) -> Panel:

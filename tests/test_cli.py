@@ -62,10 +62,10 @@ def test_check_of_the_sample_exits_0(sample: Path, capsys: pytest.CaptureFixture
 def test_check_without_json_prints_none(small: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", str(small)]) == 0
     out, err = capsys.readouterr()
-    assert "0 errors, 1 warnings" in out.splitlines()[-1]
+    assert "0 errors, 1 warning" in out.splitlines()[-1]
     assert "{" not in out
     assert err.startswith(
-        "warning: order_lines: category is known: 1 rows, first: order_id a, line_id 2, category missing"
+        "warning: order_lines: category is known: 1 row, first: order_id a, line_id 2, category missing"
     )
 
 
@@ -83,7 +83,7 @@ def test_totals_of_the_last_call_show_restated_weeks_and_are_renewed(
     lines = pd.read_parquet(data / "order_lines.parquet")
     lines.drop(lines.index[lines["paid_at"] >= "2025-03-03"][:3]).to_parquet(data / "order_lines.parquet")
     assert main(call) == 0
-    assert "no complete week was restated: 1 rows" in last_line(capsys)[1]
+    assert "no complete week was restated: 1 row," in last_line(capsys)[1]
     assert totals.read_bytes() != first
     totals.write_text("week,gmv\n", encoding="utf-8")
     assert main(call) == 4

@@ -38,49 +38,17 @@ from strategy_kit.charts.vintages import vintage_areas
 from strategy_kit.charts.wallet import growth_together, share_and_level
 from strategy_kit.charts.waterfall import growth_waterfall
 from strategy_kit.charts.yardsticks import yardsticks
+from strategy_kit.first_arguments import hold_first_arguments
 
 enable()
 
 __all__ = [
-    "attainment",
-    "bacon",
-    "bunching",
-    "cohort_paths",
-    "competition",
-    "concentration_curve",
-    "effect_timeline",
-    "effects_grid",
-    "estimator_comparison",
-    "event_study",
-    "festival_block",
-    "figure",
-    "fitting",
-    "forest",
-    "gross_to_net",
-    "growth_together",
-    "growth_waterfall",
-    "kpi_trend",
-    "ladder_transitions",
-    "looks",
-    "met_by_band",
-    "metrics_forest",
-    "multiverse",
-    "nested_forest",
-    "overlap_map",
-    "percentile_ladder",
-    "placebo_strip",
-    "power_curve",
-    "price_quadrants",
-    "process_control",
-    "rank_intervals",
-    "retention_curves",
-    "selection_windows",
-    "sensitivity",
-    "share_and_level",
-    "stacked_effects",
-    "synthetic_pair",
-    "triangle",
-    "vintage_areas",
-    "what_if",
-    "yardsticks",
-]
+    "attainment", "bacon", "bunching", "cohort_paths", "competition", "concentration_curve", "effect_timeline",
+    "effects_grid", "estimator_comparison", "event_study", "festival_block", "figure", "fitting", "forest", "gross_to_net",
+    "growth_together", "growth_waterfall", "kpi_trend", "ladder_transitions", "looks", "met_by_band", "metrics_forest",
+    "multiverse", "nested_forest", "overlap_map", "percentile_ladder", "placebo_strip", "power_curve", "price_quadrants",
+    "process_control", "rank_intervals", "retention_curves", "selection_windows", "sensitivity", "share_and_level",
+    "stacked_effects", "synthetic_pair", "triangle", "vintage_areas", "what_if", "yardsticks"
+]  # fmt: skip
+
+hold_first_arguments(globals())

@@ -34,6 +34,11 @@ def event_study(study: Any, *, percent: bool = False, labels: theme.Labels | Non
     labels
         Words: "value" (axis title with the unit), "age", "start", and the legend "nested", "single", "band".
 
+    Raises
+    ------
+    ParameterError
+        If what is given is no result or tidy frame, has no rows or lacks columns, or a word is unknown.
+
     Examples
     --------
     >>> ages = pd.DataFrame({"age": [-1, 0, 1], "estimate": [0.0, 1, 2], "conf_low": [0.0, 0, 1]})
@@ -42,7 +47,10 @@ def event_study(study: Any, *, percent: bool = False, labels: theme.Labels | Non
     words = theme.worded(WORDS, labels)
     tidy = getattr(study, "tidy", lambda **_: study)
     levels = list(theme.TINTS) if hasattr(study, "tidy") else [0.95]
-    frames = {level: _filled(tidy(level=level)) for level in levels}
+    found = {level: tidy(level=level) for level in levels}
+    bounds = ("conf_low", "conf_high", "band_low", "band_high")
+    theme.require("event_study", found[0.95], dict.fromkeys(("age", "estimate", *bounds), ()))
+    frames = {level: _filled(frame) for level, frame in found.items()}
     rows, (factor, unit) = frames[0.95], (100, "%") if percent else (1, "")
     banded = rows["band_low"].abs().lt(float("inf")).any()
     legend = [words["nested" if len(levels) > 1 else "single"], *([words["band"]] if banded else [])]

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from strategy_kit.charts.curves import pixels
-from strategy_kit.charts.theme import INK, OTHER, PAPER, PILOT, SOFT, WIDTH, Chart, Labels, signed_axis, worded
+from strategy_kit.charts.theme import INK, OTHER, PAPER, PILOT, SOFT, WIDTH, Chart, Labels, require, signed_axis, worded
 from strategy_kit.formats import number
 
 if TYPE_CHECKING:
@@ -59,6 +59,11 @@ def placebo_strip(
         Words: "value" (axis title), "pilots", "others", "placebo", "average", and "sentence", for instance
         "4 of 455 as high".
 
+    Raises
+    ------
+    ParameterError
+        If what is given is no result or tidy frame, has no rows or lacks columns, or a word is unknown.
+
     Examples
     --------
     >>> groups = pd.DataFrame({"group": ["a", "b"], "treated": [True, False], "percent": [6.0, -1.0]})
@@ -66,7 +71,8 @@ def placebo_strip(
     """
     words = worded(WORDS, labels)
     scaled = to_percent or (lambda value: 100 * value)
-    details = contrast.details if placebo is None else {"groups": contrast, "placebo": placebo}
+    details = getattr(contrast, "details", {}) if placebo is None else {"groups": contrast, "placebo": placebo}
+    require("placebo_strip", details.get("groups"), {"group": (), "treated": ()})
     groups, chance = details["groups"], _percent(details["placebo"], "statistic", scaled)
     at = scaled(float(contrast.glance()["estimate"].iloc[0])) if average is None else average
     rows = pd.DataFrame({"percent": _percent(groups, "contrast", scaled), "pilot": groups["treated"] == 1})

@@ -57,7 +57,7 @@ def sensitivity(result: Any, *, percent: bool = False, labels: theme.Labels | No
     'original +1.0 (+0.8 … +1.2); 0: +0.8 … +1.2; 1: +0.7 … +1.3'
     """
     words = theme.worded(WORDS, labels)
-    rows, whole = result.tidy(), result.glance()
+    rows, whole = (getattr(result, part, lambda: result)() for part in ("tidy", "glance"))
     theme.require("sensitivity", rows, COLUMNS)
     theme.require("sensitivity", whole, WHOLE)
     one = whole.iloc[0]

@@ -88,7 +88,7 @@ def synthetic_pair(result: Any, *, cohort: object = None, labels: theme.Labels |
 
 def _of(result: Any, name: str, cohort: object) -> pd.DataFrame:
     """Rows of one cohort."""
-    frame: pd.DataFrame = result.details.get(name, pd.DataFrame())
+    frame: pd.DataFrame = getattr(result, "details", {}).get(name, pd.DataFrame())
     theme.require(f"synthetic_pair: {name}", frame, COLUMNS[name])
     known = frame["cohort"].unique()
     chosen = known[0] if cohort is None and len(known) == 1 else cohort

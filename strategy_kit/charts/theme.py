@@ -65,8 +65,11 @@ def worded(default: Labels, labels: Labels | None) -> dict[str, str]:
     return {**default, **given}
 
 
-def require(chart: str, frame: pd.DataFrame, columns: Mapping[str, Collection[str]]) -> None:
+def require(chart: str, frame: Any, columns: Mapping[str, Collection[str]]) -> None:
     """Refuse a frame without a column, without a row, or with a code that is none of those listed for its column."""
+    if not isinstance(frame, pd.DataFrame):
+        kind = type(frame).__name__
+        raise ParameterError(f"{chart}: a {kind} is no result or tidy frame; pass what a function of the kit returns")
     lacking = [f"{name!r}{nearest(name, map(str, frame.columns))}" for name in columns if name not in frame.columns]
     if lacking:
         raise ParameterError(f"{chart}: the frame lacks {', '.join(lacking)}; add what is missing")

@@ -43,9 +43,9 @@ def effect_timeline(path: pd.DataFrame, events: pd.DataFrame, *, labels: theme.L
     260
     """
     words = theme.worded(WORDS, labels)
-    theme.require("effect timeline", path, dict.fromkeys(COLUMNS, ()))
+    theme.require("effect_timeline", path, dict.fromkeys(COLUMNS, ()))
     if not events.empty:
-        theme.require("effect timeline", events, {"kind": KINDS, "label": (), "first": (), "last": ()})
+        theme.require("effect_timeline", events, {"kind": KINDS, "label": (), "first": (), "last": ()})
     first, last = path["age"].min() - 0.5, path["age"].max() + 0.5
     x = theme.ages([first, last], words["age"])
     y = alt.Axis(labelExpr=theme.signed_axis("%"), tickCount=6, title=None)

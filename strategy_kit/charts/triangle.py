@@ -7,7 +7,7 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from strategy_kit.charts.theme import PAPER, PILOT, WIDTH, Chart, Labels, worded
+from strategy_kit.charts.theme import PAPER, PILOT, WIDTH, Chart, Labels, require, worded
 from strategy_kit.formats import number
 
 ROW = 28
@@ -27,11 +27,17 @@ def triangle(frame: pd.DataFrame, *, share: bool | None = None, labels: Labels |
     labels
         Words: "age" (axis title), "value" (what the numbers are), "cohort" (head of the row names).
 
+    Raises
+    ------
+    ParameterError
+        If what is given is no result or tidy frame, has no rows or lacks columns, or a word is unknown.
+
     Examples
     --------
     >>> cells = pd.DataFrame({"cohort": ["a", "a"], "age": [0, 1], "value": [8, 4], "cohort_size": 8})
     >>> chart = triangle(cells.assign(observed=True))
     """
+    require("triangle", frame, dict.fromkeys(("cohort", "age", "value", "cohort_size", "observed"), ()))
     seen = frame.loc[frame["observed"].astype(bool) & frame["value"].notna()].sort_values(["cohort", "age"])
     share = bool((seen["value"].abs() <= seen["cohort_size"]).all()) if share is None else share
     words = worded({**WORDS, "value": WORDS["value"] if share else "Value"}, labels)

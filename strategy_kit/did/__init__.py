@@ -33,56 +33,17 @@ from strategy_kit.did.symmetric import pre_selection, symmetric
 from strategy_kit.did.synthetic import synthetic, synthetic_control
 from strategy_kit.did.transport import new_category
 from strategy_kit.did.triple import eligible_gap, triple_difference
+from strategy_kit.first_arguments import hold_first_arguments
 from strategy_kit.inference import Multiplier
 
 __all__ = [
-    "Multiplier",
-    "Selection",
-    "attrition",
-    "bacon",
-    "balance",
-    "base_periods",
-    "by_cohort",
-    "by_group",
-    "by_period",
-    "category_effects",
-    "cohort_sizes",
-    "composition",
-    "dose_response",
-    "eligible_gap",
-    "event_study",
-    "gross_to_net",
-    "group_time",
-    "imputation",
-    "just_below",
-    "leave_one_out",
-    "lee_bounds",
-    "lever_effects",
-    "multiverse",
-    "multiverse_summary",
-    "new_category",
-    "overall",
-    "overlap",
-    "past_growth",
-    "pilot_contrast",
-    "pilot_path",
-    "poisson",
-    "poisson_saturated",
-    "pre_selection",
-    "pretrend_power",
-    "pretrend_test",
-    "rank_intervals",
-    "return_per_yuan",
-    "saturated",
-    "selection_windows",
-    "stacked",
-    "sun_abraham",
-    "symmetric",
-    "synthetic",
-    "synthetic_control",
-    "thin_cells",
-    "triple_difference",
-    "two_way",
-    "two_way_event_study",
-    "within_categories",
-]
+    "Multiplier", "Selection", "attrition", "bacon", "balance", "base_periods", "by_cohort", "by_group", "by_period",
+    "category_effects", "cohort_sizes", "composition", "dose_response", "eligible_gap", "event_study", "gross_to_net",
+    "group_time", "imputation", "just_below", "leave_one_out", "lee_bounds", "lever_effects", "multiverse",
+    "multiverse_summary", "new_category", "overall", "overlap", "past_growth", "pilot_contrast", "pilot_path", "poisson",
+    "poisson_saturated", "pre_selection", "pretrend_power", "pretrend_test", "rank_intervals", "return_per_yuan", "saturated",
+    "selection_windows", "stacked", "sun_abraham", "symmetric", "synthetic", "synthetic_control", "thin_cells",
+    "triple_difference", "two_way", "two_way_event_study", "within_categories"
+]  # fmt: skip
+
+hold_first_arguments(globals())

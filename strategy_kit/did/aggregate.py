@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from scipy.sparse import csr_array
 
 from strategy_kit.errors import DesignError
 
@@ -169,14 +170,15 @@ def _averaged(
     joint = effects.joint
     assert joint is not None  # noqa: S101  # `_age` refused everything else
     cohort = joint.cohorts.get_indexer(pd.Index(effects.labels["cohort"]))
-    total = chosen @ joint.shares[cohort]
-    weights = chosen * joint.shares[cohort] / total[:, None]
-    estimate = weights @ effects.estimate
-    member = np.eye(len(joint.shares))[cohort]  # (K, G)
-    gap = chosen * (effects.estimate - estimate[:, None])
-    averaged = joint.combined(weights, gap @ member / total[:, None])
-    fixed = ~(chosen & np.isfinite(effects.std_error)).any(axis=1)
-    held = (chosen @ member) > 0
+    row, cell = chosen.nonzero()
+    shape = len(labels), len(joint.shares)
+    total = np.bincount(row, joint.shares[cohort[cell]], len(labels))
+    weight = joint.shares[cohort[cell]] / total[row]
+    estimate = np.bincount(row, weight * effects.estimate[cell], len(labels))
+    gap = csr_array(((effects.estimate[cell] - estimate[row]) / total[row], (row, cohort[cell])), shape=shape)
+    averaged = joint.combined(csr_array((weight, (row, cell)), shape=chosen.shape), gap.toarray())
+    fixed = np.bincount(row, np.isfinite(effects.std_error[cell]), len(labels)) == 0
+    held = csr_array((np.ones(len(row)), (row, cohort[cell])), shape=shape).toarray() > 0
     result = replace(
         effects,
         estimator=estimator,

@@ -11,6 +11,7 @@ import pandas as pd
 from strategy_kit.did.guards import FEW, assignment_laws, refuse_few_clusters, settled
 from strategy_kit.errors import DesignError, ParameterError, refuse
 from strategy_kit.estimates import Estimates
+from strategy_kit.formats import Count
 from strategy_kit.inference import Student
 
 if TYPE_CHECKING:
@@ -147,10 +148,9 @@ def by_unit(values: Values, units: pd.Index, what: str) -> tuple[Values, tuple[s
         If a unit repeats.
     """
     repeated = values.index[values.index.duplicated()]
-    if len(repeated):
-        raise DesignError(
-            f"{what} has one row a unit, but {repeated.nunique()} units repeat (first: {repeated[0]}); keep one row of each"
-        )
+    if n := Count(repeated.nunique()):
+        law = f"{what} has one row a unit, but {n} {n:unit repeats|units repeat} (first: {repeated[0]})"
+        raise DesignError(f"{law}; keep one row of each")
     outside = int((~values.index.isin(units)).sum())
     note = f"rows of {what} for units that are not in the panel, not used: {outside}"
     return values.reindex(units), (note,) if outside else ()

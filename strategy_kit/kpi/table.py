@@ -12,6 +12,7 @@ import pandas as pd
 from strategy_kit.contract import TABLES
 from strategy_kit.engine import quoted
 from strategy_kit.errors import ContractError, ParameterError, nearest, refuse, whole_number
+from strategy_kit.formats import Count
 from strategy_kit.kpi.scans import Scope, Windows, line_scan, unit_scan, window_scan
 from strategy_kit.metrics import DISTINCT, Metric, chosen, fills_with_zero, parts, runs_over_windows
 from strategy_kit.periods import Period, day_of, next_start, period_start
@@ -150,12 +151,12 @@ def _unknown(name: str, known: dict[str, str]) -> str:
 
 
 def _hold_roster(shop: Dataset) -> None:
-    repeated = shop.engine.frame("select count(*) - count(distinct merchant_id) as n from merchants")["n"][0]
-    if repeated:
-        raise ContractError(
-            f"merchants names a merchant_id again in {repeated} rows, so that grouped lines would count more than once; keep "
-            "one row a merchant"
+    n = Count(shop.engine.frame("select count(*) - count(distinct merchant_id) as n from merchants")["n"][0])
+    if n:
+        law = (
+            f"merchants names a merchant_id again in {n} {n:row|rows}, so that grouped lines would count more than once"
         )
+        raise ContractError(f"{law}; keep one row a merchant")
 
 
 def _held_days(shop: Dataset, since: dt.date | None, through: dt.date | None) -> list[dt.date | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from strategy_kit.first_arguments import hold_first_arguments
 from strategy_kit.lasting_growth.festivals import festival_blocks, festival_weeks_shown
 from strategy_kit.lasting_growth.ladder import LOOKBACK, growth_on_ladder, ladder
 from strategy_kit.lasting_growth.new_products import NEW_DAYS, new_product_share, sku_survival, vintages
@@ -9,20 +10,8 @@ from strategy_kit.lasting_growth.subsidised import FEWEST, later_orders, subsidi
 from strategy_kit.lasting_growth.typical import LONG, NEW, TENURE, typical_merchants
 
 __all__ = [
-    "FEWEST",
-    "LONG",
-    "LOOKBACK",
-    "NEW",
-    "NEW_DAYS",
-    "TENURE",
-    "festival_blocks",
-    "festival_weeks_shown",
-    "growth_on_ladder",
-    "ladder",
-    "later_orders",
-    "new_product_share",
-    "sku_survival",
-    "subsidised_buyers",
-    "typical_merchants",
-    "vintages",
-]
+    "FEWEST", "LONG", "LOOKBACK", "NEW", "NEW_DAYS", "TENURE", "festival_blocks", "festival_weeks_shown", "growth_on_ladder",
+    "ladder", "later_orders", "new_product_share", "sku_survival", "subsidised_buyers", "typical_merchants", "vintages"
+]  # fmt: skip
+
+hold_first_arguments(globals())

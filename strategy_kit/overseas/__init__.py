@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from strategy_kit.first_arguments import hold_first_arguments
 from strategy_kit.overseas.joining import (
     LEVER,
     among_joiners,
@@ -13,14 +14,8 @@ from strategy_kit.overseas.joining import (
 from strategy_kit.overseas.trade import constant_currency, growth_split, markets, naive_growth
 
 __all__ = [
-    "LEVER",
-    "among_joiners",
-    "constant_currency",
-    "growth_split",
-    "joiners_panel",
-    "margin_panels",
-    "markets",
-    "naive_growth",
-    "overlap_panels",
-    "sales_panels",
-]
+    "LEVER", "among_joiners", "constant_currency", "growth_split", "joiners_panel", "margin_panels", "markets",
+    "naive_growth", "overlap_panels", "sales_panels"
+]  # fmt: skip
+
+hold_first_arguments(globals())

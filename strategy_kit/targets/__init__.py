@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from strategy_kit.first_arguments import hold_first_arguments
 from strategy_kit.targets.attainment import attainment, attainment_bins, made, running
 from strategy_kit.targets.bunching import Bins, Bunching, bunching, kink
 from strategy_kit.targets.cutoff import REFUSED, density_test, discontinuity
@@ -11,22 +12,8 @@ from strategy_kit.targets.ratchet import loosened_panel, ratchet
 from strategy_kit.targets.setting import backtest, setting
 
 __all__ = [
-    "REFUSED",
-    "Bins",
-    "Bunching",
-    "attainment",
-    "attainment_bins",
-    "backtest",
-    "bunching",
-    "density_test",
-    "discontinuity",
-    "fairness",
-    "gaming",
-    "kink",
-    "loosened_panel",
-    "made",
-    "met_by_band",
-    "ratchet",
-    "running",
-    "setting",
-]
+    "REFUSED", "Bins", "Bunching", "attainment", "attainment_bins", "backtest", "bunching", "density_test", "discontinuity",
+    "fairness", "gaming", "kink", "loosened_panel", "made", "met_by_band", "ratchet", "running", "setting"
+]  # fmt: skip
+
+hold_first_arguments(globals())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from strategy_kit.first_arguments import hold_first_arguments
 from strategy_kit.whole_web.advertising import (
     Advertisers,
     advertisers,
@@ -25,3 +26,5 @@ __all__ = [
     "diversion", "entry_panels", "estimates_behind", "growth_bins", "growth_split", "lag_profile", "log_changes",
     "pass_through", "response_by_confidence", "wallet"
 ]  # fmt: skip
+
+hold_first_arguments(globals())

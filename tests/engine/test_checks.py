@@ -221,7 +221,7 @@ def test_all_broken_laws_are_named_together() -> None:
         shop.require_valid()
     text = str(raised.value)
     assert "breaks 3 laws" in text
-    for words in ("quantity is not negative, but 1 rows break it", "status is one of", "status lost", "map it to",
+    for words in ("quantity is not negative, but 1 row breaks it", "status is one of", "status lost", "map it to",
                   "prices: price is not negative", "refunds belong in refund_amount"):  # fmt: skip
         assert words in text
     assert "category is known" not in text, "a warning is no reason to refuse"
@@ -300,5 +300,5 @@ def test_a_fault_far_down_a_csv_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "m.csv").write_text("merchant_id,category\nm,beauty\n")
     tables = 'tables = {order_lines = "o.csv", merchants = "m.csv"}'
     (tmp_path / "dataset.toml").write_text(f'name = "x"\ncurrency = "CNY"\ntimezone = "UTC"\n{tables}\n')
-    with pytest.raises(ContractError, match=r"amount must be a number.*1 rows cannot be read as one.*'five'"):
+    with pytest.raises(ContractError, match=r"amount must be a number.*1 row cannot be read as one.*'five'"):
         sk.open_dataset(tmp_path)

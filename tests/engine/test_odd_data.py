@@ -88,7 +88,7 @@ def test_identifiers_that_a_double_confuses_are_refused(tmp_path: Path) -> None:
     ):
         filed(tmp_path, "[ab].parquet")
     assert totals(framed(lines(order_id=np.arange(6.0)))) == WHOLE, "those that it tells apart are whole numbers"
-    with pytest.raises(ContractError, match="1 rows are no whole numbers"):
+    with pytest.raises(ContractError, match="1 row is no whole number"):
         framed(lines(order_id=[0.0, 1, 2, 3, 4, 5.5]))
 
 

@@ -195,7 +195,7 @@ SUPPORT = pd.DataFrame({
 def test_the_first_of_several_levers_starts_the_treatment() -> None:
     panel = opened(market(PATHS), support=SUPPORT).panel()
     assert treated_from(panel) == {"m_beauty": pd.Timestamp("2025-01-13")}
-    assert "1 units start after the last period and count as never treated" in repr(panel)
+    assert "1 unit starts after the last period and counts as never treated" in repr(panel)
     assert "m_stranger" not in panel.units
 
 
@@ -207,7 +207,7 @@ def test_who_opened_later_is_left_out_and_counted() -> None:
     assert panel.units.tolist() == ["m_beauty", "m_idle", "m_pets"], (
         "with no day of opening, a sale in the period will do"
     )
-    assert "1 merchants opened after 2025-01-06 and were left out" in panel.notes
+    assert "1 merchant opened after 2025-01-06 and was left out" in panel.notes
     later = shop.panel(since=dt.date(2025, 1, 13))
     assert later.units.tolist() == ["m_beauty", "m_idle", "m_pets", "m_toys"]
     assert not any("left out" in note for note in later.notes)

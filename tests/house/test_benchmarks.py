@@ -120,6 +120,21 @@ def test_what_is_measured_again_takes_the_place_of_what_was(
     costs = {"wall": 1.0, "cpu": 1.0, "rounds": 3}
     measure.record("x", [measure.row("a", size, "kit", costs, "equal") for size in (1, 2)])
     measure.record("x", [measure.row("a", 2, "kit", {**costs, "cpu": 5.0}, "equal")], threads=1)
-    told = json.loads((tmp_path / "x.json").read_text(encoding="utf-8"))
+
+    def read() -> dict[str, list[dict[str, object]]]:
+        return json.loads((tmp_path / "x.json").read_text(encoding="utf-8"))
+
+    told = read()
     assert [(row["size"], row["cpu"]) for row in told["rows"]] == [(1, 1.0), (2, 5.0)]
-    assert told["machine"]["threads"] == 1
+    assert [machine["threads"] for machine in told["machines"]] == [1]
+    elsewhere = {**measure.machine(), "processor": "another"}
+    monkeypatch.setattr(measure, "machine", lambda: elsewhere)
+    measure.record("x", [measure.row("b", 1, "kit", costs, "equal")])
+    assert [machine["processor"] == "another" for machine in read()["machines"]] == [False, True]
+    measure.record("x", [measure.row("a", 1, "kit", costs, "equal")])
+    told = read()
+    assert [(row["case"], row["size"], row["processor"]) for row in told["rows"]] == [
+        ("b", 1, "another"),
+        ("a", 1, "another"),
+    ]
+    assert [machine["processor"] for machine in told["machines"]] == ["another"]

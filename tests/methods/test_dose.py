@@ -197,7 +197,7 @@ REFUSED: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "twice": (
         lambda: dose_response(spenders(1, [4, 0], 4)[0], pd.Series([1.0, 2.0], index=[0, 0]), edges=EDGES),
         DesignError,
-        "1 units repeat",
+        "1 unit repeats",
     ),
     "no past": (on([1, 3, 3, 0, 0]), DesignError, r"untreated_at_first\(\)"),
     "no never": (on([3, 3, 4, 4]), DesignError, "4 and 0"),

@@ -54,12 +54,12 @@ BROKEN: dict[str, tuple[Callable[[], pd.DataFrame], str]] = {
         lambda: pd.concat([frame(), frame().head(2)]),
         "id and t must not repeat, but 2 rows do.*sum or drop",
     ),
-    "start moves": (lambda: cell(frame(), 1, "g", 4), "g must be the same.*changes in 1 units.*first: 0.*starts once"),
-    "missing outcome": (lambda: cell(frame(), 5, "y", np.nan), "y must be a finite number, but 1 rows.*unit.*1"),
-    "infinite outcome": (lambda: cell(frame(), 5, "y", np.inf), "y must be a finite number, but 1 rows"),
+    "start moves": (lambda: cell(frame(), 1, "g", 4), "g must be the same.*changes in 1 unit .first: 0.*starts once"),
+    "missing outcome": (lambda: cell(frame(), 5, "y", np.nan), "y must be a finite number, but 1 row is.*unit.*1"),
+    "infinite outcome": (lambda: cell(frame(), 5, "y", np.inf), "y must be a finite number, but 1 row is"),
     "text outcome": (lambda: cell(frame(), 5, "y", "many"), "y must be a finite number.*first: many"),
-    "missing unit": (lambda: cell(frame(), 0, "id", None), "^panel: id is missing in 1 rows; fill it"),
-    "missing period": (lambda: cell(frame(), 0, "t", np.nan), "^panel: t is missing in 1 rows"),
+    "missing unit": (lambda: cell(frame(), 0, "id", None), "^panel: id is missing in 1 row; fill it"),
+    "missing period": (lambda: cell(frame(), 0, "t", np.nan), "^panel: t is missing in 1 row"),
     "empty": (lambda: frame().head(0), "the frame has no row"),
     "no column": (lambda: frame().rename(columns={"g": "gg"}), r"column 'g' is missing \(did you mean 'gg'\?\)"),
     "numbers and dates": (
@@ -140,7 +140,7 @@ def test_rows_in_any_order_and_labels_of_any_kind() -> None:
 def test_a_start_after_the_last_period_is_never_and_told() -> None:
     panel = read(frame(starts=[2, 5, 0]))
     assert panel.cohort.tolist() == [0, -1, -1]
-    assert panel.notes == ("1 units start after the last period and count as never treated",)
+    assert panel.notes == ("1 unit starts after the last period and counts as never treated",)
 
 
 WEEKS, MONTHS = pd.date_range("2025-01-06", periods=4, freq="W-MON"), pd.date_range("2024-11-01", periods=4, freq="MS")
@@ -333,7 +333,7 @@ def test_rows_in_any_order_and_labels_of_any_kind_make_the_same_panel(kind: str)
     np.testing.assert_array_equal(shuffled.cohort, expected.cohort)
     assert shuffled.units.tolist() == expected.units.tolist() == sorted(named["id"].unique().tolist())
     assert shuffled.periods.tolist() == [1, 2, 3, 4]
-    with pytest.raises(ContractError, match="must not repeat, but 1 rows do"):
+    with pytest.raises(ContractError, match="must not repeat, but 1 row does"):
         read(pd.concat([named.sample(frac=1, random_state=3), named.iloc[[5]]]))
 
 
