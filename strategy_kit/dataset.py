@@ -291,6 +291,8 @@ class Dataset(Shown):
         ------
         DesignError
             If the data set names no pilot categories, or has fewer than two complete periods.
+        ParameterError
+            If `pool_below` is no share below 1.
 
         Examples
         --------
@@ -298,6 +300,10 @@ class Dataset(Shown):
         >>> sk.open_dataset("data/sample").category_panel().assigned_at
         'category'
         """
+        given: object = pool_below
+        if not (isinstance(given, int | float) and 0 <= given < 1):
+            law = f"pool_below is a share of sales, 0 or more and below 1, not {given!r}"
+            raise ParameterError(f"{law}; write 1 percent as 0.01")
         return tables_to_panel.category_panel(self, outcome, period, self._window(period, since, through), pool_below)
 
     def _window(self, period: Period, since: dt.date | None, through: dt.date | None) -> list[dt.date]:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from strategy_kit import assigned, kept_units, outcomes
 from strategy_kit import panel_input as reading
-from strategy_kit.errors import ContractError, DesignError, nearest, refuse
+from strategy_kit.errors import ContractError, DesignError, ParameterError, nearest, refuse
 from strategy_kit.moments import Moments
 from strategy_kit.periods import ages, weekly
 from strategy_kit.shown import Shown, panel_view
@@ -130,6 +130,10 @@ class Panel(Shown):
         >>> Panel.from_frame(long, unit="id", period="week", outcome="y", treated_from="g")
         Panel: 2 units × 2 periods [1 to 2], outcome y; 1 cohort + 1 never treated; balanced; assigned at merchant level
         """
+        if not isinstance(frame, pd.DataFrame):
+            raise ParameterError(
+                f"panel: frame must be a DataFrame, not a {type(frame).__name__}; from_matrix reads arrays"
+            )
         covariates = (covariates,) if isinstance(covariates, str) else tuple(covariates or ())
         names = reading.Columns(unit, period, outcome, treated_from, category, covariates, weight, cluster)
         absent = [f"column {c!r} is missing{nearest(c, map(str, frame.columns))}" for c in names.used if c not in frame]
@@ -338,11 +342,20 @@ class Panel(Shown):
     def only(self, held: Array) -> Panel:
         """Return the panel of the units marked in `held` (N,).
 
+        Raises
+        ------
+        ParameterError
+            If `held` is no array of N booleans.
+
         Examples
         --------
         >>> Panel.from_matrix(np.zeros((3, 4)), treated_from=[3, 4, 0]).only(np.array([True, False, True])).cohorts.tolist()
         [3]
         """
+        held = np.asarray(held)
+        if held.dtype != bool or held.shape != (self.n_units,):
+            law = f"panel: held marks each of {self.n_units} units as true or false, unlike {held.dtype} of shape {held.shape}"
+            raise ParameterError(f"{law}; select with panel.units.isin([...])")
         present = np.unique(self.cohort[held])
         present = present[present >= 0]
         code = np.full(len(self.cohorts) + 1, -1)

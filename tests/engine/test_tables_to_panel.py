@@ -133,6 +133,12 @@ def opened(lines: pd.DataFrame, roster: pd.DataFrame | None = None, weeks: int =
 PATHS = {"beauty": [5.0, 0.0, 5.0, 5.0], "toys": [90.0, 90.0, 90.0, 90.0], "pets": [9.0, 9.0, 0.0, 9.0]}
 
 
+@pytest.mark.parametrize("share", [1.0, -0.1, float("nan"), "1%", None])
+def test_what_is_no_share_pools_nothing(shop: sk.Dataset, share: Any) -> None:
+    with pytest.raises(ParameterError, match=r"pool_below is a share of sales, 0 or more and below 1, not .*as 0.01"):
+        shop.category_panel(pool_below=share)
+
+
 def test_a_week_without_sales_is_zero_and_pooled_outside_the_pilot() -> None:
     shop = opened(market(PATHS), pilot=PILOT)
     assert matrix(shop.category_panel()).to_numpy().tolist() == [

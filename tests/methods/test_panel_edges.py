@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,7 +11,7 @@ import pytest
 
 from strategy_kit import did
 from strategy_kit.did.diagnostics import base_periods, thin_cells
-from strategy_kit.errors import ContractError, DesignError
+from strategy_kit.errors import ContractError, DesignError, ParameterError
 from strategy_kit.panel import Panel
 
 RNG = np.random.default_rng
@@ -154,3 +155,16 @@ def test_labels_in_another_order_than_the_rows_are_refused_and_masks_are_gaps() 
     assert Panel.from_matrix(y, units=[5, 4, 3, 2, 1, 0], treated_from=pd.Series([3, 3, 3, 0, 0, 0])).n_units == 6
     masked = np.ma.masked_array(y, mask=np.eye(6, 4, dtype=bool))
     assert np.isnan(Panel.from_matrix(masked, treated_from=start).outcome).sum() == 4
+
+
+@pytest.mark.parametrize("held", [[True], "ab", [0, 1, 2], np.array([[True, False, True]])])
+def test_only_takes_a_boolean_a_unit(held: object) -> None:
+    panel = Panel.from_matrix(np.zeros((3, 4)), treated_from=[3, 4, 0])
+    with pytest.raises(ParameterError, match=r"held marks each of 3 units as true or false.*panel.units.isin"):
+        panel.only(held)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("frame", [[1.0], None, np.zeros((2, 4))])
+def test_what_is_no_frame_is_not_read_as_one(frame: Any) -> None:
+    with pytest.raises(ParameterError, match=r"frame must be a DataFrame, not a .*from_matrix reads arrays"):
+        Panel.from_frame(frame, unit="u", period="t", outcome="y", treated_from="g")
