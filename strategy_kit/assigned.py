@@ -81,7 +81,7 @@ class AssignedGroups:
 
     @property
     def contrasts(self) -> Array:
-        """(G,) mean after minus mean before, of each group at its own start, or averaged over those that happened."""
+        """(G,) mean after minus mean before: see `at_own_start`."""
         return self.at_own_start(self.changes)
 
     def over_starts(self, values: Array) -> Array:
@@ -90,9 +90,14 @@ class AssignedGroups:
         return np.tensordot(values, counts / counts.sum(), axes=(1, 0))
 
     def at_own_start(self, values: Array) -> Array:
-        """Return (G, ...) of values (G, S, ...): a treated group's at its own start, another's averaged over the starts."""
-        result = self.over_starts(values)
-        result[self.treated] = values[self.treated, self.start[self.treated]]
+        """Return (G, ...) of values (G, S, ...): a treated group's at its own start, another's averaged over the starts.
+
+        What the untreated moved more at one start than at the average one is common to all and no draw of a group: it leaves
+        the difference of the sides as it is, and would be taken for chance.
+        """
+        result, common = self.over_starts(values), values[~self.treated].mean(axis=0)
+        own = self.start[self.treated]
+        result[self.treated] = values[self.treated, own] - (common - self.over_starts(common[None])[0])[own]
         return result
 
 

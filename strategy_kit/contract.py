@@ -68,6 +68,13 @@ ON_ROSTER = Law(
     "add the merchant to the merchants table",
 )
 
+MONDAY = Law(
+    "week is a Monday",
+    "cast(week as date) <> cast(date_trunc('week', week) as date)",
+    ("week",),
+    "name weeks by their Monday: another day meets no week of the orders",
+)
+
 TABLES: dict[str, Table] = {
     "order_lines": Table(
         key=("order_id", "line_id"),
@@ -173,13 +180,13 @@ TABLES: dict[str, Table] = {
         key=("sku_id", "week"),
         required={"sku_id": "key", "week": "date", "merchant_id": "key", "category": "text", "price": "number"},
         optional={"market_price": "number", "rating": "number", "return_rate": "number"},
-        laws=(ON_ROSTER, *_not_negative("price", "market_price")),
+        laws=(ON_ROSTER, MONDAY, *_not_negative("price", "market_price")),
     ),
     "experience": Table(
         key=("merchant_id", "week"),
         required={"merchant_id": "key", "week": "date", "score": "number"},
         optional={"response_minutes": "number", "complaints": "number"},
-        laws=(ON_ROSTER, *_not_negative("response_minutes", "complaints")),
+        laws=(ON_ROSTER, MONDAY, *_not_negative("response_minutes", "complaints")),
     ),
     "traffic": Table(
         key=("merchant_id", "week"),
@@ -187,6 +194,7 @@ TABLES: dict[str, Table] = {
         optional={"visits": "number"},
         laws=(
             ON_ROSTER,
+            MONDAY,
             *_not_negative("impressions", "clicks", "visits"),
             Law(
                 "clicks is at most impressions",
@@ -200,7 +208,7 @@ TABLES: dict[str, Table] = {
         key=("category", "week"),
         required={"category": "text", "week": "date", "sessions": "number"},
         optional={"queries": "number", "minutes_to_purchase": "number", "conversions": "number"},
-        laws=_not_negative("sessions", "queries", "conversions"),
+        laws=(MONDAY, *_not_negative("sessions", "queries", "conversions")),
     ),
     "calendar": Table(
         key=("date",),

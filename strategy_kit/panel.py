@@ -340,21 +340,22 @@ class Panel(Shown):
     restarted = outcomes.restarted
 
     def only(self, held: Array) -> Panel:
-        """Return the panel of the units marked in `held` (N,).
+        """Return the panel of the units marked in `held` (N,), or at these positions.
 
         Raises
         ------
         ParameterError
-            If `held` is no array of N booleans.
+            If `held` is no array of N booleans and none of positions.
 
         Examples
         --------
         >>> Panel.from_matrix(np.zeros((3, 4)), treated_from=[3, 4, 0]).only(np.array([True, False, True])).cohorts.tolist()
         [3]
         """
-        held = np.asarray(held)
-        if held.dtype != bool or held.shape != (self.n_units,):
-            law = f"panel: held marks each of {self.n_units} units as true or false, unlike {held.dtype} of shape {held.shape}"
+        held, count = np.asarray(held), self.n_units
+        marked = held.dtype == bool and held.shape == (count,)
+        if not (marked or (held.dtype.kind in "iu" and held.ndim == 1 and np.isin(held, np.arange(count)).all())):
+            law = f"panel: held marks each of {count} units as true or false, unlike {held.dtype} of shape {held.shape}"
             raise ParameterError(f"{law}; select with panel.units.isin([...])")
         present = np.unique(self.cohort[held])
         present = present[present >= 0]

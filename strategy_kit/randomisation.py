@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 Array = np.ndarray
 MOST_ASSIGNMENTS = 50_000
@@ -57,13 +57,15 @@ class Randomisation:
         """
         real = self.start[self.start >= 0]
         shares = np.bincount(real, minlength=self.contrasts.shape[1]) / len(real)
-        centred = self.contrasts - self.contrasts.mean()
+        centred, size = self.contrasts - self.contrasts.mean(), len(self.start) - len(real)
         value, effect = (np.column_stack([own, own @ shares]) for own in (centred, self.exposure))
         terms = np.stack([value, effect, value * value, value * effect, effect * effect], axis=2)  # (G, S + 1, 5)
         blocks = []
         for assigned in self._blocks():
-            sides = [(assigned == at).astype(float) @ terms[:, at] for at in (*range(len(shares)), -1)]
-            blocks.append(np.stack([np.sum(sides[:-1], axis=0), sides[-1]], axis=1))
+            sides = [(assigned == at).astype(float) @ terms[:, at] for at in range(len(shares))]
+            never = (assigned == -1).astype(float)
+            others = np.tensordot(never, terms[:, :-1, :2], axes=(1, 0)) / size
+            blocks.append(np.stack([apart(sides, others, shares * len(real)), never @ terms[:, -1]], axis=1))
         return np.concatenate(blocks)
 
     def _blocks(self) -> Iterator[Array]:
@@ -132,6 +134,35 @@ class Randomisation:
             else:
                 inside = middle
         return float(outside)
+
+
+def apart(sides: Sequence[Array], others: Array, counts: Array) -> Array:
+    """Add up (m, 5) sums of the groups dealt each of S starts, less what the others have more there than at the average one.
+
+    That is common to all and no draw of a group. The difference of the sides stays as it is.
+
+    Parameters
+    ----------
+    sides
+        S sums of v, e, vv, ve and ee.
+    others
+        (m, S, 2) means of v and e of the groups that are dealt no start.
+    counts
+        (S,) groups that are dealt each start.
+
+    Examples
+    --------
+    >>> sides = [np.array([[1.0, 1, 1, 1, 1]]), np.array([[7.0, 1, 49, 7, 1]])]
+    >>> apart(sides, np.array([[[0.0, 0], [6, 0]]]), np.array([1, 1])).tolist()
+    [[8.0, 2.0, 32.0, 8.0, 2.0]]
+    """
+    common = others - np.tensordot(others, counts / counts.sum(), axes=(1, 0))[:, None]
+    whole = np.zeros_like(sides[0])
+    for side, moved, n in zip(sides, np.moveaxis(common, 1, 0), counts, strict=True):
+        (v, e, vv, ve, ee), (dv, de) = side.T, moved.T
+        square, product, exposed = n * dv**2 - 2 * dv * v, n * dv * de - dv * e - de * v, n * de**2 - 2 * de * e
+        whole += np.stack([v - n * dv, e - n * de, vv + square, ve + product, ee + exposed], axis=1)
+    return whole
 
 
 def number_of_deals(start: Array) -> int:

@@ -104,6 +104,7 @@ def group_time(
     refuse_category_level(panel, points_only=inference == "none")
     panel = panel.unmoved(anticipation) if anticipation else panel.comparable
     refuse_no_cohort(panel)
+    refuse_category_level(panel, points_only=inference == "none")  # again: the units left may be whole categories
     panel = _as_far_as_compared(panel, anticipation)
     refuse_few_clusters(panel, points_only=inference == "none")
     n_cohorts = len(panel.units_by_cohort)

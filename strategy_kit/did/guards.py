@@ -48,17 +48,18 @@ def refuse_no_cohort(panel: Panel) -> None:
 
 
 def refuse_few_clusters(panel: Panel, *, points_only: bool = False) -> None:
-    """Refuse errors over clusters of which one side has too few."""
+    """Refuse errors over clusters of which one side has too few; where all are treated, the last to start are compared with."""
     if panel.cluster is None or points_only:
         return
-    treated = panel.cohort >= 0
-    other = ~treated if not treated.all() else treated
-    counts = [len(np.unique(panel.cluster[side])) for side in (treated, other)]
+    treated, last = panel.cohort >= 0, panel.cohort == panel.cohort.max()
+    sides_of = (treated & ~last, last) if treated.all() else (treated, ~treated)
+    counts = [len(np.unique(panel.cluster[side])) for side in sides_of]
     if min(counts) < LEAST_CLUSTERS:
         raise DesignError(
             f"an error clustered by group needs at least {LEAST_CLUSTERS} clusters on each side, but {counts[0]} are treated "
-            f"and {counts[1]} are not, and its intervals would be far too narrow; average each cluster to one unit and use "
-            "pilot_contrast, cluster by smaller groups, or take inference='none' for points alone"
+            f"and {counts[1]} are {'not' if not treated.all() else 'the last to start'}, and its intervals would be far too "
+            "narrow; average each cluster to one unit and use pilot_contrast, cluster by smaller groups, or take "
+            "inference='none' for points alone"
         )
 
 

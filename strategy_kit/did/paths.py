@@ -179,20 +179,24 @@ def _dealt(contrasts: Array, groups: AssignedGroups, seed: int) -> tuple[Array, 
     """Return (M, A) gaps of every assignment, the real one first, and the (M,) error that the ages of each share."""
     own = contrasts - contrasts.mean(axis=(0, 1))
     terms = [(values, values**2) for values in (*np.moveaxis(own, 1, 0), groups.over_starts(own))]
+    treated = groups.start[groups.treated]
     gaps, units = [], []
     for dealt in _blocks(groups.start, seed, max(1, _CELLS // own.shape[2])):
-        sides = []
-        for codes in (range(own.shape[1]), (-1,)):
-            marked = [(dealt == code).astype(float) for code in codes]
-            count = sum(float(mark[0].sum()) for mark in marked)
-            total, squares = (
-                sum(mark @ terms[code][n] for code, mark in zip(codes, marked, strict=True)) for n in (0, 1)
-            )
-            mean = total / count
-            sides.append((mean, np.maximum(squares - count * mean**2, 0.0) / (count - 1) / count))
-        (inside, spread), (outside, other) = sides
-        gaps.append(inside - outside)
-        units.append(np.sqrt((spread + other).mean(axis=1)))
+        marked, never = [(dealt == code).astype(float) for code in range(own.shape[1])], (dealt < 0).astype(float)
+        size, rest = len(treated), len(groups.start) - len(treated)
+        outside, other = (never @ terms[-1][n] for n in (0, 1))
+        common = (
+            np.stack([never @ values for values, _ in terms[:-1]]) / rest - outside / rest
+        )  # (S, m, A): no draw of a group
+        total, squares = np.zeros((2, *outside.shape))
+        for mark, (values, square), moved in zip(marked, terms, common, strict=False):
+            sums, count = mark @ values, float(mark[0].sum())
+            total += sums - count * moved
+            squares += mark @ square - 2 * moved * sums + count * moved**2
+        pairs = ((total / size, squares, size), (outside / rest, other, rest))
+        spreads = [np.maximum(found - n * mean**2, 0.0) / (n - 1) / n for mean, found, n in pairs]
+        gaps.append(total / size - outside / rest)
+        units.append(np.sqrt(sum(spreads).mean(axis=1)))
     return np.concatenate(gaps), np.concatenate(units)
 
 

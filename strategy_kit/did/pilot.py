@@ -26,7 +26,8 @@ def pilot_contrast(panel: Panel, *, seed: int = 0) -> Estimates:
 
     A group is a category where the start is constant within categories, else a unit. Its outcome is averaged over units
     and periods; after minus before is its contrast. With several starts an untreated group's contrast is the average over
-    the starts that happened. With a log outcome the effect is in log points.
+    the starts that happened, and a treated one's is told less what the untreated moved more at its start than at the average
+    one, which is no chance of its own. With a log outcome the effect is in log points.
 
     Parameters
     ----------

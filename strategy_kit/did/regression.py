@@ -238,7 +238,8 @@ def refuse_not_plain(panel: Panel, estimator: str, inference: Inference) -> None
         raise DesignError(f"{estimator}: {' and '.join(laws)}; group_time takes such a panel as it is")
     if str(inference) not in {"analytic", "none"}:
         raise ParameterError(f"{estimator}: inference is analytic or none, not {inference!r}")
-    refuse_category_level(panel, points_only=inference == "none")
+    for judged in (panel, panel.comparable):  # whom a start is seen of may be whole categories where all units are not
+        refuse_category_level(judged, points_only=inference == "none")
 
 
 def _after_start(panel: Panel, estimator: str, inference: Inference) -> tuple[Panel, Cells, tuple[str, ...]]:

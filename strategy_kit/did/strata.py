@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from strategy_kit.randomisation import MOST_ASSIGNMENTS, Randomisation, deals, number_of_deals
+from strategy_kit.randomisation import MOST_ASSIGNMENTS, Randomisation, apart, deals, number_of_deals
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -110,8 +110,11 @@ class WithinStrata(Randomisation):
 
     @staticmethod
     def _summed(dealt: Array, own: Array, pooled: Array) -> Array:
-        treated = sum((dealt == code).astype(float) @ own[:, code] for code in range(own.shape[1]))
-        return np.stack([treated, (dealt < 0).astype(float) @ pooled], axis=1)
+        marked, never = [(dealt == code).astype(float) for code in range(own.shape[1])], (dealt < 0).astype(float)
+        others = np.tensordot(never, own[:, :, :2], axes=(1, 0)) / never[0].sum()
+        counts = np.array([mark[0].sum() for mark in marked])
+        treated = apart([mark @ own[:, code] for code, mark in enumerate(marked)], others, counts)
+        return np.stack([treated, never @ pooled], axis=1)
 
 
 def _log_ways(starts: list[Array]) -> float:
@@ -131,11 +134,18 @@ def _drawn(start: Array, own: Array, pooled: Array, draws: int, random: np.rando
     counts = np.bincount(start[start >= 0], minlength=own.shape[1])
     size, dealt = int(counts.sum()), np.repeat(np.arange(len(counts)), counts)
     terms = own.reshape(-1, own.shape[2])  # unit i at start s is row i S + s
-    ones, treated, lacking = np.ones(size), np.empty((draws, 5)), np.empty((draws, 5))
+    several, marks = len(counts) > 1, (dealt == np.arange(len(counts))[:, None]).astype(float)
+    sides, lacking = np.empty((draws, len(counts), 5)), np.empty((draws, 5))
+    seen = np.zeros((draws, len(counts), 2))
     for draw in range(draws):
-        chosen = random.choice(len(start), size, replace=False, shuffle=len(counts) > 1)
-        treated[draw] = ones @ terms.take(chosen * len(counts) + dealt, axis=0)
-        lacking[draw] = treated[draw] if len(counts) == 1 else ones @ pooled.take(chosen, axis=0)
+        chosen = random.choice(len(start), size, replace=False, shuffle=several)
+        sides[draw] = marks @ terms.take(chosen * len(counts) + dealt, axis=0)
+        lacking[draw] = sides[draw, 0]
+        if several:
+            lacking[draw] = np.ones(size) @ pooled.take(chosen, axis=0)
+            seen[draw] = own[:, :, :2].take(chosen, axis=0).sum(axis=0)
+    others = (own[:, :, :2].sum(axis=0) - seen) / (len(start) - size)
+    treated = apart(list(np.moveaxis(sides, 1, 0)), others, counts)
     return np.stack([treated, pooled.sum(axis=0) - lacking], axis=1)
 
 

@@ -117,9 +117,11 @@ def within_categories(panel: Panel, *, eligible: pd.Series | Sequence[bool] | No
     groups, code, names, notes = _inside(panel, chosen)
     treated = groups.treated
     shares = _shares(groups, code)
-    values = np.where(
-        treated, groups.changes[np.arange(len(code)), groups.start], (groups.changes * shares[code]).sum(axis=1)
-    )
+    size = np.bincount(code[~treated])[:, None]
+    common = np.stack([np.bincount(code[~treated], change) for change in groups.changes[~treated].T], axis=1) / size
+    shift = common - (common * shares).sum(axis=1, keepdims=True)  # common to all of a category at a start, and no draw
+    own = groups.changes[np.arange(len(code)), groups.start] - shift[code, groups.start]
+    values = np.where(treated, own, (groups.changes * shares[code]).sum(axis=1))
     sides = _sides(values, code, treated)
     whole = sides.weight[None, :]
     estimate, error = float(sides.weight @ sides.difference), float(sides.error(whole)[0])

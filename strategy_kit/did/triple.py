@@ -90,10 +90,11 @@ def triple_difference(
     chosen = marked(panel, eligible, "eligible")
     if not panel.balanced:
         raise DesignError("the panel is unbalanced; keep the complete units with panel.complete_units()")
-    refuse_category_level(
-        panel, points_only=inference == "none", way_out="pilot_contrast(eligible_gap(panel, eligible))"
-    )
-    given, panel = panel.units, panel.unmoved(anticipation)
+    given, whole, panel = panel.units, panel, panel.unmoved(anticipation)
+    for judged in (whole, panel):  # the units left may be whole categories
+        refuse_category_level(
+            judged, points_only=inference == "none", way_out="pilot_contrast(eligible_gap(panel, eligible))"
+        )
     chosen = chosen[given.isin(panel.units)]
     refuse_no_cohort(panel)
     units = Units.of(panel)

@@ -31,7 +31,8 @@ def new_product_share(shop: Dataset, *, through: dt.date | None = None) -> pd.Da
     -------
     DataFrame
         One row a complete month and side (pilots, others, all): month, side, gmv (not cancelled), gmv_new, share, skus,
-        skus_new (numbers with a sale), merchants (with a sale).
+        skus_new (numbers with a sale), merchants (with a sale); of lines with a sku_id: `attrs["unlabelled"]` is the share
+        of the GMV of these months that has none.
 
     Raises
     ------
@@ -67,13 +68,14 @@ the column
     rows = pd.concat(result, ignore_index=True)
     rows.insert(4, "share", rows["gmv_new"] / rows["gmv"].where(rows["gmv"] > 0))
     rows["month"] = pd.to_datetime(rows["month"])
-    return rows.sort_values(["month", "side"], kind="stable", ignore_index=True)
+    return _counted(shop, known, rows.sort_values(["month", "side"], kind="stable", ignore_index=True))
 
 
 def vintages(shop: Dataset, *, through: dt.date | None = None) -> pd.DataFrame:
     """Split each month's GMV by the quarter in which its products were first sold; the layers add up to GMV.
 
-    Products first sold in the first 90 days of the data are "established": they may be of any age.
+    Lines without a sku_id are in no layer; `attrs["unlabelled"]` is their share of the GMV of these months. Products first
+    sold in the first 90 days of the data are "established": they may be of any age.
 
     Returns
     -------
@@ -109,7 +111,7 @@ the column
     quarter = pd.to_datetime(found.pop("quarter"))
     named = quarter.dt.strftime("%Y-Q") + quarter.dt.quarter.astype("Int64").astype(str)
     found.insert(1, "vintage", named.where(quarter.notna(), ESTABLISHED))
-    return found.assign(month=pd.to_datetime(found["month"]))
+    return _counted(shop, known, found.assign(month=pd.to_datetime(found["month"])))
 
 
 def sku_survival(shop: Dataset, *, through: dt.date | None = None) -> pd.DataFrame:
@@ -145,7 +147,7 @@ the column
         f"""select cast(date_trunc('month', born) as date) as born, cast(date_trunc('month', gone) as date) as gone,
                    born < $settled as censored, count(*) as skus
             from (select sku_id, min(paid_at) as born, max(paid_at) as gone from order_lines
-                  where {sold_lines(shop)} and paid_at < $day group by 1) group by 1, 2, 3""",
+                  where {sold_lines(shop)} and paid_at < $day and sku_id is not null group by 1) group by 1, 2, 3""",
         {"settled": _settled(shop), "day": day},
     )
     born, gone = (np.asarray(lives[name], "datetime64[M]").astype(int) for name in ("born", "gone"))
@@ -171,6 +173,17 @@ the column
     dropped = {"left_censored": old, "too_young": ~old & young}
     result.attrs["left_out"] = {name: int(lives.loc[which, "skus"].sum()) for name, which in dropped.items()}
     return result
+
+
+def _counted(shop: Dataset, known: list[dt.date], rows: pd.DataFrame) -> pd.DataFrame:
+    """Say how much of the months' GMV has no sku_id."""
+    found = shop.engine.frame(
+        f"""select cast(sum(amount) as double) as gmv, cast(sum(case when sku_id is null then amount end) as double) as lost
+            from order_lines where {sold_lines(shop)} and paid_at >= $first and paid_at < $until""",
+        {"first": known[0], "until": next_start(known[-1], "month")},
+    ).iloc[0]
+    rows.attrs["unlabelled"] = float(found["lost"] / found["gmv"]) if found["lost"] > 0 else 0.0
+    return rows
 
 
 def _months(shop: Dataset, through: dt.date | None) -> list[dt.date]:

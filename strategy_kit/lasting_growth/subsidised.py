@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 MEASURES = ("retention", "orders", "spend")
 READING = "description, not effect"
 BURN_IN, FEWEST = 60, 10
+_NONE = (np.nan, np.nan)
 """Days of burn-in, and buyers of either kind below which a cohort is left out: the variance of one buyer is not known."""
 
 
@@ -98,9 +99,9 @@ def later_orders(
     whole, rows = cells[cells["age"] < 0], []
     for measure in MEASURES[1:]:
         mean, variance, counts, _ = _means(whole, measure)
-        ratio = mean[0] / mean[1] if mean.all() else np.nan
-        with np.errstate(divide="ignore", invalid="ignore"):
-            error = float(np.sqrt((variance / mean**2).sum()))
+        # of what is lost on average there is no ratio
+        known = (mean[0] / mean[1], float(np.sqrt((variance / mean**2).sum()))) if (mean > 0).all() else _NONE
+        ratio, error = known
         half = ndtri(0.5 + level / 2) * error
         ends = {
             "ratio": ratio,
@@ -128,7 +129,11 @@ def _by_age(cells: pd.DataFrame, measure: str, last: int, level: float) -> pd.Da
         row = {"measure": measure, "age": age}
         for place, group in enumerate(("subsidised", "others")):
             ends = mean[place] - z * own[place], mean[place] + z * own[place]
-            row |= {group: mean[place], f"{group}_low": max(ends[0], 0.0), f"{group}_high": ends[1]}
+            row |= {
+                group: mean[place],
+                f"{group}_low": ends[0] if measure == "spend" else max(ends[0], 0.0),
+                f"{group}_high": ends[1],
+            }
         row |= {"difference": gap, "std_error": error, "conf_low": gap - z * error, "conf_high": gap + z * error}
         rows.append({**row, **counts, "cohorts": cohorts})
     return pd.DataFrame(rows)

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from strategy_kit.errors import DesignError
+from strategy_kit.periods import day_of, period_start
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -50,9 +51,9 @@ def stays(shop: Dataset, *, through: dt.date) -> pd.DataFrame:
         f"""select merchant_id, lever, cast(started_on as date) as started_on, {ended} as ended_on,
             cast({cost} as double) as cost from support where started_on < cast($last as date) + interval 7 day
             order by merchant_id, lever, started_on""",
-        {"last": through},
+        {"last": (monday := period_start(day_of(through, "through"), "week"))},
     )
-    first, sunday = pd.to_datetime(rows["started_on"]), pd.Timestamp(through) + pd.Timedelta(days=6)
+    first, sunday = pd.to_datetime(rows["started_on"]), pd.Timestamp(monday) + pd.Timedelta(days=6)
     last = pd.to_datetime(rows["ended_on"]).fillna(pd.Timestamp(shop.data_through))
     last = last.where(last > first, first)
     share = (last.where(last < sunday, sunday) - first).dt.days.add(1) / (last - first).dt.days.add(1)
@@ -99,7 +100,7 @@ def overlap(shop: Dataset, *, through: dt.date, least: int = 10) -> pd.DataFrame
     rows: Any = shop.engine.frame(
         """select merchant_id, lever, min(cast(started_on as date)) as first from support
            where started_on < cast($last as date) + interval 7 day group by merchant_id, lever order by merchant_id, lever""",
-        {"last": through},
+        {"last": period_start(day_of(through, "through"), "week")},
     )
     if rows.empty:
         raise DesignError(f"nobody had a lever by {through}, so that none come together; choose a later week")

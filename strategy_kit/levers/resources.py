@@ -112,7 +112,7 @@ def concentration(found: Windows, *, level: float = 0.95, least: int = FEWEST) -
     cell = found.supported.assign(category=names)
     size = cell.groupby(["size_band", "category"])["bundle"].transform("size")
     merged = int((size < least).sum())
-    cell["category"] = names.where(size >= least, "other")
+    cell["category"] = names.where(size >= least, "other" if "other" not in set(names) else "other (small)")
     labels, code, notes = groups(found, ["size_band", "category"], least, cells=cell)
     if len(labels) < 2:
         raise DesignError(

@@ -48,6 +48,9 @@ def joiners_panel(shop: Dataset, *, since: dt.date, through: dt.date) -> Panel:
     if not levers["joined"].any():
         raise DesignError(f"no merchant of data set {shop.name!r} has the lever {LEVER!r}; enter who joined in support")
     other = levers["other"].reindex(panel.units, fill_value=False).to_numpy(bool)
+    joined = levers["joined"].reindex(panel.units, fill_value=False).to_numpy(bool)
+    if panel.late is not None:  # a start of another lever after the window is no joining later
+        panel = replace(panel, late=np.where(joined, panel.late, 0))
     kept = panel.only(~other).untreated_at_first()
     note = f"merchants with another lever, left out: {int(other.sum())} of {len(other)}"
     return replace(kept, notes=(*kept.notes, note)) if other.any() else kept

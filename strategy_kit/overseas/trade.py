@@ -32,7 +32,7 @@ def constant_currency(shop: Dataset, *, base: dt.date, through: dt.date | None =
     base
         First day of a complete month.
     through
-        Months that end by then.
+        A day of the last month; the last complete one by default.
 
     Returns
     -------

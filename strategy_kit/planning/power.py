@@ -177,8 +177,8 @@ def what_if(
     panel, seed, **reading
         As in `power`.
     effect
-        Whose chance of being found is told: the plan's threshold, log(1 + threshold) for logs. Unless given, what the design
-        without anything more can detect.
+        Whose chance of being found is told: the plan's threshold, log(1 + threshold) for logs. Unless given, what the first
+        of the designs asked for can detect.
     more_pilots
         Added to the groups that the panel pilots.
     more_weeks

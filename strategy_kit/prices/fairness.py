@@ -37,7 +37,7 @@ def hedonic(
         True adds whether the merchant is supported by that week: its coefficient, the overall estimate then, is how much
         dearer supported merchants are than others of the same category and week at equal quality. Compares, and claims no cause.
     since, through
-        First and last day; all complete weeks by default.
+        Days of the first and last week; all complete weeks by default.
 
     Returns
     -------

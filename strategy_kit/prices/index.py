@@ -37,7 +37,7 @@ def price_index(
     by
         Pilot categories against the others ("pilot", "other"), or each category.
     since, through
-        First and last day; all complete weeks by default.
+        Days of the first and last week; all complete weeks by default.
 
     Returns
     -------

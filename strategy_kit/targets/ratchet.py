@@ -119,7 +119,7 @@ def loosened_panel(
     by
         Least fall of the ratio that counts.
     since, through
-        First and last day; the whole window by default.
+        Days of the first and last week; the whole window by default.
 
     Raises
     ------

@@ -57,15 +57,19 @@ BROKEN: dict[tuple[str, str], dict[str, Any]] = {
     ("offplatform_sales", "ad_spend is not negative"): {"ad_spend": -1.0},
     ("prices", "merchant_id is on the roster"): {"merchant_id": "stranger"},
     ("prices", "price is not negative"): {"price": -1.0},
+    ("prices", "week is a Monday"): {"week": pd.Timestamp("2025-01-12")},
     ("prices", "market_price is not negative"): {"market_price": -1.0},
+    ("experience", "week is a Monday"): {"week": pd.Timestamp("2025-01-12")},
     ("experience", "merchant_id is on the roster"): {"merchant_id": "stranger"},
     ("experience", "response_minutes is not negative"): {"response_minutes": -1.0},
     ("experience", "complaints is not negative"): {"complaints": -1.0},
+    ("traffic", "week is a Monday"): {"week": pd.Timestamp("2025-01-12")},
     ("traffic", "merchant_id is on the roster"): {"merchant_id": "stranger"},
     ("traffic", "impressions is not negative"): {"impressions": -1.0, "clicks": -2.0},
     ("traffic", "clicks is not negative"): {"clicks": -1.0},
     ("traffic", "visits is not negative"): {"visits": -1.0},
     ("traffic", "clicks is at most impressions"): {"impressions": 5.0, "clicks": 6.0},
+    ("searches", "week is a Monday"): {"week": pd.Timestamp("2025-01-12")},
     ("searches", "sessions is not negative"): {"sessions": -1.0},
     ("searches", "queries is not negative"): {"queries": -1.0},
     ("searches", "conversions is not negative"): {"conversions": -1.0},
@@ -89,7 +93,8 @@ def table(name: str, rows: int = 4) -> pd.DataFrame:
     frame = pd.DataFrame(columns)
     own = next((c for c in TABLES[name].key if c not in TEXTS), TABLES[name].key[0])
     kind = TABLES[name].columns[own]
-    days = pd.date_range(DAY, periods=rows) if kind == "date" else [f"m{i + 1}" for i in range(rows)]
+    step = "7D" if own == "week" else "D"
+    days = pd.date_range(DAY, periods=rows, freq=step) if kind == "date" else [f"m{i + 1}" for i in range(rows)]
     return frame.assign(**{own: days}).assign(**({"period_end": days} if name == "targets" else {}))
 
 

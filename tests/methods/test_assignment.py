@@ -121,3 +121,43 @@ def test_the_table_of_starts_counts_every_unit() -> None:
     category = pd.Series(["a", None, "a", "b", None])
     table = starts_by_category(np.array([1, -1, -1, 0, 1]), category)
     assert table.tolist() == [[1, 0, 1], [0, 1, 0], [1, 0, 1]]  # a, b, and those without a category
+
+
+def old_support(each: int) -> Panel:
+    """Whole categories start in period 5, and `each` merchants of every category have had support all along."""
+    rng = np.random.default_rng(0)
+    category, place = np.repeat(np.arange(8), 40), np.tile(np.arange(40), 8)
+    start = np.where(place < each, 1.0, np.where(category < 4, 5.0, np.inf))
+    return Panel.from_matrix(rng.normal(size=(320, 8)), treated_from=start, category=category)
+
+
+@pytest.mark.parametrize("each", [1, 3])
+@pytest.mark.parametrize("estimator", ["group_time", "sun_abraham", "saturated", "imputation", "stacked", "two_way",
+                                       "two_way_event_study", "bacon", "triple_difference"])  # fmt: skip
+def test_merchants_supported_all_along_do_not_switch_the_guard_off(estimator: str, each: int) -> None:
+    """They make the panel one of merchants, and are left out before anything is compared; the rest are whole categories."""
+    panel = old_support(each)
+    assert panel.assigned_at == "merchant"
+    given = (np.arange(320) % 2 == 0,) if estimator == "triple_difference" else ()
+    ask = getattr(did, estimator)
+    with pytest.raises(DesignError, match="assigned at category level"):
+        ask(panel, *given)
+    assert np.isfinite(ask(panel, *given, inference="none").estimate).all()
+
+
+@pytest.mark.parametrize(("last", "refused"), [(1, True), (9, True), (10, False)])
+def test_the_last_cohort_stands_for_the_never_treated_in_counting_clusters(last: int, refused: bool) -> None:
+    rng = np.random.default_rng(1)
+    cluster = np.repeat(np.arange(30), 4)
+    start = np.where(cluster < last, 6.0, 4.0)
+    y = rng.normal(size=(120, 6)) + rng.normal(size=(30, 6))[cluster]
+    rows = pd.DataFrame({"i": np.repeat(np.arange(120), 6), "t": np.tile(np.arange(1, 7), 120), "y": y.ravel(),
+                         "g": np.repeat(start, 6), "c": np.repeat(cluster, 6)})  # fmt: skip
+    panel = Panel.from_frame(rows, unit="i", period="t", outcome="y", treated_from="g", cluster="c")
+    if not refused:
+        assert did.group_time(panel, control="not_yet").average[1] > 0
+        return
+    with pytest.raises(
+        DesignError, match=f"at least 10 clusters on each side, but {30 - last} are treated and {last} are the last"
+    ):
+        did.group_time(panel, control="not_yet")

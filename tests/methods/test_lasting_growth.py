@@ -294,3 +294,44 @@ def test_products_too_young_to_fall_silent_are_counted() -> None:
     found = lasting.sku_survival(sk.dataset_from_frames(lines, roster, timezone="Asia/Shanghai", currency="CNY"))
     assert found["at_risk"].iloc[0] == 1
     assert found.attrs["left_out"] == {"left_censored": 1, "too_young": 2}
+
+
+def few_lines(days: pd.DatetimeIndex, **columns: object) -> sk.Dataset:
+    lines = pd.DataFrame({"order_id": range(len(days)), "line_id": 1, "buyer_id": "b", "merchant_id": "m", "category": "toys",
+                          "paid_at": days, "amount": 100.0, "refund_amount": 0.0}).assign(**columns)  # fmt: skip
+    known: Any = {"data_from": dt.date(2025, 1, 1), "data_through": dt.date(2025, 8, 31)}
+    roster = pd.DataFrame({"merchant_id": ["m"], "category": "toys"})
+    return sk.dataset_from_frames(lines, roster, timezone="Asia/Shanghai", currency="CNY", **known)
+
+
+def test_lines_without_a_product_are_counted_and_are_no_product() -> None:
+    days = pd.date_range("2025-01-01", "2025-08-31")
+    product = np.where(np.arange(len(days)) % 4 == 0, None, np.where(days < "2025-04-15", "old", "new"))
+    shop = few_lines(days, sku_id=product)
+    layers = lasting.vintages(shop)
+    whole = sk.kpi.table(shop, by=["month"], metrics=["gmv"]).set_index("month")["gmv"]
+    held = layers.groupby("month")["gmv"].sum()
+    lost = whole[held.index].sum() - held.sum()
+    assert lost > 0
+    for found in (layers, lasting.new_product_share(shop)):
+        assert found.attrs["unlabelled"] == pytest.approx(lost / whole[held.index].sum())
+    assert lasting.sku_survival(shop).attrs["left_out"] == {"left_censored": 1, "too_young": 0}
+    assert lasting.vintages(few_lines(days, sku_id="old")).attrs["unlabelled"] == 0.0
+
+
+def test_of_what_is_lost_on_average_there_is_no_ratio() -> None:
+    """Subsidies above what was paid: net spend is negative, which is no share of anything and has no logarithm."""
+    rng, frames = np.random.default_rng(0), []
+    for buyer in range(60):
+        paid = rng.uniform(50, 60, 3)
+        given = np.array([1.0, *(1.5 * paid[1:])]) * (buyer % 2)
+        frames.append(pd.DataFrame({"buyer_id": f"b{buyer}", "amount": paid, "platform_subsidy": given,
+                                    "paid_at": pd.to_datetime(["2025-04-05", "2025-05-05", "2025-06-05"])}))  # fmt: skip
+    rows = pd.concat(frames, ignore_index=True)
+    shop = few_lines(pd.DatetimeIndex(rows["paid_at"]), **rows.drop(columns="paid_at"))
+    spend = lasting.later_orders(shop).set_index("measure").loc["spend"]
+    assert spend["subsidised"] < 0 < spend["others"]
+    assert spend[["ratio", "std_error", "conf_low", "conf_high"]].isna().all()
+    ages = lasting.subsidised_buyers(shop).query("measure == 'spend'")
+    assert (ages["subsidised"] < 0).any()
+    assert ((ages["subsidised_low"] <= ages["subsidised"]) & (ages["subsidised"] <= ages["subsidised_high"])).all()

@@ -383,3 +383,16 @@ def test_what_joining_adds_is_sold_abroad_in_the_files(tmp_path: Path) -> None:
     share = told["overseas_gain"] / (100 + told["gain"])
     assert not abroad[~after].any()
     assert abroad[after].mean() == pytest.approx(share, abs=4 * np.sqrt(share * (1 - share) / after.sum()))
+
+
+def test_who_gets_another_lever_after_the_window_does_not_join_later(lines: pd.DataFrame) -> None:
+    support = support_of()
+    extra = pd.DataFrame({"merchant_id": [f"m{n:02d}" for n in range(21, 27)], "lever": "display", "cost": 1.0,
+                          "started_on": (FIRST + pd.Timedelta(weeks=13)).date()})  # fmt: skip
+    early: Any = {"since": FIRST.date(), "through": (FIRST + pd.Timedelta(weeks=11)).date()}
+    bare, more = (
+        overseas.among_joiners(overseas.sales_panels(shop_of(lines, table), **early)["total"])
+        for table in (support, pd.concat([support, extra], ignore_index=True))
+    )
+    assert more.units.tolist() == bare.units.tolist()
+    np.testing.assert_array_equal(more.outcome, bare.outcome)

@@ -157,7 +157,7 @@ def test_labels_in_another_order_than_the_rows_are_refused_and_masks_are_gaps() 
     assert np.isnan(Panel.from_matrix(masked, treated_from=start).outcome).sum() == 4
 
 
-@pytest.mark.parametrize("held", [[True], "ab", [0, 1, 2], np.array([[True, False, True]])])
+@pytest.mark.parametrize("held", [[True], "ab", [0, 1, 3], np.array([[True, False, True]])])
 def test_only_takes_a_boolean_a_unit(held: object) -> None:
     panel = Panel.from_matrix(np.zeros((3, 4)), treated_from=[3, 4, 0])
     with pytest.raises(ParameterError, match=r"held marks each of 3 units as true or false.*panel.units.isin"):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from itertools import combinations, permutations
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 
@@ -13,9 +14,6 @@ from strategy_kit import did
 from strategy_kit.errors import DesignError
 from strategy_kit.inference import FREEDOM_CAP, bell_mccaffrey
 from strategy_kit.panel import Panel
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 RNG = np.random.default_rng
 THREE = [7.0] * 3 + [0.0] * 9
@@ -92,9 +90,10 @@ def shuffled_p(y: np.ndarray, start: list[float], effect: float = 0.0) -> float:
     found = []
     for chosen in combinations(range(len(y)), len(treated)):
         for order in set(permutations(treated)):
-            inside = [by_start[s][i] for i, s in zip(chosen, order, strict=True)]
             rest = [i for i in range(len(y)) if i not in chosen]
             outside = [np.mean([by_start[s][i] for s in treated]) for i in rest]
+            common = {s: np.mean([by_start[s][i] for i in rest]) - np.mean(outside) for s in by_start}
+            inside = [by_start[s][i] - common[s] for i, s in zip(chosen, order, strict=True)]
             real = all(start[i] == s for i, s in zip(chosen, order, strict=True))
             found.append((real, abs(stats.ttest_ind(inside, outside, equal_var=False).statistic)))
     happened = next(size for real, size in found if real)
@@ -120,12 +119,25 @@ def test_randomisation_equals_enumeration(start: list[float], effect: float) -> 
 def test_several_starts_take_each_group_at_its_own(start: list[float]) -> None:
     y = pilots(5, start, 8).outcome
     treated = [int(s) for s in start if s > 0]
-    inside = [contrast(y, int(s))[i] for i, s in enumerate(start) if s > 0]
-    outside = [np.mean([contrast(y, s)[i] for s in treated]) for i, s in enumerate(start) if not s]
+    rest = [i for i, s in enumerate(start) if not s]
+    outside = [np.mean([contrast(y, s)[i] for s in treated]) for i in rest]
+    common = {s: np.mean([contrast(y, s)[i] for i in rest]) - np.mean(outside) for s in treated}
+    inside = [contrast(y, int(s))[i] - common[int(s)] for i, s in enumerate(start) if s > 0]
+    plain = [contrast(y, int(s))[i] for i, s in enumerate(start) if s > 0]
+    assert np.mean(inside) == pytest.approx(np.mean(plain))
     expected = stats.ttest_ind(inside, outside, equal_var=False)
     found = row(did.pilot_contrast(Panel.from_matrix(y, treated_from=start)), "welch")
     assert found["estimate"] == pytest.approx(np.mean(inside) - np.mean(outside), rel=1e-12)
     assert found["p_value"] == pytest.approx(expected.pvalue, rel=1e-9)
+
+
+@pytest.mark.parametrize("start", STARTS)
+def test_what_moves_all_groups_alike_is_no_chance(start: list[float]) -> None:
+    """A festival between two starts: common to all, so neither the estimate nor any interval may know of it."""
+    quiet = pilots(11, start, 8, 1.0)
+    loud = quiet.outcome + np.array([0.0, 0, 0, 9, -7, 5, 0, 3])
+    rows, moved = (did.pilot_contrast(Panel.from_matrix(y, treated_from=start)).tidy() for y in (quiet.outcome, loud))
+    pd.testing.assert_frame_equal(rows, moved, rtol=1e-8)
 
 
 @pytest.mark.parametrize("level", [0.8, 0.9])

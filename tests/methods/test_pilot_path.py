@@ -47,8 +47,10 @@ class Twin:
         ages = range(max(1 - s for s in treated), min(y.shape[1] - s for s in treated) + 1)
         self.ages, self.gap, variances = list(ages), [], []
         for age in ages:
-            inside = [value(y[i], s, age) for i, s in enumerate(dealt) if s > 0]
-            outside = [np.mean([value(y[i], s, age) for s in treated]) for i, s in enumerate(dealt) if not s]
+            rest = [i for i, s in enumerate(dealt) if not s]
+            outside = [np.mean([value(y[i], s, age) for s in treated]) for i in rest]
+            common = {s: np.mean([value(y[i], s, age) for i in rest]) - np.mean(outside) for s in treated}
+            inside = [value(y[i], s, age) - common[s] for i, s in enumerate(dealt) if s > 0]
             self.gap.append(np.mean(inside) - np.mean(outside))
             variances.append(np.var(inside, ddof=1) / len(inside) + np.var(outside, ddof=1) / len(outside))
         self.error = np.sqrt(np.mean(variances))
@@ -294,3 +296,13 @@ def test_with_an_error_of_each_age_alone_it_would_leave_far_too_often() -> None:
         largest = (np.abs(means[0] - means[1]) / np.sqrt(sum(variances))).max(axis=1)
         outside += np.mean(largest >= largest[0] * (1 - 1e-9)) <= 0.05
     assert outside / draws > 0.2
+
+
+@pytest.mark.parametrize("start", STARTS)
+def test_what_moves_all_groups_alike_is_no_chance(start: list[float]) -> None:
+    """A festival between two starts leaves the path, its intervals, band and tests as they are."""
+    quiet = pilots(11, start, 8, 1.0).outcome
+    shock = np.array([0.0, 0, 0, 9, -7, 5, 0, 3])
+    found = [pilot_path(Panel.from_matrix(y, treated_from=start)) for y in (quiet, quiet + shock)]
+    for one, other in zip(*((each.tidy(), each.glance(), each.details["tests"]) for each in found), strict=True):
+        pd.testing.assert_frame_equal(one, other, rtol=1e-8)

@@ -53,8 +53,10 @@ def by_category(y: np.ndarray, dealt: list[float], real: list[float], category: 
     for name in sorted(set(category)):
         members = [i for i, c in enumerate(category) if c == name]
         starts = [real[i] for i in members if real[i]]
-        inside = [change(y[i], dealt[i]) for i in members if dealt[i]]
-        outside = [np.mean([change(y[i], s) for s in starts]) for i in members if not dealt[i]]
+        rest = [i for i in members if not dealt[i]]
+        outside = [np.mean([change(y[i], s) for s in starts]) for i in rest]
+        common = {s: np.mean([change(y[i], s) for i in rest]) - np.mean(outside) for s in starts}
+        inside = [change(y[i], dealt[i]) - common[dealt[i]] for i in members if dealt[i]]
         error = np.var(inside, ddof=1) / len(inside) + np.var(outside, ddof=1) / len(outside)
         found.append((len(inside), float(np.mean(inside) - np.mean(outside)), float(error)))
     return found
@@ -285,14 +287,24 @@ def test_looking_at_the_supported_only_equals_masks(starts: tuple[float, ...], m
 def test_a_draw_sums_each_merchant_at_the_start_it_was_dealt(starts: int) -> None:
     rng = RNG(8)
     start = np.repeat([*range(starts), -1], [*[4, 3, 2][:starts], 20])
-    own, pooled = rng.normal(size=(len(start), starts, 5)), rng.normal(size=(len(start), 5))
-    pooled = own[:, 0] if starts == 1 else pooled  # with one start they are the same
+    value, effect = rng.normal(size=(2, len(start), starts))
+    counts = np.bincount(start[start >= 0])
+
+    def terms(v: Any, e: Any) -> Any:
+        return np.stack([v, e, v * v, v * e, e * e], axis=-1)
+
+    own, pooled = terms(value, effect), terms(*(each @ counts / counts.sum() for each in (value, effect)))
     found, again = _drawn(start, own, pooled, 6, RNG(5)), RNG(5)
     for sums in found:
         size = int((start >= 0).sum())
         chosen = again.choice(len(start), size, replace=False, shuffle=starts > 1).tolist()
         dealt = dict(zip(chosen, start[start >= 0].tolist(), strict=True))
-        np.testing.assert_allclose(sums[0], sum(own[i, s] for i, s in dealt.items()))
+        rest = [i for i in range(len(start)) if i not in dealt]
+        common = [
+            each[rest].mean(axis=0) - (each[rest].mean(axis=0) @ counts) / counts.sum() for each in (value, effect)
+        ]
+        expected = sum(terms(value[i, s] - common[0][s], effect[i, s] - common[1][s]) for i, s in dealt.items())
+        np.testing.assert_allclose(sums[0], expected)
         np.testing.assert_allclose(sums[1], sum(pooled[i] for i in range(len(start)) if i not in dealt), atol=1e-12)
 
 
@@ -395,3 +407,13 @@ def test_how_often_nothing_is_called_something() -> None:
     for level in (0.05, 0.25, 0.5, 0.75):
         margin = 3 * np.sqrt(level * (1 - level) / draws)
         assert np.abs((found < level).mean(axis=0) - level).max() < margin
+
+
+def test_what_moves_a_category_alike_is_no_chance() -> None:
+    """A campaign in one category between its two starts leaves the estimate and both intervals as they are."""
+    start, category = SMALL["two starts"]
+    quiet = market(5, start, category, 1.0).outcome
+    loud = quiet + np.outer([c == "a" for c in category], [0.0, 0, 0, 9, -7, 5, 0, 3])
+    rows, moved = (within_categories(Panel.from_matrix(y, treated_from=start, category=list(category))).tidy()
+                   for y in (quiet, loud))  # fmt: skip
+    pd.testing.assert_frame_equal(rows, moved, rtol=1e-8)
