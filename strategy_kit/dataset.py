@@ -302,8 +302,7 @@ class Dataset(Shown):
         """
         given: object = pool_below
         if not (isinstance(given, int | float) and 0 <= given < 1):
-            law = f"pool_below is a share of sales, 0 or more and below 1, not {given!r}"
-            raise ParameterError(f"{law}; write 1 percent as 0.01")
+            raise ParameterError(f"pool_below is a share of sales from 0 to below 1, not {given!r}; 1 percent is 0.01")
         return tables_to_panel.category_panel(self, outcome, period, self._window(period, since, through), pool_below)
 
     def _window(self, period: Period, since: dt.date | None, through: dt.date | None) -> list[dt.date]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from strategy_kit.arguments import hold_arguments
 from strategy_kit.charts.attainment import attainment
 from strategy_kit.charts.bacon import bacon
 from strategy_kit.charts.bunching import bunching, met_by_band
@@ -38,7 +39,6 @@ from strategy_kit.charts.vintages import vintage_areas
 from strategy_kit.charts.wallet import growth_together, share_and_level
 from strategy_kit.charts.waterfall import growth_waterfall
 from strategy_kit.charts.yardsticks import yardsticks
-from strategy_kit.first_arguments import hold_first_arguments
 
 enable()
 
@@ -51,4 +51,4 @@ __all__ = [
     "stacked_effects", "synthetic_pair", "triangle", "vintage_areas", "what_if", "yardsticks"
 ]  # fmt: skip
 
-hold_first_arguments(globals())
+hold_arguments(globals())

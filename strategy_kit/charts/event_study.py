@@ -48,8 +48,7 @@ def event_study(study: Any, *, percent: bool = False, labels: theme.Labels | Non
     tidy = getattr(study, "tidy", lambda **_: study)
     levels = list(theme.TINTS) if hasattr(study, "tidy") else [0.95]
     found = {level: tidy(level=level) for level in levels}
-    bounds = ("conf_low", "conf_high", "band_low", "band_high")
-    theme.require("event_study", found[0.95], dict.fromkeys(("age", "estimate", *bounds), ()))
+    theme.require("event_study", found[0.95], dict.fromkeys((*RANGE, "estimate", "band_low", "band_high"), ()))
     frames = {level: _filled(frame) for level, frame in found.items()}
     rows, (factor, unit) = frames[0.95], (100, "%") if percent else (1, "")
     banded = rows["band_low"].abs().lt(float("inf")).any()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from strategy_kit.arguments import hold_arguments
 from strategy_kit.cohort.curves import (
     average,
     by_calendar,
@@ -12,9 +13,8 @@ from strategy_kit.cohort.curves import (
     value_retention,
 )
 from strategy_kit.cohort.triangle import triangle
-from strategy_kit.first_arguments import hold_first_arguments
 
 __all__ = ["average", "by_calendar", "cumulative_per_member", "retention",
            "supported", "survival", "triangle", "value_retention"]  # fmt: skip
 
-hold_first_arguments(globals())
+hold_arguments(globals())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from strategy_kit.arguments import hold_arguments
 from strategy_kit.did.aggregate import by_cohort, by_period, event_study, overall
 from strategy_kit.did.attrition import attrition
 from strategy_kit.did.bacon import bacon
@@ -33,7 +34,6 @@ from strategy_kit.did.symmetric import pre_selection, symmetric
 from strategy_kit.did.synthetic import synthetic, synthetic_control
 from strategy_kit.did.transport import new_category
 from strategy_kit.did.triple import eligible_gap, triple_difference
-from strategy_kit.first_arguments import hold_first_arguments
 from strategy_kit.inference import Multiplier
 
 __all__ = [
@@ -46,4 +46,4 @@ __all__ = [
     "triple_difference", "two_way", "two_way_event_study", "within_categories"
 ]  # fmt: skip
 
-hold_first_arguments(globals())
+hold_arguments(globals())

@@ -193,10 +193,10 @@ def _dealt(contrasts: Array, groups: AssignedGroups, seed: int) -> tuple[Array, 
             sums, count = mark @ values, float(mark[0].sum())
             total += sums - count * moved
             squares += mark @ square - 2 * moved * sums + count * moved**2
-        pairs = ((total / size, squares, size), (outside / rest, other, rest))
-        spreads = [np.maximum(found - n * mean**2, 0.0) / (n - 1) / n for mean, found, n in pairs]
-        gaps.append(total / size - outside / rest)
-        units.append(np.sqrt(sum(spreads).mean(axis=1)))
+        inside, outside = total / size, outside / rest
+        spread = np.maximum(squares - size * inside**2, 0.0) / (size - 1) / size
+        gaps.append(inside - outside)
+        units.append(np.sqrt((spread + np.maximum(other - rest * outside**2, 0.0) / (rest - 1) / rest).mean(axis=1)))
     return np.concatenate(gaps), np.concatenate(units)
 
 

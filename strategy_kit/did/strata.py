@@ -135,8 +135,7 @@ def _drawn(start: Array, own: Array, pooled: Array, draws: int, random: np.rando
     size, dealt = int(counts.sum()), np.repeat(np.arange(len(counts)), counts)
     terms = own.reshape(-1, own.shape[2])  # unit i at start s is row i S + s
     several, marks = len(counts) > 1, (dealt == np.arange(len(counts))[:, None]).astype(float)
-    sides, lacking = np.empty((draws, len(counts), 5)), np.empty((draws, 5))
-    seen = np.zeros((draws, len(counts), 2))
+    sides, lacking, seen = (np.zeros((draws, *shape)) for shape in ((len(counts), 5), (5,), (len(counts), 2)))
     for draw in range(draws):
         chosen = random.choice(len(start), size, replace=False, shuffle=several)
         sides[draw] = marks @ terms.take(chosen * len(counts) + dealt, axis=0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from strategy_kit.first_arguments import hold_first_arguments
+from strategy_kit.arguments import hold_arguments
 from strategy_kit.kpi.control import control_limits, process_control, year_on_year
 from strategy_kit.kpi.decompositions import entry_and_exit, merchant_ladder, mix_and_rate
 from strategy_kit.kpi.growth import drivers, merchant_growth
@@ -14,4 +14,4 @@ __all__ = [
     "process_control", "table", "uncertainty", "yardsticks", "year_on_year"
 ]  # fmt: skip
 
-hold_first_arguments(globals())
+hold_arguments(globals())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from strategy_kit.first_arguments import hold_first_arguments
+from strategy_kit.arguments import hold_arguments
 from strategy_kit.lasting_growth.festivals import festival_blocks, festival_weeks_shown
 from strategy_kit.lasting_growth.ladder import LOOKBACK, growth_on_ladder, ladder
 from strategy_kit.lasting_growth.new_products import NEW_DAYS, new_product_share, sku_survival, vintages
@@ -14,4 +14,4 @@ __all__ = [
     "ladder", "later_orders", "new_product_share", "sku_survival", "subsidised_buyers", "typical_merchants", "vintages"
 ]  # fmt: skip
 
-hold_first_arguments(globals())
+hold_arguments(globals())

@@ -74,14 +74,16 @@ def festival_blocks(shop: Dataset, *, through: dt.date | None = None) -> pd.Data
     """
     sales, by_category = _weekly(shop, through)
     blocks, ordinary = _calendar(shop, pd.DatetimeIndex(sales.index))
-    rho = _rho(by_category[ordinary], ordinary)
+    always = sales.columns[(sales > 0).all()]
+    rho = _rho(by_category[ordinary], ordinary) if len(always) else 0.0
     rows, left_out, moves = [], [], {}
     for side in sales:
         values = sales[side].to_numpy(float)
-        moves[side] = _movement(np.log(np.where(values > 0, values, np.nan)), ordinary, rho)
+        if side in always:
+            moves[side] = _movement(np.log(values), ordinary, rho)
         for block in blocks:
             around = _around(ordinary, block)
-            few = "few_weeks" if around is None or not (values > 0).all() else ""
+            few = "few_weeks" if around is None or side not in always else ""
             known = "cut_off" if block["cut"] else few
             reason = "dates_unknown" if block["vague"] else "overlap" if block["overlap"] else known
             if around is None or reason:

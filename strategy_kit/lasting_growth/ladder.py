@@ -81,6 +81,8 @@ def ladder(
             f"no month of data set {shop.name!r} has matured refunds and {lookback_days} days before it; wait, or look back less"
         )
     sums = _sums(shop, known, lookback_days)
+    if sums.empty:
+        raise DesignError(f"data set {shop.name!r} has no order line in the months that can be judged; wait")
     both = sums.assign(side=ALL).groupby(["month", "side"], as_index=False).sum()
     sums = both if set(sums["side"]) == {ALL} else pd.concat([sums, both], ignore_index=True)
     return _long(sums)

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 MEASURES = ("retention", "orders", "spend")
 READING = "description, not effect"
 BURN_IN, FEWEST = 60, 10
-_NONE = (np.nan, np.nan)
 """Days of burn-in, and buyers of either kind below which a cohort is left out: the variance of one buyer is not known."""
 
 
@@ -100,15 +99,11 @@ def later_orders(
     for measure in MEASURES[1:]:
         mean, variance, counts, _ = _means(whole, measure)
         # of what is lost on average there is no ratio
-        known = (mean[0] / mean[1], float(np.sqrt((variance / mean**2).sum()))) if (mean > 0).all() else _NONE
-        ratio, error = known
+        own = mean if (mean > 0).all() else np.full(2, np.nan)
+        ratio, error = own[0] / own[1], float(np.sqrt((variance / own**2).sum()))
         half = ndtri(0.5 + level / 2) * error
-        ends = {
-            "ratio": ratio,
-            "std_error": error,
-            "conf_low": ratio * np.exp(-half),
-            "conf_high": ratio * np.exp(half),
-        }
+        low, high = ratio * np.exp(-half), ratio * np.exp(half)
+        ends = {"ratio": ratio, "std_error": error, "conf_low": low, "conf_high": high}
         rows.append(
             {"measure": measure, "subsidised": mean[0], "others": mean[1], **ends, **counts, "reading": READING}
         )

@@ -88,8 +88,8 @@ def _group(shop: Dataset, columns: list[str], by: str) -> str:
     if by == TENURE:
         if "opened_on" not in columns:
             raise DesignError(f"data set {shop.name!r} lacks merchants.opened_on, which tenure needs; add the column")
-        opened = "cast(opened_on as date)"
-        return f"case when {opened} >= $year_before then '{NEW}' when {opened} < $year_before then '{LONG}' end"
+        known = f"when opened_on is not null then '{LONG}'"
+        return f"case when cast(opened_on as date) >= $year_before then '{NEW}' {known} end"
     if by not in columns or by == "merchant_id":
         raise ParameterError(f"{by!r} is no column of merchants that makes groups{nearest(by, [TENURE, *columns])}")
     return f"m.{quoted(by)}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from strategy_kit.first_arguments import hold_first_arguments
+from strategy_kit.arguments import hold_arguments
 from strategy_kit.levers.effects import STEPS, care, funnel, sales
 from strategy_kit.levers.held import overlap, stays
 from strategy_kit.levers.resources import Concentration, concentration, returns
@@ -12,4 +12,4 @@ __all__ = [
     "STEPS", "Concentration", "Windows", "care", "concentration", "funnel", "overlap", "returns", "sales", "stays", "windows"
 ]  # fmt: skip
 
-hold_first_arguments(globals())
+hold_arguments(globals())

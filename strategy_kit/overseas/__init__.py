@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from strategy_kit.first_arguments import hold_first_arguments
+from strategy_kit.arguments import hold_arguments
 from strategy_kit.overseas.joining import (
     LEVER,
     among_joiners,
@@ -18,4 +18,4 @@ __all__ = [
     "naive_growth", "overlap_panels", "sales_panels"
 ]  # fmt: skip
 
-hold_first_arguments(globals())
+hold_arguments(globals())

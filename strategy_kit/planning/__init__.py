@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from strategy_kit.first_arguments import hold_first_arguments
+from strategy_kit.arguments import hold_arguments
 from strategy_kit.planning.families import all_metrics
 from strategy_kit.planning.looks import ReadingWidth, reading_width, weekly_looks
 from strategy_kit.planning.next_wave import candidates, wave
@@ -13,4 +13,4 @@ __all__ = [
     "what_if", "what_if_sentence"
 ]  # fmt: skip
 
-hold_first_arguments(globals())
+hold_arguments(globals())

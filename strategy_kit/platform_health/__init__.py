@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from strategy_kit.first_arguments import hold_first_arguments
+from strategy_kit.arguments import hold_arguments
 from strategy_kit.platform_health.bridge import BRIDGE, bridge_parts, pass_through, revenue_panels, take_rate_bridge
 from strategy_kit.platform_health.exits import exit_effect
 from strategy_kit.platform_health.repayment import Scenario, cost_by_age, net_contribution, payback
@@ -15,4 +15,4 @@ __all__ = [
     "take_rate_bridge"
 ]  # fmt: skip
 
-hold_first_arguments(globals())
+hold_arguments(globals())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from strategy_kit.first_arguments import hold_first_arguments
+from strategy_kit.arguments import hold_arguments
 from strategy_kit.prices.fairness import dispersion, hedonic, quadrants
 from strategy_kit.prices.index import matched_pairs, multilateral, price_index
 from strategy_kit.prices.panels import category_prices, competition, discounts, merchant_prices
@@ -12,4 +12,4 @@ __all__ = [
     "multilateral", "price_index", "quadrants"
 ]  # fmt: skip
 
-hold_first_arguments(globals())
+hold_arguments(globals())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from strategy_kit.first_arguments import hold_first_arguments
+from strategy_kit.arguments import hold_arguments
 from strategy_kit.sensitivity.relative import relative_magnitudes
 from strategy_kit.sensitivity.result import Sensitivity
 from strategy_kit.sensitivity.smooth import smoothness
@@ -10,4 +10,4 @@ from strategy_kit.sensitivity.study import study_of
 
 __all__ = ["Sensitivity", "relative_magnitudes", "smoothness", "study_of"]
 
-hold_first_arguments(globals())
+hold_arguments(globals())

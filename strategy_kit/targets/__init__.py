@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from strategy_kit.first_arguments import hold_first_arguments
+from strategy_kit.arguments import hold_arguments
 from strategy_kit.targets.attainment import attainment, attainment_bins, made, running
 from strategy_kit.targets.bunching import Bins, Bunching, bunching, kink
 from strategy_kit.targets.cutoff import REFUSED, density_test, discontinuity
@@ -16,4 +16,4 @@ __all__ = [
     "fairness", "gaming", "kink", "loosened_panel", "made", "met_by_band", "ratchet", "running", "setting"
 ]  # fmt: skip
 
-hold_first_arguments(globals())
+hold_arguments(globals())

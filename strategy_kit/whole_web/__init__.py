@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from strategy_kit.first_arguments import hold_first_arguments
+from strategy_kit.arguments import hold_arguments
 from strategy_kit.whole_web.advertising import (
     Advertisers,
     advertisers,
@@ -27,4 +27,4 @@ __all__ = [
     "pass_through", "response_by_confidence", "wallet"
 ]  # fmt: skip
 
-hold_first_arguments(globals())
+hold_arguments(globals())

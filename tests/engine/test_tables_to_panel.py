@@ -135,7 +135,9 @@ PATHS = {"beauty": [5.0, 0.0, 5.0, 5.0], "toys": [90.0, 90.0, 90.0, 90.0], "pets
 
 @pytest.mark.parametrize("share", [1.0, -0.1, float("nan"), "1%", None])
 def test_what_is_no_share_pools_nothing(shop: sk.Dataset, share: Any) -> None:
-    with pytest.raises(ParameterError, match=r"pool_below is a share of sales, 0 or more and below 1, not .*as 0.01"):
+    with pytest.raises(
+        ParameterError, match=r"pool_below is a share of sales from 0 to below 1, not .*1 percent is 0.01"
+    ):
         shop.category_panel(pool_below=share)
 
 

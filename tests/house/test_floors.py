@@ -14,7 +14,7 @@ PACKAGE = ROOT / "strategy_kit"
 
 FLOORS = (
     {
-        *("errors", "first_arguments", "threads", "formats", "periods", "settings", "engine", "identifiers"),
+        *("errors", "arguments", "threads", "formats", "periods", "settings", "engine", "identifiers"),
         *("inference", "randomisation", "pooling", "ratio", "distributed_lag"),
     },
     {

@@ -335,3 +335,9 @@ def test_of_what_is_lost_on_average_there_is_no_ratio() -> None:
     ages = lasting.subsidised_buyers(shop).query("measure == 'spend'")
     assert (ages["subsidised"] < 0).any()
     assert ((ages["subsidised_low"] <= ages["subsidised"]) & (ages["subsidised"] <= ages["subsidised_high"])).all()
+
+
+@pytest.mark.parametrize("ask", [lasting.ladder, lasting.festival_blocks])
+def test_where_nothing_is_sold_nothing_can_be_judged(ask: Any) -> None:
+    with pytest.raises(DesignError, match="wait"):
+        ask(few_lines(pd.DatetimeIndex([]), status="paid", platform_subsidy=0.0))

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from strategy_kit.did.pilot import pilot_contrast
-from strategy_kit.did.strata import WithinStrata, _drawn
+from strategy_kit.did.strata import WithinStrata
 from strategy_kit.did.stratified import within_categories
 from strategy_kit.did.triple import eligible_gap
 from strategy_kit.errors import DesignError, ParameterError
@@ -281,31 +281,6 @@ def test_looking_at_the_supported_only_equals_masks(starts: tuple[float, ...], m
         assert looks.p_value_of(shift) == pytest.approx(masks.p_value_of(shift), abs=0.028)
     one, other = (np.sort(law.statistics(0.3)[1][1:]) for law in (looks, masks))
     assert stats.ks_2samp(one, other).pvalue > 1e-3
-
-
-@pytest.mark.parametrize("starts", [1, 3])
-def test_a_draw_sums_each_merchant_at_the_start_it_was_dealt(starts: int) -> None:
-    rng = RNG(8)
-    start = np.repeat([*range(starts), -1], [*[4, 3, 2][:starts], 20])
-    value, effect = rng.normal(size=(2, len(start), starts))
-    counts = np.bincount(start[start >= 0])
-
-    def terms(v: Any, e: Any) -> Any:
-        return np.stack([v, e, v * v, v * e, e * e], axis=-1)
-
-    own, pooled = terms(value, effect), terms(*(each @ counts / counts.sum() for each in (value, effect)))
-    found, again = _drawn(start, own, pooled, 6, RNG(5)), RNG(5)
-    for sums in found:
-        size = int((start >= 0).sum())
-        chosen = again.choice(len(start), size, replace=False, shuffle=starts > 1).tolist()
-        dealt = dict(zip(chosen, start[start >= 0].tolist(), strict=True))
-        rest = [i for i in range(len(start)) if i not in dealt]
-        common = [
-            each[rest].mean(axis=0) - (each[rest].mean(axis=0) @ counts) / counts.sum() for each in (value, effect)
-        ]
-        expected = sum(terms(value[i, s] - common[0][s], effect[i, s] - common[1][s]) for i, s in dealt.items())
-        np.testing.assert_allclose(sums[0], expected)
-        np.testing.assert_allclose(sums[1], sum(pooled[i] for i in range(len(start)) if i not in dealt), atol=1e-12)
 
 
 def test_many_merchants_take_seconds() -> None:
