@@ -137,13 +137,7 @@ TABLES: dict[str, Table] = {
     "merchants": Table(
         key=("merchant_id",),
         required={"merchant_id": "key", "category": "text"},
-        optional={
-            "opened_on": "date",
-            "size_band": "text",
-            "eligible": "boolean",
-            "score": "number",
-            "region": "text",
-        },
+        optional={"opened_on": "date", "size_band": "text", "eligible": "boolean", "score": "number", "region": "text"},
     ),
     "support": Table(
         key=("merchant_id", "lever", "started_on"),

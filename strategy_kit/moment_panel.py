@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 import pandas as pd
 
-from strategy_kit import panel_input as reading
 from strategy_kit.errors import DesignError
 from strategy_kit.moments import Moments
 from strategy_kit.panel import Panel
+from strategy_kit.panel_starts import cohorts_of, late_notes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -84,9 +84,9 @@ class MomentPanel(Panel):
         collect: Callable[[], Panel],
         sum_logs: Callable[[], MomentPanel],
     ) -> None:
-        cohort, cohorts, late = reading.cohorts_of(sums.starts, periods)
+        cohort, cohorts, late = cohorts_of(sums.starts, periods)
         count = np.array([each.count for each in sums.whole])
-        notes = () if late is None else reading.late_notes(int(count[late > 0].sum()))
+        notes = () if late is None else late_notes(int(count[late > 0].sum()))
         self._set(periods=periods, name=name, cohort=cohort, cohorts=cohorts, late=late, notes=notes)
         self._set(_sums=sums, _whole=sums.whole, _count=count, _collect=collect, _sum_logs=sum_logs)
 

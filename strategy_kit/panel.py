@@ -13,6 +13,7 @@ from strategy_kit import assigned, kept_units, outcomes
 from strategy_kit import panel_input as reading
 from strategy_kit.errors import ContractError, DesignError, ParameterError, nearest, refuse
 from strategy_kit.moments import Moments
+from strategy_kit.panel_starts import cohorts_of, late_notes
 from strategy_kit.periods import ages, weekly
 from strategy_kit.shown import Shown, panel_view
 
@@ -201,8 +202,8 @@ class Panel(Shown):
         if category is not None and len(category) != len(outcome):
             laws.append(f"there are {len(outcome)} units, but {len(category)} categories")
         refuse(ContractError, "panel", laws)
-        cohort, cohorts, late = reading.cohorts_of(given, times)
-        notes = () if late is None else reading.late_notes(int((late > 0).sum()))
+        cohort, cohorts, late = cohorts_of(given, times)
+        notes = () if late is None else late_notes(int((late > 0).sum()))
         if isinstance(category, pd.Series) and isinstance(category.dtype, pd.StringDtype):
             groups: pd.Series | None = category.set_axis(labels)
         else:

@@ -21,13 +21,7 @@ class Behind(TypedDict, total=False):
 
 
 def figure(
-    chart: Any,
-    *,
-    title: str,
-    description: str,
-    subtitle: str = "",
-    caption: str = "",
-    **behind: Unpack[Behind],
+    chart: Any, *, title: str, description: str, subtitle: str = "", caption: str = "", **behind: Unpack[Behind]
 ) -> Any:
     """Put the words around a chart, for the notebook, a picture of it, and the exported page alike.
 

@@ -28,15 +28,8 @@ if TYPE_CHECKING:
     from strategy_kit.charts.theme import Chart
 
 MOST_ROWS = 40
-_BY_KIND: dict[str, Callable[[Any], Chart]] = {
-    "bacon": bacon,
-    "gross_to_net": gross_to_net,
-    "weekly_looks": looks,
-}
-_BY_LABELS: dict[tuple[str, ...], Callable[[Any], Chart]] = {
-    ("age",): event_study,
-    ("cohort", "period"): effects_grid,
-}
+_BY_KIND: dict[str, Callable[[Any], Chart]] = {"bacon": bacon, "gross_to_net": gross_to_net, "weekly_looks": looks}
+_BY_LABELS: dict[tuple[str, ...], Callable[[Any], Chart]] = {("age",): event_study, ("cohort", "period"): effects_grid}
 
 
 def fitting(result: Any) -> Chart | None:

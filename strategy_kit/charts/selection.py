@@ -24,11 +24,7 @@ WORDS = {
 
 
 def selection_windows(
-    rows: pd.DataFrame,
-    *,
-    declared: str = "before_selection",
-    percent: bool = False,
-    labels: Labels | None = None,
+    rows: pd.DataFrame, *, declared: str = "before_selection", percent: bool = False, labels: Labels | None = None
 ) -> Chart:
     """Draw the effect from every base window with its interval, the declared one first and heavy, the others in order.
 

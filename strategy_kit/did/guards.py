@@ -140,7 +140,5 @@ def settled(result: Estimates, scale: float) -> Estimates:
         return result
     note = "standard errors that cannot be told from rounding are missing: outcomes do not vary in their own way"
     return replace(
-        result.without_errors(lost),
-        average=(value, np.nan if spread <= least else spread),
-        notes=(*result.notes, note),
+        result.without_errors(lost), average=(value, np.nan if spread <= least else spread), notes=(*result.notes, note)
     )

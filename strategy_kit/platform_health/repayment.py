@@ -74,7 +74,7 @@ class Scenario:
     weeks
         To look ahead.
     persistence
-        Share of a week's effect that is there a week later; the first is the average of the last weeks.
+        Share of a week's effect that is there a week later, counted from the average of the last weeks on.
     averaged
         Last weeks whose mean effect is carried on.
     supported

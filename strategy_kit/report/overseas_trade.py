@@ -106,15 +106,7 @@ def _table(reading: Reading, found: pd.DataFrame) -> Any:
             signed_percent(row.growth_constant), signed_percent(row.growth))]
         for row in shown.itertuples()
     ]  # fmt: skip
-    names = (
-        "market",
-        "merchants",
-        "first_month",
-        "volume",
-        "currency",
-        "growth_constant",
-        "growth_current",
-    )
+    names = ("market", "merchants", "first_month", "volume", "currency", "growth_constant", "growth_current")
     hidden = formats.Count(len(found) - len(shown))
     heads = [say(f"column_os_{name}") for name in names]
     return blocks.listing(heads, rows, say("os_currency_caption", n=hidden, least=FEWEST), numbers=range(1, 7))

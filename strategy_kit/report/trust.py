@@ -157,12 +157,7 @@ def _through(shop: Dataset, after: int, laws: pd.DataFrame, words: Words) -> Che
         counts = {"lines": formats.Count(int(found["rows"][LATE])), "weeks": changed}
         late = words("check_late" if changed else "check_late_none", share=formats.percent(share), **counts)
     value = formats.day(shop.data_through, words.language)
-    return Check(
-        words("check_through"),
-        value,
-        words.prose(note, late),
-        "limits" if share > LATE_SHARE else "holds",
-    )
+    return Check(words("check_through"), value, words.prose(note, late), "limits" if share > LATE_SHARE else "holds")
 
 
 def _past(panel: Panel, words: Words) -> Check:

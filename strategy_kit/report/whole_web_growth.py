@@ -31,10 +31,7 @@ def _gain(elasticity: float) -> str:
 
 
 def _gains(reading: Reading, row: Any) -> dict[str, str]:
-    return {
-        "estimate": _gain(row.estimate),
-        "range": reading.words.span(_gain(row.conf_low), _gain(row.conf_high)),
-    }
+    return {"estimate": _gain(row.estimate), "range": reading.words.span(_gain(row.conf_low), _gain(row.conf_high))}
 
 
 @PAGE.section("pass_through")

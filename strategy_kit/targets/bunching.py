@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from strategy_kit.errors import DesignError, ParameterError, refuse, whole_number
+from strategy_kit.errors import DesignError, ParameterError, refuse, seed_laws, whole_number
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -138,6 +138,8 @@ def bunching(
     ------
     DesignError
         If fewer than 100 targets lie in the window, or bins of a side that the polynomial needs are all empty.
+    ParameterError
+        If `draws` or `seed` is none, or owners are not as many as targets.
 
     References
     ----------
@@ -194,6 +196,11 @@ def _found(
     law: Callable[[Array, Bins], tuple[Array, Array, Array, Array]],
 ) -> Bunching:
     (at, bins), values = line, np.asarray(attained, dtype=float)
+    laws = seed_laws(random[1])
+    laws += [] if whole_number(random[0], 1) else [f"draws is a whole number, 1 or more, not {random[0]!r}; take 400"]
+    if cluster is not None and len(cluster) != len(values):
+        laws.append(f"{len(values)} targets have {len(cluster)} owners; give one each")
+    refuse(ParameterError, "bunching", laws)
     low, high, over, _ = bins.counts
     place = np.floor((values - at) / bins.width + 1e-9)
     inside = (place >= -low) & (place < high)

@@ -109,15 +109,7 @@ def density_test(values: Sequence[float] | Array, *, at: float = 1.0, bandwidth:
     sides = [int((side & (np.abs(value) <= _NEAR * width)).sum()) for side in (~above, above)]
     near_p = min(1.0, 2 * float(bdtr(min(sides), sum(sides), 0.5))) if sum(sides) else 1.0
     statistic = (up - below) / error if error > 0 else np.inf
-    return Density(
-        below,
-        up,
-        float(statistic),
-        float(2 * ndtr(-abs(statistic))),
-        width,
-        *counts,
-        near_p,
-    )
+    return Density(below, up, float(statistic), float(2 * ndtr(-abs(statistic))), width, *counts, near_p)
 
 
 def discontinuity(

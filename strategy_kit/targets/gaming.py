@@ -43,7 +43,7 @@ def gaming(
     beyond
         Clear is missed or made by more than this share, so that who pushed is not among them.
     through
-        Last day that counts; the last day of the data by default.
+        Last day that counts; the last settled day of the data by default.
 
     Returns
     -------

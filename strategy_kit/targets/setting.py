@@ -174,7 +174,7 @@ def _read(shop: Dataset, shares: tuple[float, float], weeks: int, through: dt.da
     roster = shop.engine.frame(f"select merchant_id, category, {band} as size_band from merchants order by 1")
     sums = shop.engine.frame(
         f"""select merchant_id, cast(date_trunc('week', paid_at) as date) as week, cast(sum(amount) as double) as sold
-            from order_lines where {sold_lines(shop)} group by 1, 2""",
+            from order_lines where {sold_lines(shop)} group by 1, 2"""
     )
     row = places(sums["merchant_id"], pd.Index(roster["merchant_id"]))
     column = pd.DatetimeIndex(mondays).get_indexer(pd.DatetimeIndex(sums["week"])) // weeks

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from strategy_kit.errors import DesignError, ParameterError
+from strategy_kit.errors import DesignError, ParameterError, whole_number
 from strategy_kit.estimates import Estimates
 from strategy_kit.inference import Student
 from strategy_kit.whole_web.rows import CLASSES, FEWEST, both_sides, cell_of, comparable, days_of, months_known
@@ -284,6 +284,8 @@ def growth_bins(moved: pd.DataFrame, *, bins: int = 8) -> pd.DataFrame:
     >>> len(growth_bins(log_changes(levels), bins=4))
     4
     """
+    if not whole_number(bins, 1):
+        raise ParameterError(f"bins is a whole number, 1 or more, not {bins!r}; choose one such as 8")
     cell = moved.groupby(["category", "month"]).ngroup().to_numpy()
     rows = pd.DataFrame({name: _within(moved[name].to_numpy(float), cell) for name in ("total", "on_platform")})
     rows = rows.assign(group=moved["size_band"].to_numpy(), merchant=moved["merchant_id"].to_numpy())

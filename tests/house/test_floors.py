@@ -26,6 +26,7 @@ FLOORS = (
             "dataset",
             "panel",
             "panel_input",
+            "panel_starts",
             "outcomes",
             "kept_units",
             "opening",

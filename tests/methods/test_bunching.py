@@ -246,3 +246,17 @@ def test_pushing_over_the_line_is_no_ratchet() -> None:
             held[near] += row["conf_low"] <= 0 <= row["conf_high"]
     assert held[0.02] / runs > 0.95 - 4 * np.sqrt(0.05 * 0.95 / runs)
     assert held[1e-9] < held[0.02]  # with those who pushed, a ratchet is seen that is none
+
+
+@pytest.mark.parametrize(
+    ("given", "law"),
+    [
+        ({"draws": 0}, "draws is a whole number"),
+        ({"seed": -1}, "seed is a whole number"),
+        ({"cluster": ["a"]}, "1 owners; give"),
+    ],
+)
+@pytest.mark.parametrize("ask", [targets.bunching, targets.kink])
+def test_what_is_no_draw_seed_or_owner_is_refused(ask: Any, given: dict[str, Any], law: str) -> None:
+    with pytest.raises(ParameterError, match=law):
+        ask(np.linspace(0.7, 1.3, 500), **given)

@@ -168,3 +168,25 @@ def test_only_takes_a_boolean_a_unit(held: object) -> None:
 def test_what_is_no_frame_is_not_read_as_one(frame: Any) -> None:
     with pytest.raises(ParameterError, match=r"frame must be a DataFrame, not a .*from_matrix reads arrays"):
         Panel.from_frame(frame, unit="u", period="t", outcome="y", treated_from="g")
+
+
+@pytest.mark.parametrize("inside", [0, 3])
+def test_a_start_in_a_missing_period_keeps_its_place_whatever_the_labels_are(inside: int) -> None:
+    """Numbers, weeks, month starts and month ends: the same ages, base and effects; a start inside a period is its period's."""
+    y, start, held = RNG(3).normal(size=(40, 5)), np.r_[[4.0] * 15, [np.inf] * 25], [1, 2, 3, 5, 6]
+    plain = Panel.from_matrix(y, treated_from=start, periods=held)
+    first, monday = pd.Timestamp("2025-01-31"), pd.Timestamp("2025-01-06")
+    labels = {
+        "weeks": lambda k: monday + pd.Timedelta(weeks=k - 1),
+        "month starts": lambda k: pd.Timestamp(2025, k, 1),
+        "month ends": lambda k: first + pd.offsets.MonthEnd(k - 1),
+    }
+    for name, label in labels.items():
+        day = label(4) + pd.Timedelta(days=-inside if name == "month ends" else inside)
+        given = [day] * 15 + [pd.NaT] * 25
+        panel = Panel.from_matrix(y, treated_from=given, periods=[label(k) for k in held])
+        assert panel.ages.tolist() == plain.ages.tolist() == [[-3, -2, -1, 1, 2]]
+        assert panel.cohorts.tolist() == [label(4)]
+        for anticipation in (0, 1):
+            one, other = (did.group_time(p, anticipation=anticipation, base="universal") for p in (plain, panel))
+            np.testing.assert_allclose(other.estimate, one.estimate, rtol=0, atol=EXACT)

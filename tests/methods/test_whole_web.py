@@ -342,6 +342,8 @@ def test_bins_hold_all_changes_and_none_is_of_few() -> None:
     assert (bins["merchants"] >= 10).all()
     assert (np.diff(bins["total"]) > 0).all()
     assert (bins["total"] * bins["changes"]).sum() == pytest.approx(0, abs=1e-9)
+    with pytest.raises(ParameterError, match="bins is a whole number, 1 or more, not 0"):
+        web.growth_bins(moved, bins=0)
     thin = web.growth_bins(moved[moved["merchant_id"] < 9], bins=2)
     assert thin.empty
     assert thin.attrs["left_out"] == 9 * 9
