@@ -48,7 +48,7 @@ def refuse_no_cohort(panel: Panel) -> None:
 
 
 def refuse_few_clusters(panel: Panel, *, points_only: bool = False) -> None:
-    """Refuse errors over clusters of which one side has too few; where all are treated, the last to start are compared with."""
+    """Refuse errors over clusters of which one side has too few; where all are treated, the last to start are the other side."""
     if panel.cluster is None or points_only:
         return
     treated, last = panel.cohort >= 0, panel.cohort == panel.cohort.max()
@@ -57,9 +57,8 @@ def refuse_few_clusters(panel: Panel, *, points_only: bool = False) -> None:
     if min(counts) < LEAST_CLUSTERS:
         raise DesignError(
             f"an error clustered by group needs at least {LEAST_CLUSTERS} clusters on each side, but {counts[0]} are treated "
-            f"and {counts[1]} are {'not' if not treated.all() else 'the last to start'}, and its intervals would be far too "
-            "narrow; average each cluster to one unit and use pilot_contrast, cluster by smaller groups, or take "
-            "inference='none' for points alone"
+            f"and {counts[1]} are not, and its intervals would be far too narrow; average each cluster to one unit and use "
+            "pilot_contrast, cluster by smaller groups, or take inference='none' for points alone"
         )
 
 

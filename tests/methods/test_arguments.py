@@ -5,18 +5,19 @@ from __future__ import annotations
 import datetime as dt
 import inspect
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from strategy_kit import open_dataset
 from strategy_kit.arguments import DAYS, REMEDIES
 from strategy_kit.errors import ParameterError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 ROOMS = ("charts", "cohort", "did", "kpi", "lasting_growth", "levers", "overseas", "planning", "platform_health", "prices",
          "sensitivity", "targets", "whole_web")  # fmt: skip
@@ -42,6 +43,7 @@ def public() -> list[tuple[str, str, Callable[..., Any]]]:
 
 
 CASES = public()
+SHOP = open_dataset(Path(__file__).parents[2] / "data" / "sample")
 
 
 def test_many_functions_take_one() -> None:
@@ -120,10 +122,8 @@ def test_many_functions_take_days() -> None:
 )
 def test_what_is_no_day_is_refused(name: str, needed: bool, function: Callable[..., Any], wrong: object) -> None:
     """Before anything is read; nothing but a day, and None only where it may be left out."""
-    from strategy_kit import open_dataset
-
     first = next(iter(inspect.signature(function).parameters.values()))
-    given = {"shop": open_dataset("data/sample")} if first.annotation == "Dataset" else {}
+    given: dict[str, Any] = {"shop": SHOP} if first.annotation == "Dataset" else {}
     given = {first.name: pd.DataFrame()} if first.annotation == "pd.DataFrame" else given
     for value in (wrong, None) if needed else (wrong,):
         with pytest.raises(ParameterError, match=rf"^{function.__name__}: {name} is a date, not .*; write it like"):
@@ -131,7 +131,7 @@ def test_what_is_no_day_is_refused(name: str, needed: bool, function: Callable[.
 
 
 def test_a_timestamp_is_its_day(monkeypatch: pytest.MonkeyPatch, root: Path) -> None:
-    from strategy_kit import kpi, lasting_growth, open_dataset
+    from strategy_kit import kpi, lasting_growth
 
     monkeypatch.chdir(root)
     shop, day = open_dataset("data/sample"), pd.Timestamp("2025-05-31 18:00")

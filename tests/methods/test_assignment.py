@@ -158,6 +158,6 @@ def test_the_last_cohort_stands_for_the_never_treated_in_counting_clusters(last:
         assert did.group_time(panel, control="not_yet").average[1] > 0
         return
     with pytest.raises(
-        DesignError, match=f"at least 10 clusters on each side, but {30 - last} are treated and {last} are the last"
+        DesignError, match=f"at least 10 clusters on each side, but {30 - last} are treated and {last} are not"
     ):
         did.group_time(panel, control="not_yet")
