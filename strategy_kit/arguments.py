@@ -42,6 +42,7 @@ def hold_arguments(room: dict[str, Any]) -> None:
         kinds.pop("return", None)
         if isfunction(room[name]) and set(kinds.values()) & {*REMEDIES, *DAYS, *NUMBERS}:
             room[name] = _held(room[name], kinds)
+            room[name].__module__ = room["__name__"]  # where pickle finds it
 
 
 def _held(function: Callable[..., Any], kinds: dict[str, str]) -> Callable[..., Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import inspect
+import pickle
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -61,6 +62,13 @@ def test_another_type_is_refused(name: str, kind: str, function: Callable[..., A
         with pytest.raises(ParameterError, match=law) as refused:
             call()
         assert str(refused.value).endswith(REMEDIES[kind])
+
+
+def test_functions_go_to_other_processes_as_they_are() -> None:
+    """As `multiprocessing` and joblib send them: by module and name."""
+    for _, _, function in CASES:
+        assert pickle.loads(pickle.dumps(function)) is function  # noqa: S301  # our own
+        assert inspect.signature(function) == inspect.signature(inspect.unwrap(function))
 
 
 def test_what_is_left_out_is_pythons_own_error() -> None:

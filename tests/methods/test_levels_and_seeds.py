@@ -28,7 +28,11 @@ def takers(kind: str) -> Iterator[Callable[..., Any]]:
     """Functions that are public in a room of their own and take a level, or a seed, of the usual default."""
     for module in pkgutil.walk_packages(strategy_kit.__path__, "strategy_kit."):
         for value in vars(importlib.import_module(module.name)).values():
-            if not inspect.isfunction(value) or value.__module__ != module.name or ">>> " not in (value.__doc__ or ""):
+            if (
+                not inspect.isfunction(value)
+                or inspect.unwrap(value).__module__ != module.name
+                or ">>> " not in (value.__doc__ or "")
+            ):
                 continue
             given = inspect.signature(value).parameters.get(kind)
             if given is not None and given.default == KINDS[kind][0]:
