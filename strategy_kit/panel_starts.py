@@ -75,7 +75,7 @@ def _in_gap(start: pd.Timestamp, periods: pd.DatetimeIndex) -> pd.Timestamp:
     """Return the label of the period that holds a start, whether the panel has that period or not."""
     length, label = period_length(periods), periods[periods < start][-1]
     ends = isinstance(length, pd.offsets.MonthEnd)
-    while label < start if ends else label + length <= start:
+    while label < start.normalize() if ends else label + length <= start:
         label += length
     return label
 

@@ -182,7 +182,7 @@ def test_a_start_in_a_missing_period_keeps_its_place_whatever_the_labels_are(ins
         "month ends": lambda k: first + pd.offsets.MonthEnd(k - 1),
     }
     for name, label in labels.items():
-        day = label(4) + pd.Timedelta(days=-inside if name == "month ends" else inside)
+        day = label(4) + pd.Timedelta(days=-inside if name == "month ends" else inside, hours=18)
         given = [day] * 15 + [pd.NaT] * 25
         panel = Panel.from_matrix(y, treated_from=given, periods=[label(k) for k in held])
         assert panel.ages.tolist() == plain.ages.tolist() == [[-3, -2, -1, 1, 2]]
