@@ -6,6 +6,7 @@ import re
 from functools import wraps
 from inspect import isfunction, signature
 from numbers import Real
+from sys import modules
 from typing import TYPE_CHECKING, Any
 
 from strategy_kit.errors import ParameterError
@@ -41,8 +42,9 @@ def hold_arguments(room: dict[str, Any]) -> None:
         kinds = dict(getattr(room[name], "__annotations__", {}))
         kinds.pop("return", None)
         if isfunction(room[name]) and set(kinds.values()) & {*REMEDIES, *DAYS, *NUMBERS}:
-            room[name] = _held(room[name], kinds)
-            room[name].__module__ = room["__name__"]  # where pickle finds it
+            held = _held(room[name], kinds)
+            room[name] = held
+            setattr(modules[held.__module__], name, held)  # the module that defines it: pickle looks there
 
 
 def _held(function: Callable[..., Any], kinds: dict[str, str]) -> Callable[..., Any]:
