@@ -212,7 +212,7 @@ class Panel(Shown):
         uneven = "periods are unequally spaced: a base is the last period before, and ages count on the calendar"
         return panel if panel.step else replace(panel, notes=(*notes, uneven))
 
-    @property
+    @cached_property
     def starts(self) -> Array:
         """(G,) position of the first treated period of each cohort."""
         return np.searchsorted(self.periods, self.cohorts)

@@ -112,6 +112,31 @@ def synthetic_control(panel: Panel, *, seed: int = 0) -> Estimates:
     return _estimated(panel, seed, "synthetic_control")
 
 
+def average_effects(panel: Panel) -> dict[str, float]:
+    """Return the averages of `synthetic` and of `synthetic_control`, without the placebos that tell how sure they are.
+
+    Raises
+    ------
+    DesignError
+        As `synthetic` does.
+
+    Examples
+    --------
+    >>> from strategy_kit.panel import Panel
+    >>> donors = np.array([[1.0, 2.0, 4.0, 3.0], [2.0, 2.0, 1.0, 5.0], [0.0, 1.0, 1.0, 2.0]])
+    >>> panel = Panel.from_matrix(np.vstack([donors[:2].mean(axis=0) + [0, 0, 0, 2], donors]), treated_from=[4, 0, 0, 0])
+    >>> round(average_effects(panel)["synthetic_control"], 6)
+    2.0
+    """
+    _, paths, cohort, _ = group_means(panel)
+    _refuse(panel, cohort, 0, "synthetic")
+    found = {}
+    for name, moving in (("synthetic", True), ("synthetic_control", False)):
+        fits, count, held, weights = _matched(paths, cohort, panel.starts, moving=moving)
+        found[name] = float(_effects(fits, held, count) @ weights)
+    return found
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Placebo(Student):
     """Normal intervals; p-values by rank among (M, K) placebo effects or their averages with (K,) weights."""
@@ -138,11 +163,8 @@ def _estimated(panel: Panel, seed: int, estimator: str) -> Estimates:
     groups, paths, cohort, _ = group_means(panel)
     _refuse(panel, cohort, seed, estimator)
     treated, moving = cohort >= 0, estimator == "synthetic"
-    fits = _fits(paths, cohort, panel.starts, moving=moving)
-    count = np.bincount(cohort[treated])
-    held = np.arange(panel.starts[0], paths.shape[1])[:, None] >= panel.starts  # (K, G)
-    total = (held * count).sum(axis=1)
-    estimate, weights = _effects(fits, held, count), total / total.sum()
+    fits, count, held, weights = _matched(paths, cohort, panel.starts, moving=moving)
+    estimate = _effects(fits, held, count)
     drawn, notes = _placebos(paths[~treated], cohort[treated], seed)
     effects = [_effects(_fits(paths[~treated], deal, panel.starts, moving=moving), held, count) for deal in drawn]
     placebos = np.array(effects).reshape(-1, len(estimate))
@@ -168,6 +190,14 @@ def _estimated(panel: Panel, seed: int, estimator: str) -> Estimates:
         seed=seed,
     )
     return settled(result, panel.scale)
+
+
+def _matched(paths: Array, cohort: Array, starts: Array, *, moving: bool) -> tuple[list[_Fit], Array, Array, Array]:
+    """Fit the cohorts: fits, (G,) treated groups, (K, G) cohorts that have started by period, (K,) weights of periods."""
+    count = np.bincount(cohort[cohort >= 0])
+    held = np.arange(starts[0], paths.shape[1])[:, None] >= starts
+    total = (held * count).sum(axis=1)
+    return _fits(paths, cohort, starts, moving=moving), count, held, total / total.sum()
 
 
 def _refuse(panel: Panel, cohort: Array, seed: int, estimator: str) -> None:

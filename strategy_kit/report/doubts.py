@@ -11,7 +11,8 @@ import pandas as pd
 
 from strategy_kit import did, formats, sensitivity
 from strategy_kit.assigned import assigned_groups
-from strategy_kit.errors import DesignError, ParameterError
+from strategy_kit.did.synthetic import average_effects
+from strategy_kit.errors import DesignError
 from strategy_kit.inference import welch
 from strategy_kit.planning.power import FOUND
 from strategy_kit.report import blocks
@@ -106,12 +107,10 @@ def other_ways(reading: Reading) -> dict[str, float]:
     result = {}
     for name, weeks in windows.items():
         result[name] = _welch(_cut(totals, first - weeks))
-    for name, estimator in (("synthetic", did.synthetic), ("synthetic_control", did.synthetic_control)):
-        try:
-            result[name] = float(estimator(totals).average[0])
-        except (DesignError, ParameterError):  # too few donors: one way less
-            continue
-    return result
+    try:
+        return result | average_effects(totals)
+    except DesignError:  # too few donors: two ways less
+        return result
 
 
 def merchants_break(reading: Reading) -> Sensitivity | None:

@@ -116,13 +116,27 @@ def yardstick_section(reading: Reading) -> Section:
     except ParameterError:  # there is no pair of months yet
         return Section("yardsticks", (blocks.absent(*head, say("yardsticks_short")),))
     title = say("yardsticks_head", before=before, after=after)
-    return Section("yardsticks", (blocks.section_head(*head, title), yardsticks(review, "pilot")))
+    drawn = _drawn(review, "pilot", reading.ahead.of(pilots_and_others, reading))
+    return Section("yardsticks", (blocks.section_head(*head, title), drawn))
 
 
-def yardsticks(review: Review, by: str | None = None) -> Any:
-    """Draw each group's change by orders, by GMV and by spend per annual active buyer; by category or market by default."""
-    say, by = review.words, by or review.by
-    found: Any = kpi.yardsticks(review.shop, by=[by], **review.asked).rename(columns={by: "category"})
+def pilots_and_others(reading: Reading) -> pd.DataFrame:
+    """Return the yardsticks of pilots and of others, empty before two months are complete."""
+    review = Review(reading.shop, reading.monday, "month", reading.words)
+    try:
+        return kpi.yardsticks(review.shop, by=["pilot"], **review.asked)
+    except ParameterError:
+        return pd.DataFrame()
+
+
+def yardsticks(review: Review) -> Any:
+    """Draw each group's change by orders, by GMV and by spend per annual active buyer; by category or market."""
+    return _drawn(review, review.by, kpi.yardsticks(review.shop, by=[review.by], **review.asked))
+
+
+def _drawn(review: Review, by: str, changes: pd.DataFrame) -> Any:
+    say = review.words
+    found: Any = changes.rename(columns={by: "category"})
     sides = {True: say("series_pilot"), False: say("series_other")}
     found["category"] = found["category"].map(sides) if by == "pilot" else found["category"]
     order = found[found["metric"] == "gmv"].sort_values("change", ascending=False)["category"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from math import expm1, log1p
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from strategy_kit.errors import DesignError, ParameterError, whole_number
 from strategy_kit.kpi.control import festival_names
 from strategy_kit.metrics import METRICS, parts
 from strategy_kit.periods import period_start, week_label
+from strategy_kit.report.ahead import Ahead
 from strategy_kit.report.audience import FEWEST, Audience
 from strategy_kit.report.claims import Check, Claim, Evidence, Spread, claim_for, told, verb_for
 from strategy_kit.report.reasons import attempt
@@ -66,6 +67,8 @@ class Reading(Week):
         Weekly KPIs of pilots and others: pilot, week, a column a metric, and complete.
     cohorts
         Monthly triangle of merchants.
+    ahead
+        What sections ask, begun before they are made.
 
     Examples
     --------
@@ -88,6 +91,7 @@ class Reading(Week):
     laws: pd.DataFrame
     checks: list[Check]
     audience: Audience
+    ahead: Ahead = field(default_factory=Ahead)
 
     @property
     def spread(self) -> Spread:

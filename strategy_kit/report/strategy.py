@@ -48,15 +48,19 @@ PROGRAMMES = {
 """By the name of its notebook; targets and overseas have sections of their own."""
 
 
+def answers(reading: Reading) -> dict[str, str]:
+    """Return the sentence of each programme that has its data, by name."""
+    return {name: programme.answer(reading) for name, programme in PROGRAMMES.items() if not programme.lacks(reading)}
+
+
 def strategy(reading: Reading) -> Section:
     """Return what each programme's data say, and which programmes have none."""
     say = reading.words
     head = say("section_strategy"), say("question_strategy")
     lacking = {name: programme.lacks(reading) for name, programme in PROGRAMMES.items()}
     rows = [
-        [marked(say(f"programme_{name}")), marked(programme.answer(reading))]
-        for name, programme in PROGRAMMES.items()
-        if not lacking[name]
+        [marked(say(f"programme_{name}")), marked(answer)]
+        for name, answer in reading.ahead.of(answers, reading).items()
     ]
     absent = [say("programme_lacks", name=say(f"programme_{name}"), what=listed(say, what))
               for name, what in lacking.items() if what]  # fmt: skip

@@ -15,6 +15,7 @@ from strategy_kit.report.money import money as money_section
 from strategy_kit.report.path import pilot_path
 from strategy_kit.report.programmes import overseas_section, target_section
 from strategy_kit.report.sections import Section
+from strategy_kit.report.strategy import answers
 from strategy_kit.report.strategy import strategy as strategy_section
 
 if TYPE_CHECKING:
@@ -22,9 +23,13 @@ if TYPE_CHECKING:
 
     from strategy_kit.report.reading import Reading
 
+_LONG = {"yardsticks": groups.pilots_and_others, "strategy": answers}
+"""What sections far down ask of the database, by section."""
+
 
 def masthead(reading: Reading) -> Section:
-    """Show the head of the page with its marks and languages."""
+    """Show the head of the page with its marks and languages, and begin what the database answers longest."""
+    reading.ahead.begin(reading, *(make for name, make in _LONG.items() if reading.audience.wants(name)))
     return _wanted("masthead", reading, page.masthead)
 
 
