@@ -1,4 +1,4 @@
-"""What sections far down the page ask of a week, begun on a second connection while those above them are made."""
+"""What sections far down the page ask of a week, begun on further connections while those above them are made."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from strategy_kit.report.reading import Reading
 
 Answer = TypeVar("Answer")
+_AT_ONCE = 2
 
 
 class Ahead:
@@ -28,13 +29,12 @@ class Ahead:
         self._begun: dict[Callable[[Reading], Any], Future[Any]] = {}
 
     def begin(self, reading: Reading, *makers: Callable[[Reading], Any]) -> None:
-        """Begin them, one after the other, where the engine has a second connection; who asks is told what they raise."""
-        fresh = [make for make in makers if make not in self._begun]
-        if not fresh or (beside := reading.shop.engine.beside()) is None:
-            return
-        alone = replace(reading, shop=replace(reading.shop, engine=beside), ahead=Ahead())
-        pool = ThreadPoolExecutor(1, thread_name_prefix="ahead")
-        self._begun |= {make: pool.submit(make, alone) for make in fresh}
+        """Begin them, each on a connection of its own, where the engine has more than one; who asks is told what they raise."""
+        pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="ahead")
+        for make in makers:
+            if make not in self._begun and (beside := reading.shop.engine.beside()) is not None:
+                alone = replace(reading, shop=replace(reading.shop, engine=beside), ahead=Ahead())
+                self._begun[make] = pool.submit(make, alone)
         pool.shutdown(wait=False)
 
     def of(self, make: Callable[[Reading], Answer], reading: Reading) -> Answer:

@@ -99,7 +99,7 @@ def declared(reading: Reading) -> Section:
     head = say("section_declared"), say("question_declared")
     if reading.claim.verb == "cannot_tell":
         return Section("declared", (blocks.absent(*head, say("declared_absent")),))
-    found = read_declared(reading)
+    found = replace(reading.ahead.of(read_declared, reading), reading=reading)
     further = [row for row in found.rows if row.block != PRIMARY]
     counts = {"n": formats.Count(sum(row.kind == "clear" for row in further)), "all": formats.Count(len(further))}
     clear = any(row.kind == "clear" for row in further)

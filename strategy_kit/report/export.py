@@ -7,6 +7,7 @@ import hashlib
 import json
 import re
 from contextlib import ExitStack
+from functools import cache
 from html import escape, unescape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,11 +17,12 @@ from strategy_kit.report.origin import origin
 from strategy_kit.report.pictures import WIDTHS, Pictures, bare, replace, slim
 from strategy_kit.report.sections import SECTION
 from strategy_kit.report.verification import MOST_BYTES, named, verify
-from strategy_kit.report.words import Words
+from strategy_kit.report.words import Words, catalogue
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from nbconvert.exporters import TemplateExporter
     from nbformat import NotebookNode
 
     from strategy_kit.report.verification import Never
@@ -99,6 +101,12 @@ def export(
     refuse(ExportError, notebook.name, laws)
     html.parent.mkdir(parents=True, exist_ok=True)
     replace(html, page)
+
+
+def ready() -> None:
+    """Load what every page is made with, so that an export that follows finds it loaded."""
+    catalogue()
+    _ = _exporter().template
 
 
 def _unfit(nb: NotebookNode) -> Iterator[str]:
@@ -246,14 +254,20 @@ def _scripts(pictures: Pictures) -> dict[str, str]:
 
 
 def _render(nb: NotebookNode, parts: dict[str, Any]) -> str:
+    style = (HERE / "style.css").read_text(encoding="utf-8")
+    _lay_out(nb, parts["sections"])
+    page = {**parts, "policy": _POLICY, "language": _language(nb), "title": _title(nb, parts["stem"]), "style": style}
+    html, _ = _exporter().from_notebook_node(nb, resources={"page": page})
+    return str(html).replace(_POLICY, _policy(html, parts["scripts"]), 1)
+
+
+@cache
+def _exporter() -> TemplateExporter:
     from jinja2 import FileSystemLoader
     from nbconvert.exporters import TemplateExporter
     from traitlets.config import Config
 
-    style = (HERE / "style.css").read_text(encoding="utf-8")
-    _lay_out(nb, parts["sections"])
-    page = {**parts, "policy": _POLICY, "language": _language(nb), "title": _title(nb, parts["stem"]), "style": style}
-    exporter = TemplateExporter(
+    return TemplateExporter(
         config=Config({"NbConvertBase": {"display_data_priority": PRIORITY}}),
         file_extension=".html",
         template_name="base",
@@ -263,8 +277,6 @@ def _render(nb: NotebookNode, parts: dict[str, Any]) -> str:
         exclude_input=True,
         default_preprocessors=["nbconvert.preprocessors.CoalesceStreamsPreprocessor"],
     )
-    html, _ = exporter.from_notebook_node(nb, resources={"page": page})
-    return str(html).replace(_POLICY, _policy(html, parts["scripts"]), 1)
 
 
 def _lay_out(nb: NotebookNode, sections: list[dict[str, Any]]) -> None:

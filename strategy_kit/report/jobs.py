@@ -14,7 +14,6 @@ import subprocess
 import sys
 import threading
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -23,6 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from strategy_kit import errors
 from strategy_kit.errors import StrategyKitError
+from strategy_kit.report.meanwhile import Meanwhile
 from strategy_kit.report.notebooks import CLAIM, emitted, judge, load
 from strategy_kit.report.secrets import clean, injected, scrubbed
 
@@ -32,9 +32,7 @@ if TYPE_CHECKING:
 
     from nbformat import NotebookNode
 
-    from strategy_kit.report.pictures import Pictures
 
-CHART = "application/vnd.vegalite.v5+json"
 STARTS = 2
 """How often a kernel is started at most; only one that never answered is started again."""
 _LONGEST_SOCKET_FOLDER = 95  # bytes, of the 107 that the path of a Unix socket may have
@@ -106,18 +104,18 @@ def make(job: Job) -> Made:
     """Execute, judge and export; whatever goes wrong is returned, but a stop from outside, which is raised."""
     began, attempts = time.monotonic(), 0
     try:
-        with closing(_Drawing()) as drawing, _one_thread():
+        with closing(Meanwhile(job.data)) as meanwhile, _one_thread():
             while True:
                 attempts += 1
                 try:
-                    executed = _execute(job, drawing)
+                    executed = _execute(job, meanwhile)
                     break
                 except errors.KernelDied:
                     if attempts == STARTS or _answered(job):
                         raise
             judge(executed, job.name)
             seconds = _shares(executed, time.monotonic() - began)
-            _export(executed, job, drawing.pictures)
+            _export(executed, job, meanwhile)
     except Exception as error:  # noqa: BLE001  # a worker has nobody to raise to
         problem = _named(error, job)
         return Made(attempts, error=type(problem).__name__, message=scrubbed(str(problem), job.values))
@@ -197,7 +195,7 @@ def _end_with_parent() -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _execute(job: Job, drawing: _Drawing) -> NotebookNode:
+def _execute(job: Job, meanwhile: Meanwhile) -> NotebookNode:
     import nbformat
     from jupyter_client.kernelspec import NoSuchKernel
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
@@ -209,7 +207,7 @@ def _execute(job: Job, drawing: _Drawing) -> NotebookNode:
     node.cells.insert(place, cell)
     nbformat.write(node, job.draft)
     try:
-        return _executed(job, drawing)
+        return _executed(job, meanwhile)
     except CellTimeoutError as error:
         law = f"{job.name} ran longer than the {job.timeout:g} seconds that it may take"
         raise errors.RunTimeout(f"{law}; allow more, or give it less to do") from error
@@ -220,7 +218,7 @@ def _execute(job: Job, drawing: _Drawing) -> NotebookNode:
         raise errors.KernelDied(f"no kernel python3 for {job.name}; install ipykernel in {sys.prefix}") from error
 
 
-def _executed(job: Job, drawing: _Drawing) -> NotebookNode:
+def _executed(job: Job, meanwhile: Meanwhile) -> NotebookNode:
     """Execute the draft and write down what ran, whatever came of it.
 
     Papermill would write it twice a cell, while the kernel waits.
@@ -236,7 +234,7 @@ def _executed(job: Job, drawing: _Drawing) -> NotebookNode:
 
     def begun(notebook: NotebookNode) -> None:
         running.append(notebook)
-        drawing.begin()
+        meanwhile.begin()
 
     # Unless told otherwise, kernels that start together in one folder share their sockets and talk to each other.
     with TemporaryDirectory(prefix="sk-") as sockets:
@@ -253,53 +251,13 @@ def _executed(job: Job, drawing: _Drawing) -> NotebookNode:
                 config=Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/k"} if short else {}}),
                 shutdown_kernel="immediate",
                 on_notebook_start=begun,
-                on_cell_executed=lambda cell, **_: drawing.draw(cell),
+                on_cell_executed=lambda cell, **_: meanwhile.draw(cell),
             )
         except papermill.PapermillExecutionError:
             pass  # told by the cells
         finally:
             nbformat.write(running[-1], job.draft)
     return running[-1]
-
-
-class _Drawing:
-    """Charts drawn in a process of its own while the kernel computes and this process would wait for it."""
-
-    def __init__(self) -> None:
-        self._pool = ThreadPoolExecutor(1)
-        self._begun: Future[Pictures] | None = None
-
-    def begin(self) -> None:
-        """Start that process and import what the export will need, in a thread."""
-        self._begun = self._begun or self._pool.submit(_warm)
-
-    @property
-    def pictures(self) -> Pictures:
-        """What draws."""
-        self.begin()
-        assert self._begun is not None  # noqa: S101  # begun above
-        return self._begun.result()
-
-    def draw(self, cell: NotebookNode) -> None:
-        """Have the charts of a cell drawn."""
-        for output in cell.get("outputs", []):
-            if CHART in output.get("data", {}):
-                self.pictures.draw_soon(output["data"][CHART])
-
-    def close(self) -> None:
-        """End the process."""
-        if self._begun is not None:
-            self._begun.result().close()
-        self._pool.shutdown()
-
-
-def _warm() -> Pictures:
-    from latex2mathml import converter  # noqa: F401
-    from nbconvert import exporters  # noqa: F401
-
-    from strategy_kit.report.pictures import Pictures
-
-    return Pictures(workers=1)  # the kernel wants the other core
 
 
 @contextmanager
@@ -326,15 +284,13 @@ def _answered(job: Job) -> bool:
     return any(cell.metadata.get("papermill", {}).get("start_time") for cell in draft.cells)
 
 
-def _export(executed: NotebookNode, job: Job, pictures: Pictures) -> None:
+def _export(executed: NotebookNode, job: Job, meanwhile: Meanwhile) -> None:
     import nbformat
 
-    from strategy_kit.opening import open_dataset
     from strategy_kit.report.export import export
-    from strategy_kit.report.verification import ids_of
 
     nbformat.write(clean(executed, job.values), job.draft)
-    export(job.draft, job.page, pictures=pictures, about=job.about, never=ids_of(open_dataset(job.data)))
+    export(job.draft, job.page, pictures=meanwhile.pictures, about=job.about, never=meanwhile.never)
     if not job.page.is_file():
         raise errors.ExportError(f"{job.name} was exported, and no page is there")
 

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 WIDTHS = (720, 350)
+VEGA_LITE = "6.4"
+"""Version that Altair writes, which would take half a second to say so."""
 MEASURED = "Arial"
 """Font whose widths place the words of a picture, which readers see in their own: the drawing library carries it, so that
 pictures are the same on every machine; reading a Chinese font of the machine for each word takes six times as long."""
@@ -103,13 +105,13 @@ class Pictures:
         It is kept in the user's cache folder if that is writable.
         """
         folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "strategy-kit"
-        kept = folder / f"vega-{version('vl-convert-python')}-{_vega_lite()}.js"
+        kept = folder / f"vega-{version('vl-convert-python')}-{VEGA_LITE}.js"
         opening, closing = "(()=>{", "})();"
         script = ""
         with suppress(OSError, UnicodeDecodeError):
             script = kept.read_text(encoding="utf-8")
         if not (script.startswith(opening) and script.endswith(closing)):
-            made = self._pool.submit(self._ask, "javascript_bundle", {"vl_version": _vega_lite()}).result()
+            made = self._pool.submit(self._ask, "javascript_bundle", {"vl_version": VEGA_LITE}).result()
             script = opening + made.replace("\r\n", "\n").replace("\r", "\n") + closing
             with suppress(OSError):
                 folder.mkdir(parents=True, exist_ok=True)
@@ -171,13 +173,7 @@ def _drawn(spec: Mapping[str, Any], width: int) -> dict[str, Any]:
     sized = {"width": width} if "width" in spec else {}
     config = spec.get("config", {})
     fonts = {"font": MEASURED, "text": {**config.get("text", {}), "font": MEASURED}}
-    return {"vl_spec": {**bare(spec), **sized, "config": {**config, **fonts}}, "vl_version": _vega_lite()}
-
-
-def _vega_lite() -> str:
-    import altair as alt
-
-    return ".".join(alt.SCHEMA_VERSION.lstrip("v").split(".")[:2])
+    return {"vl_spec": {**bare(spec), **sized, "config": {**config, **fonts}}, "vl_version": VEGA_LITE}
 
 
 def replace(target: Path, text: str) -> None:

@@ -6,11 +6,11 @@ import datetime as dt
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
+from importlib import import_module
 from math import expm1, log1p
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from strategy_kit import cohort, did, formats, kpi, planning
 from strategy_kit.errors import DesignError, ParameterError, whole_number
@@ -22,12 +22,15 @@ from strategy_kit.report.audience import FEWEST, Audience
 from strategy_kit.report.claims import Check, Claim, Evidence, Spread, claim_for, told, verb_for
 from strategy_kit.report.reasons import attempt
 from strategy_kit.report.trust import MORE_WEEKS, design_checks, trust_checks
-from strategy_kit.report.week import Week
+from strategy_kit.report.week import Week, known_by, until
 from strategy_kit.report.words import Words
 from strategy_kit.tables_to_panel import CATEGORY, sold_lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from concurrent.futures import Executor
+
+    import pandas as pd
 
     from strategy_kit.dataset import Dataset
     from strategy_kit.estimates import Estimates
@@ -296,14 +299,16 @@ def read_week(
         raise ParameterError(f"weeks_before is 1 or more, not {weeks_before}: without a past nothing can be compared")
     asked = week, words, weeks_before, (audience := audience or Audience())
     previous = audience.totals_before()
-    shop.engine.hold("order_lines")  # some eighty questions follow
-    if (beside := shop.engine.beside()) is None:
-        laws = shop.require_valid(previous)
-        return _read(shop, *asked, lambda: laws)
-    with ThreadPoolExecutor(1) as pool:  # the checks take as long as half of all else
-        checked = pool.submit(replace(shop, engine=beside).require_valid, previous)
+    with ThreadPoolExecutor(1) as pool:
+        for late in ("scipy.optimize", "strategy_kit.charts"):  # while lines are read
+            pool.submit(import_module, late)
+        shop.engine.hold("order_lines")  # some eighty questions follow
+        if (beside := shop.engine.beside()) is None:
+            laws = shop.require_valid(previous)
+            return _read(shop, *asked, lambda: laws, pool)
+        checked = pool.submit(replace(shop, engine=beside).require_valid, previous)  # as long as half of all else
         try:
-            return _read(shop, *asked, checked.result)
+            return _read(shop, *asked, checked.result, pool)
         except Exception:
             checked.result()  # a broken law is the reason for whatever else went wrong
             raise
@@ -316,6 +321,7 @@ def _read(
     weeks_before: int,
     audience: Audience,
     laws_of: Callable[[], pd.DataFrame],
+    pool: Executor,
 ) -> Reading:
     monday, start = shop.week(week), period_start(shop.pilot.starts_on, "week")
     if monday < start:
@@ -326,14 +332,15 @@ def _read(
     words = replace(words, placebo=shop.pilot.placebo)
     since = start - min(weeks_before, (start - shop.data_from) // WEEK + 1) * WEEK
     totals = _totals(shop, since, monday)
-    contrast, width = did.pilot_contrast(totals), _width(totals, shop)
+    contrast, simulated = did.pilot_contrast(totals), pool.submit(_width, totals, shop)
     study, supported = _study(shop, since, monday)
-    power = _power(totals, shop, width.factor if width else 1.0)
     after = len(totals.periods) - int(totals.starts.min())
     known = set(shop.columns("order_lines"))
     available = [name for name in MEASURED if all(known.issuperset(part.columns) for part in parts(METRICS[name]))]
-    measures = _until(shop, monday, kpi.table(shop, by=["pilot", "week"], metrics=available))
-    cohorts, laws = _known_by(monday + WEEK, cohort.triangle(shop, unit="merchant", period="month")), laws_of()
+    measures = until(shop, monday, kpi.table(shop, by=["pilot", "week"], metrics=available))
+    cohorts = known_by(monday + WEEK, cohort.triangle(shop, unit="merchant", period="month"))
+    laws, width = laws_of(), simulated.result()
+    power = _power(totals, shop, width.factor if width else 1.0)
     return Reading(
         shop=shop,
         monday=monday,
@@ -371,17 +378,6 @@ def _power(totals: Panel, shop: Dataset, widening: float) -> pd.DataFrame | None
         return planning.what_if(totals, effect=effect, more_weeks=weeks, level=shop.plan.level, widening=widening)
     except DesignError:
         return None
-
-
-def _until(shop: Dataset, monday: dt.date, measures: pd.DataFrame) -> pd.DataFrame:
-    """Leave out weeks after the report's, except the unfinished ones after the last complete week."""
-    return measures if monday == shop.week() else measures[measures["week"] <= pd.Timestamp(monday)]
-
-
-def _known_by(day: dt.date, cohorts: pd.DataFrame) -> pd.DataFrame:
-    """Mark as not observed the months that had not ended by the report's week."""
-    month = cohorts["cohort"].dt.year * 12 + cohorts["cohort"].dt.month + cohorts["age"]
-    return cohorts.assign(observed=cohorts["observed"] & (month < day.year * 12 + day.month))
 
 
 def _study(shop: Dataset, since: dt.date, through: dt.date) -> tuple[Estimates | str, Panel | None]:

@@ -8,7 +8,9 @@ import signal
 import time
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
@@ -123,6 +125,7 @@ def run(
     >>> page = run("weekly_report", data="data/sample", week="2025-W30").html  # doctest: +SKIP
     """
     asked = Asked("run", Path(data), Path(out), week, dict(parameters or {}), timeout)
+    Thread(target=import_module, args=("papermill",), daemon=True).start()  # while the data are read
     return produce(asked, lambda _: ([Page.of(notebook)], {}), lambda jobs: [make(job) for job in jobs])
 
 

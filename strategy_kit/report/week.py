@@ -5,11 +5,11 @@ from __future__ import annotations
 import datetime as dt
 from typing import TYPE_CHECKING, Any
 
-from strategy_kit import charts, formats
+import pandas as pd
+
+from strategy_kit import formats
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from strategy_kit.dataset import Dataset
     from strategy_kit.report.words import Words
 
@@ -68,6 +68,8 @@ class Week:
         values
             What fills the words; `title`, `subtitle` and `description` stand in the place of the key's words.
         """
+        from strategy_kit import charts  # a page is read before it is drawn
+
         say, words = self.words, dict[str, str]()
         for name, ending in (("title", "figure"), ("subtitle", "subtitle"), ("description", "alt")):
             at = f"{key}_{ending}"
@@ -77,3 +79,14 @@ class Week:
         if table is None:
             return charts.figure(chart, **words, table=None)
         return charts.figure(chart, **words, table=table, table_label=say("table_behind"))
+
+
+def until(shop: Dataset, monday: dt.date, measures: pd.DataFrame) -> pd.DataFrame:
+    """Leave out weeks after the report's, except the unfinished ones after the last complete week."""
+    return measures if monday == shop.week() else measures[measures["week"] <= pd.Timestamp(monday)]
+
+
+def known_by(day: dt.date, cohorts: pd.DataFrame) -> pd.DataFrame:
+    """Mark as not observed the months of a triangle that had not ended by a day."""
+    month = cohorts["cohort"].dt.year * 12 + cohorts["cohort"].dt.month + cohorts["age"]
+    return cohorts.assign(observed=cohorts["observed"] & (month < day.year * 12 + day.month))

@@ -10,6 +10,7 @@ from strategy_kit.report.categories import categories as categories_section
 from strategy_kit.report.changed import changed as changed_section
 from strategy_kit.report.decision import decision_card, main_points
 from strategy_kit.report.declared import declared as declared_section
+from strategy_kit.report.declared import read_declared
 from strategy_kit.report.doubts import doubts as doubts_section
 from strategy_kit.report.money import money as money_section
 from strategy_kit.report.path import pilot_path
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from strategy_kit.report.reading import Reading
 
-_LONG = {"yardsticks": groups.pilots_and_others, "strategy": answers}
+_LONG = {"yardsticks": groups.pilots_and_others, "strategy": answers, "declared": read_declared}
 """What sections far down ask of the database, by section."""
 
 
