@@ -17,15 +17,9 @@ if TYPE_CHECKING:
 
     from strategy_kit.engine import Engine
 
-_ACCEPTED: dict[Kind, tuple[str, ...]] = {
-    "text": ("text",),
-    "key": ("text", "integer", "number"),
-    "number": ("number", "integer"),
-    "integer": ("integer",),
-    "date": ("date", "timestamp"),
-    "timestamp": ("timestamp", "date"),
-    "boolean": ("boolean",),
-}
+_ACCEPTED: dict[Kind, tuple[str, ...]] = {"text": ("text",), "key": ("text", "integer", "number"),
+    "number": ("number", "integer"), "integer": ("integer",), "date": ("date", "timestamp"),
+    "timestamp": ("timestamp", "date"), "boolean": ("boolean",)}  # fmt: skip
 _STORED = {"number": "double", "integer": "bigint", "date": "date", "timestamp": "timestamp", "boolean": "boolean"}
 _MONEY = ("amount", "refund_amount", "platform_subsidy", "platform_fee", "list_amount", "gmv", "ad_spend")
 """Columns that are summed as decimals: sums of doubles depend on who adds first."""

@@ -97,23 +97,9 @@ class Description:
         return "unsealed" if self.seal is None else self.seal.state(self.plan, starts)
 
 
-_KEYS: dict[str, type] = {
-    "name": str,
-    "title": str,
-    "synthetic": bool,
-    "currency": str,
-    "timezone": str,
-    "data_from": dt.date,
-    "data_through": dt.date,
-    "source": str,
-    "settlement_days": int,
-    "refund_days": int,
-    "control": Mapping,
-    "pilot": Mapping,
-    "plan": Mapping,
-    "weekly": Mapping,
-    "engine": str,
-}
+_KEYS: dict[str, type] = {"name": str, "title": str, "synthetic": bool, "currency": str, "timezone": str, "data_from": dt.date,
+    "data_through": dt.date, "source": str, "settlement_days": int, "refund_days": int, "control": Mapping,
+    "pilot": Mapping, "plan": Mapping, "weekly": Mapping, "engine": str}  # fmt: skip
 _REQUIRED = ("name", "currency", "timezone")
 _PILOT_KEYS = {"categories": list, "starts_on": (dt.date, Mapping), "placebo": bool}
 _CONTROL_KEYS = {"lines": int, "amount": (float, int)}

@@ -28,17 +28,8 @@ SealState = Literal["sealed_before", "sealed_after", "unsealed", "changed"]
 LONGEST = 156
 """Weeks that a horizon may have: three years."""
 _SEAL = "plan.seal"
-_KEYS: dict[str, Any] = {
-    "metric": str,
-    "threshold": (float, int),
-    "chance_needed": (float, int),
-    "level": (float, int),
-    "horizon": int,
-    "looks": list,
-    "families": Mapping,
-    "next_decision": dt.date,
-    "owner": str,
-}
+_KEYS: dict[str, Any] = {"metric": str, "threshold": (float, int), "chance_needed": (float, int), "level": (float, int),
+    "horizon": int, "looks": list, "families": Mapping, "next_decision": dt.date, "owner": str}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

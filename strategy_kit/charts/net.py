@@ -13,18 +13,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 SALES, PLATFORM = ("supported", "rivals", "category"), ("revenue", "cost", "profit")
-WORDS = {
-    "sales": "Sales, over the periods after the start",
-    "platform": "The platform, over the same periods",
-    "note": "lines: 95% intervals; diamonds: what is left in the end",
-    "missing": "known",
-    "supported": "supported merchants",
-    "rivals": "their rivals in the category",
-    "category": "the category",
-    "revenue": "revenue on it",
-    "cost": "cost",
-    "profit": "revenue less cost",
-}
+WORDS = {"sales": "Sales, over the periods after the start", "platform": "The platform, over the same periods",
+    "note": "lines: 95% intervals; diamonds: what is left in the end", "missing": "known",
+    "supported": "supported merchants", "rivals": "their rivals in the category", "category": "the category",
+    "revenue": "revenue on it", "cost": "cost", "profit": "revenue less cost"}  # fmt: skip
 
 
 def gross_to_net(ladder: Any, *, write: Callable[[float], str] | None = None, labels: Labels | None = None) -> Chart:

@@ -24,14 +24,8 @@ NARROW = 330  # pixels on a phone
 SIZE = 11.5  # a name and a number fit beside a dot in the middle of a phone
 PIXEL = alt.Y("y:Q", axis=None, scale=None)
 TIP = [alt.Tooltip("text:N", title=" ")]
-WORDS = {
-    "value": "Change after the start, percent",
-    "pilots": "Pilot categories",
-    "others": "Other categories",
-    "placebo": "The same, had chance picked the pilots",
-    "average": "pilots",
-    "sentence": "",
-}
+WORDS = {"value": "Change after the start, percent", "pilots": "Pilot categories", "others": "Other categories",
+    "placebo": "The same, had chance picked the pilots", "average": "pilots", "sentence": ""}  # fmt: skip
 
 
 def placebo_strip(

@@ -8,19 +8,10 @@ from strategy_kit.charts.estimators import estimator_comparison
 from strategy_kit.charts.theme import Chart, Labels, require, worded
 
 COLUMNS: dict[str, tuple[str, ...]] = dict.fromkeys(["base_window", "estimate", "conf_low", "conf_high"], ())
-WORDS = {
-    "value": "Effect, in units of the outcome",
-    "interval": "lines: 95% intervals",
-    "missing": "no interval",
-    "base": "base",
-    "absent": "cannot be told",
-    "before_selection": "before the selection",
-    "all_before": "all periods before",
-    "early": "early selection window",
-    "late": "late selection window",
-    "symmetric": "as far before as after",
-    "forecast": "forecast from others who grew",
-}
+WORDS = {"value": "Effect, in units of the outcome", "interval": "lines: 95% intervals", "missing": "no interval",
+    "base": "base", "absent": "cannot be told", "before_selection": "before the selection",
+    "all_before": "all periods before", "early": "early selection window", "late": "late selection window",
+    "symmetric": "as far before as after", "forecast": "forecast from others who grew"}  # fmt: skip
 
 
 def selection_windows(

@@ -11,14 +11,8 @@ from strategy_kit.formats import number
 
 HEIGHT, HALF = 280, 0.36
 PARTS = ("filled", "hollow", "total")
-WORDS = {
-    "value": "Effect, in units of the outcome",
-    "age": "Periods since the start",
-    "start": "start of support",
-    "filled": "one part",
-    "hollow": "the other part",
-    "total": "total",
-}
+WORDS = {"value": "Effect, in units of the outcome", "age": "Periods since the start", "start": "start of support",
+    "filled": "one part", "hollow": "the other part", "total": "total"}  # fmt: skip
 
 
 def stacked_effects(frame: pd.DataFrame, *, labels: theme.Labels | None = None) -> theme.Chart:

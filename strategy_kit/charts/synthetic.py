@@ -20,14 +20,8 @@ COLUMNS: dict[str, dict[str, tuple[str, ...]]] = {
     "time_weights": {"cohort": (), "period": (), "weight": ()},
 }
 TOP, FOOT = alt.Y("top:Q", axis=None, scale=None), alt.Y2("foot:Q")
-WORDS = {
-    "treated": "treated",
-    "synthetic": "synthetic",
-    "start": "start",
-    "times": "Weights of the earlier periods",
-    "donors": "Weights of the comparison groups",
-    "others": "others",
-}
+WORDS = {"treated": "treated", "synthetic": "synthetic", "start": "start", "times": "Weights of the earlier periods",
+    "donors": "Weights of the comparison groups", "others": "others"}  # fmt: skip
 
 
 def synthetic_pair(result: Any, *, cohort: object = None, labels: theme.Labels | None = None) -> theme.Chart:

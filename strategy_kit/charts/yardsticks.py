@@ -18,14 +18,8 @@ if TYPE_CHECKING:
 ROW, GAP, NAME, HEAD = 22, 12, 16, 44
 COLUMNS: dict[str, tuple[str, ...]] = dict.fromkeys(["group", "metric", "change", "conf_low", "conf_high", "agree"], ())
 PIXEL = alt.Y("y:Q", axis=None, scale=None)
-WORDS = {
-    "value": "Change",
-    "interval": "lines: 95% intervals",
-    "disagree": "yardsticks disagree",
-    "orders": "orders",
-    "gmv": "GMV",
-    "spend_per_annual_active_buyer": "spend per buyer",
-}
+WORDS = {"value": "Change", "interval": "lines: 95% intervals", "disagree": "yardsticks disagree", "orders": "orders",
+    "gmv": "GMV", "spend_per_annual_active_buyer": "spend per buyer"}  # fmt: skip
 
 
 def yardsticks(frame: pd.DataFrame, *, labels: Mapping[str, str] | None = None) -> Chart:

@@ -71,15 +71,8 @@ def quoted(identifier: str) -> str:
     return '"' + identifier.replace('"', '""') + '"'
 
 
-_KINDS = {
-    "VARCHAR": "text",
-    "BOOLEAN": "boolean",
-    "DATE": "date",
-    "TIMESTAMP": "timestamp",
-    "DECIMAL": "number",
-    "DOUBLE": "number",
-    "FLOAT": "number",
-}
+_KINDS = {"VARCHAR": "text", "BOOLEAN": "boolean", "DATE": "date", "TIMESTAMP": "timestamp", "DECIMAL": "number",
+    "DOUBLE": "number", "FLOAT": "number"}  # fmt: skip
 
 
 def kind_of(type_name: str) -> str:

@@ -27,14 +27,8 @@ if TYPE_CHECKING:
     from strategy_kit.engine.sums import Sums
 
 _NUMBER = count(1)
-_TYPES = {
-    "string": "VARCHAR",
-    "timestamp_ntz": "TIMESTAMP",
-    "timestamp": "TIMESTAMP WITH TIME ZONE",
-    "byte": "TINYINT",
-    "short": "SMALLINT",
-    "int": "INTEGER",
-}
+_TYPES = {"string": "VARCHAR", "timestamp_ntz": "TIMESTAMP", "timestamp": "TIMESTAMP WITH TIME ZONE", "byte": "TINYINT",
+    "short": "SMALLINT", "int": "INTEGER"}  # fmt: skip
 _CSV = {"header": "true", "enforceSchema": "false", "escape": '"', "multiLine": "true"}
 # Only of the session that the engine makes for itself.
 _SETTINGS = {

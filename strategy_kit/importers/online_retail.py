@@ -12,17 +12,9 @@ from strategy_kit.importers.files import Source
 if TYPE_CHECKING:
     import pandas as pd
 # Stock codes that are no goods, by kind.
-NO_GOODS = {
-    "postage and carriage": "POST|DOT|C[23]|23444|23574",
-    "manual entries": "M",
-    "bank charges": "BANK CHARGES",
-    "fees and commission": "AMAZONFEE|CRUK",
-    "discounts": "D",
-    "samples": "S",
-    "adjustments and bad debt": "ADJUST2?|B",
-    "gift vouchers": "GIFT(_.*)?|22016",
-    "test articles": "TEST[0-9]+",
-}
+NO_GOODS = {"postage and carriage": "POST|DOT|C[23]|23444|23574", "manual entries": "M", "bank charges": "BANK CHARGES",
+    "fees and commission": "AMAZONFEE|CRUK", "discounts": "D", "samples": "S", "adjustments and bad debt": "ADJUST2?|B",
+    "gift vouchers": "GIFT(_.*)?|22016", "test articles": "TEST[0-9]+"}  # fmt: skip
 STEMS = {"earlier": "uci_online_retail_II_2009_2010", "later": "uci_online_retail_2010_2011"}
 _COLUMNS = """Invoice|InvoiceNo, StockCode, Description, Quantity, InvoiceDate, Price|UnitPrice, Customer ID|CustomerID, \
 Country"""

@@ -28,19 +28,8 @@ YARDSTICKS = ("orders", "gmv", "spend_per_annual_active_buyer")
 _DAY = dt.timedelta(days=1)
 _LEVEL = 0.95
 _SIDES = ("before", "after")
-_CHANGED = (
-    "metric",
-    "before",
-    "after",
-    "change",
-    "std_error",
-    "conf_low",
-    "conf_high",
-    "n_units",
-    "rank",
-    "agree",
-    "apart",
-)
+_CHANGED = ("metric", "before", "after", "change", "std_error", "conf_low", "conf_high", "n_units", "rank", "agree",
+    "apart")  # fmt: skip
 
 
 def uncertainty(

@@ -31,13 +31,8 @@ COLUMNS: dict[str, str] = {
 }  # fmt: skip
 """Columns of the ledger in their order, and the kind of each. Estimates, ends and threshold are in log points."""
 _ALWAYS = ("published_at", "run_id", "edition", "notebook", "headline")
-_DTYPES = {
-    "time": "datetime64[us, UTC]",
-    "day": "datetime64[us]",
-    "integer": "Int64",
-    "number": "float64",
-    "text": "str",
-}
+_DTYPES = {"time": "datetime64[us, UTC]", "day": "datetime64[us]", "integer": "Int64", "number": "float64",
+    "text": "str"}  # fmt: skip
 _WRITTEN = {"time": r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "day": r"\d{4}-\d\d-\d\d"}
 _WEEK = pd.Timedelta(weeks=1)
 _NARROW = 0.8

@@ -24,16 +24,10 @@ if TYPE_CHECKING:
 
 _SEEN = ("impressions", "clicks", "seen_orders")
 _HEARD = ("refunded", "sales", "complaints", "heard_orders", "minutes", "answered_orders", "buyers", "repeat_buyers")
-_NAMES = {
-    "impressions": "levers_impressions",
-    "click_rate": "levers_click_rate",
-    "conversion": "levers_conversion",
-    "orders": "levers_orders",
-    "refund_rate": "levers_refund_rate",
-    "complaints_per_order": "levers_complaints_per_order",
-    "response_minutes": "levers_response_minutes",
-    "repeat_share": "levers_repeat_share",
-}
+_NAMES = {"impressions": "levers_impressions", "click_rate": "levers_click_rate", "conversion": "levers_conversion",
+    "orders": "levers_orders", "refund_rate": "levers_refund_rate",
+    "complaints_per_order": "levers_complaints_per_order", "response_minutes": "levers_response_minutes",
+    "repeat_share": "levers_repeat_share"}  # fmt: skip
 
 
 PAGE = ProgrammePage("levers", "levers", "support")

@@ -29,14 +29,17 @@ MEASURED = "Arial"
 pictures are the same on every machine; reading a Chinese font of the machine for each word takes six times as long."""
 _TAKEN_OUT = ("title", "usermeta", "$schema")
 _WORKER = """
-import json, sys, vl_convert
+import json, os, sys, vl_convert
 for line in sys.stdin:
     task, given = json.loads(line)
     try:
         answer = {"made": getattr(vl_convert, task)(**given)}
     except ValueError as problem:
         answer = {"problem": (str(problem).strip() or "no reason was given").splitlines()[0][:200]}
-    print(json.dumps(answer), flush=True)
+    try:
+        print(json.dumps(answer), flush=True)
+    except BrokenPipeError:  # whoever asked was killed
+        os._exit(1)
 """
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from importlib import import_module
 from math import expm1, log1p
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -297,40 +297,39 @@ def read_week(
     words = Words(language)
     if not whole_number(weeks_before, 1):
         raise ParameterError(f"weeks_before is 1 or more, not {weeks_before}: without a past nothing can be compared")
-    asked = week, words, weeks_before, (audience := audience or Audience())
-    previous = audience.totals_before()
+    asked = _Asked(week, words, weeks_before, audience or Audience())
+    previous = asked.audience.totals_before()
     with ThreadPoolExecutor(1) as pool:
         for late in ("scipy.optimize", "strategy_kit.charts"):  # while lines are read
             pool.submit(import_module, late)
         shop.engine.hold("order_lines")  # some eighty questions follow
         if (beside := shop.engine.beside()) is None:
             laws = shop.require_valid(previous)
-            return _read(shop, *asked, lambda: laws, pool)
+            return _read(shop, asked, lambda: laws, pool)
         checked = pool.submit(replace(shop, engine=beside).require_valid, previous)  # as long as half of all else
         try:
-            return _read(shop, *asked, checked.result, pool)
+            return _read(shop, asked, checked.result, pool)
         except Exception:
             checked.result()  # a broken law is the reason for whatever else went wrong
             raise
 
 
-def _read(
-    shop: Dataset,
-    week: str | None,
-    words: Words,
-    weeks_before: int,
-    audience: Audience,
-    laws_of: Callable[[], pd.DataFrame],
-    pool: Executor,
-) -> Reading:
-    monday, start = shop.week(week), period_start(shop.pilot.starts_on, "week")
+class _Asked(NamedTuple):
+    week: str | None
+    words: Words
+    weeks_before: int
+    audience: Audience
+
+
+def _read(shop: Dataset, asked: _Asked, laws_of: Callable[[], pd.DataFrame], pool: Executor) -> Reading:
+    monday, start = shop.week(asked.week), period_start(shop.pilot.starts_on, "week")
     if monday < start:
         raise DesignError(
             f"week {week_label(monday)} lies before the pilots start on {shop.pilot.starts_on}, so there is nothing to "
             "compare yet; choose a later week"
         )
-    words = replace(words, placebo=shop.pilot.placebo)
-    since = start - min(weeks_before, (start - shop.data_from) // WEEK + 1) * WEEK
+    words = replace(asked.words, placebo=shop.pilot.placebo)
+    since = start - min(asked.weeks_before, (start - shop.data_from) // WEEK + 1) * WEEK
     totals = _totals(shop, since, monday)
     contrast, simulated = did.pilot_contrast(totals), pool.submit(_width, totals, shop)
     study, supported = _study(shop, since, monday)
@@ -355,7 +354,7 @@ def _read(
         cohorts=cohorts,
         laws=laws,
         checks=[*trust_checks(shop, totals, contrast, laws, words), *design_checks(shop, after, width, power, words)],
-        audience=audience,
+        audience=asked.audience,
     )
 
 
