@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from functools import wraps
 from threading import Lock
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
@@ -17,28 +16,7 @@ if TYPE_CHECKING:
 Given = ParamSpec("Given")
 Result = TypeVar("Result")
 _LOADED = ThreadpoolController()
-
-
-class _Limit:
-    """One limit for all threads of the process: the first that comes sets it, the last that goes takes it away."""
-
-    def __init__(self) -> None:
-        self._lock, self._inside, self._undo = Lock(), 0, ExitStack()
-
-    def __enter__(self) -> None:
-        with self._lock:
-            if not self._inside:
-                self._undo.enter_context(_LOADED.limit(limits=1, user_api="blas"))
-            self._inside += 1
-
-    def __exit__(self, *_: object) -> None:
-        with self._lock:
-            self._inside -= 1
-            if not self._inside:
-                self._undo.close()
-
-
-_LIMITED = _Limit()
+_LIMITING = Lock()
 
 
 def one_blas_thread(work: Callable[Given, Result]) -> Callable[Given, Result]:
@@ -52,7 +30,13 @@ def one_blas_thread(work: Callable[Given, Result]) -> Callable[Given, Result]:
 
     @wraps(work)
     def alone(*given: Given.args, **named: Given.kwargs) -> Result:
-        with _LIMITED:
+        # The limit is the process's: a second that set it would find one thread and leave one behind.
+        if not _LIMITING.acquire(blocking=False):
             return work(*given, **named)
+        try:
+            with _LOADED.limit(limits=1, user_api="blas"):
+                return work(*given, **named)
+        finally:
+            _LIMITING.release()
 
     return alone
