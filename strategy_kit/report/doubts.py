@@ -108,9 +108,10 @@ def other_ways(reading: Reading) -> dict[str, float]:
     for name, weeks in windows.items():
         result[name] = _welch(_cut(totals, first - weeks))
     try:
-        return result | average_effects(totals)
+        found = average_effects(totals)
     except DesignError:  # too few donors: two ways less
         return result
+    return result | {name: found[name] for name in ("synthetic", "synthetic_control")}
 
 
 def merchants_break(reading: Reading) -> Sensitivity | None:

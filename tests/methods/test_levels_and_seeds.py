@@ -36,7 +36,7 @@ def takers(kind: str) -> Iterator[Callable[..., Any]]:
                 continue
             given = inspect.signature(value).parameters.get(kind)
             if given is not None and given.default == KINDS[kind][0]:
-                yield value
+                yield inspect.unwrap(value)
 
 
 CASES = [(kind, taker, wrong) for kind in KINDS for taker in takers(kind) for wrong in KINDS[kind][1]]
