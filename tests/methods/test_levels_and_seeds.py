@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 KINDS: dict[str, tuple[object, tuple[object, ...], str]] = {
-    "level": (0.95, (95.0, 1.0, "0.95"), "level must lie between 0 and 1, not "),
+    "level": (0.95, (95.0, 1.0, "0.95"), r"level (must lie between 0 and 1|is a number), not "),
     "seed": (0, (-1, 0.5, "one"), "seed is a whole number, 0 or more, not "),
 }
 
