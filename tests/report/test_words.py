@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from string import Formatter
 from typing import TYPE_CHECKING, get_args
 
@@ -77,6 +78,7 @@ def parts_of(key: str) -> set[str]:
     return {"_".join(words[i:j]) for i in range(len(words)) for j in range(i + 1, len(words) + 1)}
 
 
+@cache
 def used(root: Path) -> tuple[set[str], str]:
     """Keys asked for by name in the report and the charts, patterns filled, and the whole text."""
     files = [p for folder in ("report", "charts") for p in sorted((root / "strategy_kit" / folder).glob("*.py"))]
