@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping
 from functools import wraps
 from inspect import isfunction, signature
 from numbers import Real
@@ -23,13 +24,14 @@ REMEDIES = {
 }
 """How to get what a parameter of this annotation takes."""
 DAYS, NUMBERS = ("dt.date", "dt.date | None"), ("int", "float")
+_LISTS = ("Sequence[", "Collection[", "Array", "pd.Series", "np.ndarray")
 
 
 def hold_arguments(room: dict[str, Any]) -> None:
     """Let the public functions among a room's globals refuse arguments of other types than they say.
 
-    These are panels, estimates, data sets and frames; numbers; and days, which may also be datetimes or timestamps. Types are
-    told by the names of their classes: to load these would load what the room may not need.
+    These are panels, estimates, data sets and frames; numbers, lists and mappings; and days, also as datetimes or timestamps.
+    Types are told by the names of their classes: to load these would load what the room may not need.
 
     Examples
     --------
@@ -41,7 +43,9 @@ def hold_arguments(room: dict[str, Any]) -> None:
     for name in room["__all__"]:
         kinds = dict(getattr(room[name], "__annotations__", {}))
         kinds.pop("return", None)
-        if isfunction(room[name]) and set(kinds.values()) & {*REMEDIES, *DAYS, *NUMBERS}:
+        if isfunction(room[name]) and any(
+            kind in (*REMEDIES, *DAYS, *NUMBERS) or _many(kind) for kind in kinds.values()
+        ):
             held = _held(room[name], kinds)
             room[name] = held
             setattr(modules[held.__module__], name, held)  # the module that defines it: pickle looks there
@@ -49,6 +53,7 @@ def hold_arguments(room: dict[str, Any]) -> None:
 
 def _held(function: Callable[..., Any], kinds: dict[str, str]) -> Callable[..., Any]:
     names, name = list(signature(function).parameters), function.__name__
+    many = {parameter: law for parameter, kind in kinds.items() if (law := _many(kind))}
     days = [parameter for parameter, kind in kinds.items() if kind in DAYS]
 
     @wraps(function)
@@ -56,6 +61,8 @@ def _held(function: Callable[..., Any], kinds: dict[str, str]) -> Callable[..., 
         filled = dict(zip(names, given, strict=False)) | named
         for parameter in (each for each in kinds if each in filled):
             _refuse(f"{name}: {parameter}", filled[parameter], kinds[parameter])
+            if (law := many.get(parameter)) and not _holds(law, filled[parameter], kinds[parameter]):
+                raise ParameterError(f"{name}: {parameter} is {law}, not {filled[parameter]!r}; give it as one")
         for day in days:
             if filled.get(day) is not None or (kinds[day] == "dt.date" and day in filled):
                 filled[day] = day_of(filled[day], f"{name}: {day}")
@@ -71,6 +78,25 @@ def _held(function: Callable[..., Any], kinds: dict[str, str]) -> Callable[..., 
             raise
 
     return held
+
+
+def _many(kind: str) -> str:
+    """Say what holds several values an annotation asks for, empty where it asks for none."""
+    if kind.startswith("Mapping["):
+        return "a mapping"
+    parts = kind.removesuffix(" | None").split(" | ")
+    lists = [part.startswith(_LISTS) for part in parts]
+    if not any(lists) or not all(part in NUMBERS or found for part, found in zip(parts, lists, strict=True)):
+        return ""
+    return "a list" if all(lists) else "a number or a list"
+
+
+def _holds(law: str, value: object, kind: str) -> bool:
+    if value is None and kind.endswith(" | None"):
+        return True
+    if isinstance(value, str):  # of names, the functions say how they are listed
+        return kind.startswith("Sequence[str")
+    return isinstance(value, {"a mapping": Mapping, "a list": Iterable}.get(law, Iterable | Real))
 
 
 def _refuse(parameter: str, value: object, kind: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -25,7 +26,7 @@ from strategy_kit.kept_units import refuse_apart
 from strategy_kit.panel import Panel
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from strategy_kit.did.cells import Control
     from strategy_kit.estimates import Estimates
@@ -113,6 +114,8 @@ def multiverse(
     >>> rows.loc[rows["left_out"] == "none", ["estimator", "base_window", "estimate"]].head(2).round(2).to_numpy().tolist()
     [['welch', 'all_before', 2.3], ['welch', 'last_1', 2.55]]
     """
+    if not isinstance(panel, Panel | Mapping):
+        raise ParameterError(f"multiverse takes a Panel, or panels by the names of their outcomes, not {panel!r}")
     panels = {panel.name: panel} if isinstance(panel, Panel) else dict(panel)
     _refuse(panels, windows, level, seed)
     made = []

@@ -10,7 +10,7 @@ import pandas as pd
 
 from strategy_kit import festivals
 from strategy_kit.errors import DesignError, ParameterError
-from strategy_kit.kpi.table import grouping, table
+from strategy_kit.kpi.table import grouping, names_listed, table
 from strategy_kit.metrics import Metric, chosen, parts
 from strategy_kit.periods import Period, checked_period, months_later, next_start, period_start
 
@@ -118,6 +118,7 @@ def control_limits(
     """
     if known.empty:
         raise DesignError(f"data set {shop.name!r} has no sale, so that no limits can be set; fill the tables")
+    names_listed(by)
     asked = chosen([metric], shop.columns("order_lines"))[0]
     known = known[[*by, period, asked.name, "complete"]].rename(columns={asked.name: "value"})
     young = _young(shop, known[period], period) & counts_refunds(asked)

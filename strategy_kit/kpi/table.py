@@ -110,6 +110,12 @@ def table(
     return result.take(np.argsort(_codes(result, by), kind="stable")).reset_index(drop=True)
 
 
+def names_listed(by: object) -> None:
+    """Refuse what is no list of names."""
+    if not isinstance(by, list | tuple) or not all(isinstance(name, str) for name in by):
+        raise ParameterError(f"by is a list of names of columns, such as ['category', 'month'], not {by!r}")
+
+
 def grouping(
     shop: Dataset, by: Sequence[str], result: Sequence[str] = ("complete",)
 ) -> tuple[dict[str, str], Period | None]:
@@ -117,8 +123,7 @@ def grouping(
 
     No such column may be called like a column of the `result`.
     """
-    if not isinstance(by, list | tuple) or not all(isinstance(name, str) for name in by):
-        raise ParameterError(f"by is a list of names of columns, such as ['category', 'month'], not {by!r}")
+    names_listed(by)
     lines, roster = shop.columns("order_lines"), shop.columns("merchants")
     known = {c: f"l.{quoted(c)}" for c in lines}
     known |= {f"merchant_{c}" if c in lines else c: f"m.{quoted(f'merchant {c}')}" for c in roster}
@@ -127,7 +132,7 @@ def grouping(
     if "pilot" in by:
         known["pilot"] = f"list_contains($pilots, {known['category']})"
     laws = [_unknown(name, known) for name in by if name not in known]
-    periods = [name for name in by if name in get_args(Period)]
+    periods: list[Period] = [period for period in get_args(Period) if period in by]
     if len(periods) > 1:
         laws.append(f"a table has one period, not {' and '.join(periods)}")
     if len({name.lower() for name in by}) < len(by):

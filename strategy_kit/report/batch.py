@@ -11,7 +11,7 @@ from strategy_kit.errors import DesignError, ParameterError
 from strategy_kit.report.jobs import make_apart
 from strategy_kit.report.notebooks import needs
 from strategy_kit.report.parameters import declared
-from strategy_kit.report.run import Asked, Page, Run, produce
+from strategy_kit.report.run import Asked, Page, Run, produce, values_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -53,7 +53,7 @@ def run_week(
     --------
     >>> pages = run_week(data="data/sample", week="2025-W30").pages  # doctest: +SKIP
     """
-    asked = Asked("weekly", Path(data), Path(out), week, dict(parameters or {}), timeout)
+    asked = Asked("weekly", Path(data), Path(out), week, values_of(parameters), timeout)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return produce(asked, lambda shop: planned(shop, asked.parameters), lambda jobs: make_apart(jobs, cores))
 

@@ -6,6 +6,7 @@ import datetime as dt
 import secrets
 import signal
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -24,7 +25,7 @@ from strategy_kit.report.parameters import declared, redacted, resolve
 from strategy_kit.report.publish import LEDGER, TOTALS, Desk, opened, publish, repaired, totals_before
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     import pandas as pd
     from nbformat import NotebookNode
@@ -124,9 +125,16 @@ def run(
     --------
     >>> page = run("weekly_report", data="data/sample", week="2025-W30").html  # doctest: +SKIP
     """
-    asked = Asked("run", Path(data), Path(out), week, dict(parameters or {}), timeout)
+    asked = Asked("run", Path(data), Path(out), week, values_of(parameters), timeout)
     Thread(target=import_module, args=("papermill",), daemon=True).start()  # while the data are read
     return produce(asked, lambda _: ([Page.of(notebook)], {}), lambda jobs: [make(job) for job in jobs])
+
+
+def values_of(parameters: object) -> dict[str, Any]:
+    """Return the parameters that were given, by name."""
+    if parameters is not None and not isinstance(parameters, Mapping):
+        raise ParameterError(f"parameters is a mapping of names to values, not {parameters!r}; give it as one")
+    return dict(parameters or {})
 
 
 def produce(

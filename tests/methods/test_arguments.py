@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from strategy_kit import open_dataset
+from strategy_kit import did, kpi, open_dataset, report
 from strategy_kit.arguments import DAYS, REMEDIES
 from strategy_kit.errors import ParameterError
 
@@ -30,12 +30,17 @@ WRONG: dict[str, object] = {
 }
 
 
+FUNCTIONS = {
+    f"{room}.{name}": getattr(import_module(f"strategy_kit.{room}"), name)
+    for room in ROOMS
+    for name in import_module(f"strategy_kit.{room}").__all__
+}
+
+
 def public() -> list[tuple[str, str, Callable[..., Any]]]:
     """Return the parameter, its annotation, and the function of each that takes one of these first."""
-    rooms = [import_module(f"strategy_kit.{room}") for room in ROOMS]
-    functions = {f"{room.__name__}.{name}": getattr(room, name) for room in rooms for name in room.__all__}
     found = []
-    for function in functions.values():
+    for function in FUNCTIONS.values():
         if inspect.isfunction(function) and inspect.signature(function).parameters:
             first = next(iter(inspect.signature(function).parameters.values()))
             if first.annotation in REMEDIES:
@@ -62,6 +67,54 @@ def test_another_type_is_refused(name: str, kind: str, function: Callable[..., A
         with pytest.raises(ParameterError, match=law) as refused:
             call()
         assert str(refused.value).endswith(REMEDIES[kind])
+
+
+def several() -> list[tuple[Callable[..., Any], str, object, str]]:
+    """Return what is no list, or no mapping, for each parameter that takes one: function, parameter, value, law."""
+    found = []
+    for function in FUNCTIONS.values():
+        for name, parameter in inspect.signature(function).parameters.items() if inspect.isfunction(function) else ():
+            kind = str(parameter.annotation)
+            if kind.startswith("Mapping["):
+                found += [(function, name, wrong, "a mapping") for wrong in ("text", 3)]
+            elif "Sequence[" in kind or "Array" in kind or "Collection[" in kind:
+                law = "a number or a list" if kind.startswith(("float |", "int |")) else "a list"
+                found += [(function, name, wrong, law) for wrong in ("text", 3)
+                          if not (kind.startswith("Sequence[str") and wrong == "text")
+                          and not (law != "a list" and wrong == 3) and "Metric" not in kind and "Panel" not in kind]  # fmt: skip
+    return found
+
+
+SEVERAL = several()
+
+
+@pytest.mark.parametrize(
+    ("function", "name", "wrong", "law"), SEVERAL, ids=[f"{f.__name__}-{name}-{wrong}" for f, name, wrong, _ in SEVERAL]
+)
+def test_what_is_no_list_is_refused(function: Callable[..., Any], name: str, wrong: object, law: str) -> None:
+    with pytest.raises(ParameterError, match=rf"^{function.__name__}: {name} is {law}, not {wrong!r}; give it as one$"):
+        function(**{name: wrong})
+
+
+def test_many_parameters_take_several_values() -> None:
+    assert len({(function, name) for function, name, _, _ in SEVERAL}) >= 50
+
+
+def test_one_name_is_no_list_of_names_and_one_text_no_panels() -> None:
+    for call in (
+        lambda: kpi.table(SHOP, by="week", metrics=["gmv"]),  # type: ignore[arg-type]
+        lambda: kpi.table(SHOP, by=["week"], metrics="gmv"),
+        lambda: kpi.process_control(SHOP, metric="gmv", by="pilot"),
+        lambda: kpi.control_limits(SHOP, kpi.table(SHOP, by=["week"], metrics=["gmv"]), metric="gmv", by="week"),
+    ):
+        with pytest.raises(ParameterError, match=r"(by is|metrics are) a list of names"):
+            call()
+    for wrong in ("text", 3, None):
+        with pytest.raises(ParameterError, match=r"takes a Panel, or panels by the names of their outcomes, not"):
+            did.multiverse(wrong)  # type: ignore[arg-type]
+    for make in (report.run, report.run_week):
+        with pytest.raises(ParameterError, match="parameters is a mapping of names to values, not 'week'"):
+            make(*(["weekly_report"] * (make is report.run)), data="data/sample", parameters="week")  # type: ignore[operator]
 
 
 def test_functions_go_to_other_processes_as_they_are() -> None:
@@ -106,11 +159,9 @@ def test_numbers_and_further_arguments_are_held_too() -> None:
 
 def dated() -> list[tuple[str, bool, Callable[..., Any]]]:
     """Return each day that a public function takes, whether it must be given, and the function."""
-    rooms = [import_module(f"strategy_kit.{room}") for room in ROOMS]
-    functions = {f"{room.__name__}.{name}": getattr(room, name) for room in rooms for name in room.__all__}
     return [
         (parameter.name, parameter.annotation == "dt.date", function)
-        for function in functions.values()
+        for function in FUNCTIONS.values()
         if inspect.isfunction(function)
         for parameter in inspect.signature(function).parameters.values()
         if parameter.annotation in DAYS
