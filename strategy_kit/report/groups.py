@@ -124,9 +124,10 @@ def pilots_and_others(reading: Reading) -> pd.DataFrame:
     """Return the yardsticks of pilots and of others, empty before two months are complete."""
     review = Review(reading.shop, reading.monday, "month", reading.words)
     try:
-        return kpi.yardsticks(review.shop, by=["pilot"], **review.asked)
+        months = review.asked
     except ParameterError:
         return pd.DataFrame()
+    return kpi.yardsticks(review.shop, by=["pilot"], **months)
 
 
 def yardsticks(review: Review) -> Any:
