@@ -84,11 +84,7 @@ def _many(kind: str) -> str:
     """Say what holds several values an annotation asks for, empty where it asks for none."""
     if kind.startswith("Mapping["):
         return "a mapping"
-    parts = kind.removesuffix(" | None").split(" | ")
-    lists = [part.startswith(_LISTS) for part in parts]
-    if not any(lists) or not all(part in NUMBERS or found for part, found in zip(parts, lists, strict=True)):
-        return ""
-    return "a list" if all(lists) else "a number or a list"
+    return "a list" if all(part.startswith(_LISTS) for part in kind.removesuffix(" | None").split(" | ")) else ""
 
 
 def _holds(law: str, value: object, kind: str) -> bool:
@@ -96,7 +92,7 @@ def _holds(law: str, value: object, kind: str) -> bool:
         return True
     if isinstance(value, str):  # of names, the functions say how they are listed
         return kind.startswith("Sequence[str")
-    return isinstance(value, {"a mapping": Mapping, "a list": Iterable}.get(law, Iterable | Real))
+    return isinstance(value, Mapping if law == "a mapping" else Iterable)
 
 
 def _refuse(parameter: str, value: object, kind: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import inspect
 import pickle
+import re
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -78,10 +79,9 @@ def several() -> list[tuple[Callable[..., Any], str, object, str]]:
             if kind.startswith("Mapping["):
                 found += [(function, name, wrong, "a mapping") for wrong in ("text", 3)]
             elif "Sequence[" in kind or "Array" in kind or "Collection[" in kind:
-                law = "a number or a list" if kind.startswith(("float |", "int |")) else "a list"
-                found += [(function, name, wrong, law) for wrong in ("text", 3)
+                found += [(function, name, wrong, "a list") for wrong in ("text", 3)
                           if not (kind.startswith("Sequence[str") and wrong == "text")
-                          and not (law != "a list" and wrong == 3) and "Metric" not in kind and "Panel" not in kind]  # fmt: skip
+                          and not re.search(r"Metric|Panel|^float|^int", kind)]  # fmt: skip
     return found
 
 
