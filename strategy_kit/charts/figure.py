@@ -63,9 +63,7 @@ def figure(
     }
     notes = [*wrapped(subtitle, 110), *wrapped(caption, 110)]
     head = alt.Title(wrapped(title, 80), subtitle=notes) if notes else alt.Title(wrapped(title, 80))
-    framed = chart.copy(deep=False)  # what stands inside the frame is not changed
-    framed.title, framed.description, framed.usermeta = head, description, {"strategy_kit": words}
-    return framed
+    return chart.properties(title=head, description=description, usermeta={"strategy_kit": words})
 
 
 def _cells(table: pd.DataFrame) -> dict[str, list[Any]]:

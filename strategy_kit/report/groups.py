@@ -121,13 +121,9 @@ def yardstick_section(reading: Reading) -> Section:
 
 
 def pilots_and_others(reading: Reading) -> pd.DataFrame:
-    """Return the yardsticks of pilots and of others, empty before two months are complete."""
+    """Return the yardsticks of pilots and of others; ParameterError before two months are complete."""
     review = Review(reading.shop, reading.monday, "month", reading.words)
-    try:
-        months = review.asked
-    except ParameterError:
-        return pd.DataFrame()
-    return kpi.yardsticks(review.shop, by=["pilot"], **months)
+    return kpi.yardsticks(review.shop, by=["pilot"], **review.asked)
 
 
 def yardsticks(review: Review) -> Any:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -59,6 +61,15 @@ def test_what_it_raises_is_raised_where_it_is_asked(sample: Path) -> None:
     assert list(reading.ahead.of(answers, reading))
     with pytest.raises(DesignError, match="no comparison is possible"):
         reading.ahead.of(refused, reading)
+
+
+def test_the_want_of_two_months_is_one_line_though_it_was_begun(sample: Path) -> None:
+    shop = sk.open_dataset(sample)
+    young = replace(shop, description=replace(shop.description, data_from=dt.date(2025, 5, 5)))
+    reading = sk.report.read_week(young)
+    weekly.masthead(reading)
+    (line,) = weekly.yardsticks(reading).parts
+    assert "sk-nothing" in line.html
 
 
 @pytest.mark.parametrize(

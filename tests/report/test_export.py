@@ -19,7 +19,7 @@ from strategy_kit import charts
 from strategy_kit.charts.theme import renderer
 from strategy_kit.errors import ExportError
 from strategy_kit.report.export import CLAIM, MOST_BYTES, export
-from strategy_kit.report.pictures import Pictures
+from strategy_kit.report.pictures import VEGA_LITE, Pictures
 from strategy_kit.report.verification import ids_of, named
 
 if TYPE_CHECKING:
@@ -309,6 +309,10 @@ def test_text_that_looks_like_a_reference_is_text(tmp_path: Path) -> None:
     name = '<img src="https://example.org"> url(https://example.org) @import'
     chart = bars(description=name, title=name)
     assert exported(tmp_path, shown(chart), html(pd.DataFrame({"name": [name]})._repr_html_()))
+
+
+def test_charts_are_drawn_by_the_grammar_that_altair_writes() -> None:
+    assert alt.SCHEMA_VERSION.startswith(f"v{VEGA_LITE}.")
 
 
 def test_bundle_is_kept_and_a_broken_copy_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
